@@ -1,0 +1,142 @@
+/* engine/engine.h: one RWKV model, any number of streams that read through it.
+ *
+ * Use      engine_open; engine_state_open once per stream; then jobs: engine_submit, engine_collect.
+ *          engine_run is both for one job, for programs that have a single stream.
+ * Promise  What comes out for a token depends on the tokens of its stream before it, bit for bit,
+ *          and on nothing else: not on how tokens were cut into jobs, nor on other streams, threads,
+ *          rows or batches. kernels/ref.c is the definition of every sum (arithmetic f32-1).
+ * Threads  One thread submits and collects; the engine has workers of its own. engine_info may be
+ *          asked from anywhere.
+ * Memory   Allocated by the opens. README.md says what each buffer costs. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "schemas/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct engine;
+struct engine_state;
+
+enum { ENGINE_FINGERPRINT_BYTES = 16, ENGINE_THREADS_MAX = 64, ENGINE_BLOCK_MAX = 1024 };
+
+struct engine_options {
+    const char *blas; /* "auto", "own", "onednn", "openblas", "ref"; NULL is "auto" */
+    const char *isa;  /* "auto", "avx512", "avx2", "ref": highest level to use; NULL is "auto" */
+    unsigned threads; /* workers, 1..ENGINE_THREADS_MAX; 0 is one per core */
+    uint32_t block_tokens; /* rows of one batch, 1..ENGINE_BLOCK_MAX; 0 is the default */
+};
+
+struct engine_info {
+    unsigned version_major, version_minor; /* 4.0, 5.1, 5.2, 6.0, 7.0 */
+    const char *container;                 /* "rwkv.cpp", "safetensors" */
+    const char *dtype;                     /* of the matrices in the file: "F32", "F16", "BF16" */
+    uint32_t layers, channels, heads, head_size, ffn_channels, vocab;
+    uint64_t parameters;
+    uint64_t flops_per_token; /* matrix products of the layers, 2 for a multiply-add */
+    uint64_t flops_head;      /* the head, for one token */
+    size_t state_bytes;       /* of a stream's state as bytes, see engine_state_save */
+    size_t layer_state_bytes; /* of one layer in it; layers x this + 4 x channels is state_bytes */
+    const char *arithmetic;   /* "f32-1", or "f32-openblas-0.3.21-SkylakeX" */
+    const char *blas, *isa;   /* what was chosen */
+    unsigned threads;
+    uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES]; /* of the model: tensors, version, epsilon */
+};
+
+/* Map a model file, check all of it, pack its matrices, start the workers.
+ * Fails  ERR_MODEL: not a model, damaged, unknown tensors, not supported (the text says which);
+ *        ERR_SOURCE: cannot be opened; ERR_MISMATCH: this blas or isa cannot be had here;
+ *        ERR_MEMORY. */
+MUST_CHECK enum err_code engine_open(struct engine **out, const char *path,
+                                     const struct engine_options *options, struct err *err);
+void engine_close(struct engine **engine);
+
+/* Lent until engine_close. */
+const struct engine_info *engine_info(const struct engine *engine);
+
+/* The fingerprint alone, and what it is a fingerprint of: checks the container as engine_open does,
+ * packs nothing, starts nothing. arithmetic is not in it. Fails: as engine_open. */
+MUST_CHECK enum err_code engine_fingerprint(const char *path,
+                                            uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES],
+                                            struct err *err);
+
+/* The name of the arithmetic that options would give, without opening a model: what
+ * engine_info().arithmetic will be. Fails: ERR_MISMATCH as in engine_open. */
+MUST_CHECK enum err_code engine_arithmetic(const struct engine_options *options, char *name,
+                                           size_t name_bytes, struct err *err);
+
+/* A stream's state, at its origin: before any token (or the model's trained initial state). */
+MUST_CHECK enum err_code engine_state_open(struct engine *engine, struct engine_state **out,
+                                           struct err *err);
+/* The state must have no job in flight. */
+void engine_state_close(struct engine_state **state);
+
+/* The state as bytes, little-endian float32: for each layer in the order of spec section 7 (ffn_x,
+ * att_x, then the recurrence), then ln_out of the last token (channels floats; zeros at the origin).
+ * No job of this state may be in flight.
+ * bytes  engine_info().state_bytes */
+void engine_state_save(const struct engine_state *state, uint8_t *bytes);
+/* The reverse. Fails: ERR_DAMAGED where a value is not finite; the state is then as before. */
+MUST_CHECK enum err_code engine_state_load(struct engine_state *state, const uint8_t *bytes,
+                                           struct err *err);
+
+/* A run of tokens of one stream, and what is wanted of it. The caller owns job, tokens and the
+ * places for results, and leaves them alone from submit to collect. */
+struct engine_job {
+    struct engine_state *state;
+    const uint32_t *tokens; /* (count), each < vocab */
+    size_t count;           /* 0 is allowed: a snapshot between two runs */
+    float *loss;       /* (count) nats of each token given all before it in the stream; or NULL.
+                               At the origin nothing precedes: feed token 0 without asking first. */
+    float *logits;     /* (vocab) after the last token; or NULL */
+    uint8_t *snapshot; /* (state_bytes) the state after the last token, each layer copied by the
+                               worker that owns it as the marker passes; or NULL */
+    void *user;        /* the caller's, untouched */
+};
+
+/* Queue job behind all that were submitted before; several of one state may be in flight. Work begins
+ * at once; jobs that wait together share products as rows of one ragged batch.
+ * Fails  ERR_INPUT: a token out of range, loss asked of a state that has read nothing: not queued;
+ *        ERR_LIMIT: engine_room() is 0. */
+MUST_CHECK enum err_code engine_submit(struct engine *engine, struct engine_job *job,
+                                       struct err *err);
+/* How many more jobs can be submitted now. */
+size_t engine_room(const struct engine *engine);
+/* The oldest job if it is done, else NULL; with wait, block until it is (NULL only when none is in
+ * flight). Jobs come back in the order of their submission. */
+struct engine_job *engine_collect(struct engine *engine, bool wait);
+/* Readable (poll) from when a job is done until engine_collect has returned NULL. */
+int engine_descriptor(const struct engine *engine);
+
+/* Submit one job and wait for it. No other may be in flight. */
+MUST_CHECK enum err_code engine_run(struct engine *engine, struct engine_job *job, struct err *err);
+
+/* Matrix products done since open, for tests and bench: it grows with blocks, not with streams. */
+uint64_t engine_products(const struct engine *engine);
+
+/* ---- Tokenizers: ids are a function of the text alone, never of how its bytes arrived. ---- */
+
+struct tokenizer;
+
+/* bytes: the 256 single bytes, id = value. */
+MUST_CHECK enum err_code tokenizer_open_bytes(struct tokenizer **out, struct err *err);
+/* World: the vocabulary file, LF or CRLF. Fails: ERR_SOURCE, ERR_INPUT with the line, ERR_MEMORY. */
+MUST_CHECK enum err_code tokenizer_open_world(struct tokenizer **out, const char *path,
+                                              struct err *err);
+void tokenizer_close(struct tokenizer **tokenizer);
+
+const char *tokenizer_name(const struct tokenizer *tokenizer);     /* "bytes", "world" */
+uint32_t tokenizer_vocab(const struct tokenizer *tokenizer);       /* largest id + 1 */
+uint64_t tokenizer_fingerprint(const struct tokenizer *tokenizer); /* of tokens and ids */
+enum { TOKENIZER_HOLD_MAX = 127 }; /* bytes: tokenizer_next never asks for more than this + 1 */
+
+/* The next token at data: returns its length in bytes and sets *id. Returns 0 when it cannot be told
+ * before more bytes are there; with end (nothing follows) it always can, for bytes > 0. */
+size_t tokenizer_next(const struct tokenizer *tokenizer, const uint8_t *data, size_t bytes,
+                      bool end, uint32_t *id);
+
+/* The bytes of a token, lent until close; *bytes 0 for an id that stands for none. */
+const uint8_t *tokenizer_text(const struct tokenizer *tokenizer, uint32_t id, size_t *bytes);
+
+#endif

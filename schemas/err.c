@@ -1,0 +1,47 @@
+#include "schemas/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ERR_STATUS(name, status, words) status,
+#define ERR_WORDS(name, status, words)  words,
+static const int statuses[] = {ERR_LIST(ERR_STATUS)};
+static const char *const words[] = {ERR_LIST(ERR_WORDS)};
+
+enum err_code err_set(struct err *err, enum err_code code, int cause, const char *format, ...)
+{
+    va_list args;
+    int used;
+
+    if (!err)
+        return code;
+    err->code = code;
+    err->cause = cause;
+    va_start(args, format);
+    used = vsnprintf(err->text, sizeof err->text, format, args);
+    va_end(args);
+    if (cause > 0 && used >= 0 && (size_t)used < sizeof err->text) {
+        char reason[80];
+        snprintf(err->text + used, sizeof err->text - (size_t)used, ": %s",
+                 strerror_r(cause, reason, sizeof reason));
+    }
+    return code;
+}
+
+int err_status(enum err_code code)
+{
+    return (unsigned)code < ERR_COUNT ? statuses[code] : 1;
+}
+
+const char *err_words(enum err_code code)
+{
+    return (unsigned)code < ERR_COUNT ? words[code] : "unknown";
+}
+
+void require_failed(const char *condition, const char *file, int line)
+{
+    fprintf(stderr, "riverrun: bug: %s does not hold (%s:%d)\n", condition, file, line);
+    abort();
+}

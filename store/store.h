@@ -1,0 +1,141 @@
+/* store/store.h: durable things, in LMDB. Knows bytes, not models.
+ *
+ * Use      store_open, store_own; read what is there; batches of writes are filled by the caller,
+ *          handed to the one writer thread by store_submit, and come back by store_collect.
+ * Promise  A batch is in the store as a whole or not at all, and a batch that came back without an
+ *          error survives kill -9 and power loss. Batches are committed in the order of submission;
+ *          those that wait together share a transaction (group commit). Every value carries a
+ *          checksum; a value that fails it is never returned.
+ * Threads  One thread calls; the writer thread is the store's own. store_counter is for any thread.
+ * Memory   A batch owns copies of what it was given; reads copy out. README.md draws the layout. */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "schemas/bytes.h"
+
+struct store;
+struct store_batch;
+
+enum {
+    STORE_ID_BYTES = 16,
+    STORE_NAME_MAX = 400,   /* bytes of a stream's name (an LMDB key holds 511) */
+    STORE_PARTS_MAX = 1024, /* parts of one checkpoint */
+    STORE_KEEP = 3,         /* checkpoints kept of one stream */
+    STORE_STREAMS_MAX = 1 << 20
+};
+
+struct store_options {
+    bool write;       /* false: look only; nothing is created, no lock is taken */
+    size_t map_bytes; /* first size of the map, it grows; 0 is the default */
+};
+
+/* Open the store in folder path, creating it for write. For write this also takes the kernel lock, so
+ * there is one owner, clears stale readers, and walks free list and keys in a child process, so that
+ * a damaged tree page is refused instead of followed.
+ * Fails  ERR_BUSY: another process owns it; ERR_ABSENT: not there (only without write);
+ *        ERR_VERSION: a newer format; ERR_DAMAGED: a tree page, the text names `riverrun repair`;
+ *        ERR_SYSTEM: a network file system, no permission; ERR_FULL. */
+MUST_CHECK enum err_code store_open(struct store **out, const char *path,
+                                    const struct store_options *options, struct err *err);
+/* Waits for the batches in flight. */
+void store_close(struct store **store);
+
+/* Who this store is (random, made once), and the owner epoch, raised durably by each store_open for
+ * write and compared inside each commit. */
+const uint8_t *store_id(const struct store *store);
+uint64_t store_owner_epoch(const struct store *store);
+const char *store_path(const struct store *store);
+
+/* ---- Catalogue: streams by name and number. Numbers are dense from 1 and never used again. ---- */
+
+/* Fails: ERR_ABSENT, ERR_DAMAGED, ERR_SYSTEM. */
+MUST_CHECK enum err_code store_find(struct store *store, const char *name, uint64_t *stream,
+                                    struct err *err);
+/* The number that the next new stream gets. Reserved in memory at once; durable with the batch that
+ * names the stream. */
+uint64_t store_reserve(struct store *store);
+/* The streams in order of their names, one call a stream; stop early by returning false. */
+typedef bool store_each_fn(void *user, const char *name, uint64_t stream);
+MUST_CHECK enum err_code store_each(struct store *store, store_each_fn *each, void *user,
+                                    struct err *err);
+/* What batch_note stored for the stream, copied into *out (empty where none was). */
+MUST_CHECK enum err_code store_note(struct store *store, uint64_t stream, struct buffer *out,
+                                    struct err *err);
+
+/* ---- Checkpoints: a meta value and parts, under (stream, number); higher number is newer. ---- */
+
+struct store_checkpoint {
+    uint64_t stream, number;
+    struct view meta;
+    struct view *parts; /* (part_count) */
+    size_t part_count;
+    void *memory; /* what the views point into */
+};
+
+/* The numbers kept of stream, newest first. */
+MUST_CHECK enum err_code store_checkpoints(struct store *store, uint64_t stream,
+                                           uint64_t numbers[STORE_KEEP], size_t *count,
+                                           struct err *err);
+/* Copy a checkpoint out, every checksum verified; with_parts false copies the meta value alone (and
+ * verifies that alone). Fails: ERR_ABSENT; ERR_DAMAGED names the value; ERR_MEMORY. */
+MUST_CHECK enum err_code store_checkpoint_read(struct store *store, uint64_t stream,
+                                               uint64_t number, bool with_parts,
+                                               struct store_checkpoint **out, struct err *err);
+void store_checkpoint_free(struct store_checkpoint **checkpoint);
+
+/* ---- Writing ---- */
+
+MUST_CHECK enum err_code store_batch_open(struct store_batch **out, struct err *err);
+void store_batch_close(struct store_batch **batch); /* of a batch that was not submitted */
+/* Name a stream (first time) and set its note, a small value of the caller's. */
+MUST_CHECK enum err_code batch_stream(struct store_batch *batch, uint64_t stream, const char *name,
+                                      struct err *err);
+MUST_CHECK enum err_code batch_note(struct store_batch *batch, uint64_t stream, struct view note,
+                                    struct err *err);
+/* Add checkpoint number and drop all but the STORE_KEEP newest of its stream. Writing a number that
+ * is there replaces it. Parts are copied. */
+MUST_CHECK enum err_code batch_checkpoint(struct store_batch *batch, uint64_t stream,
+                                          uint64_t number, struct view meta,
+                                          const struct view *parts, size_t part_count,
+                                          struct err *err);
+/* Remove a stream: name, note, checkpoints, savepoints. */
+MUST_CHECK enum err_code batch_forget(struct store_batch *batch, uint64_t stream, struct err *err);
+
+/* Hand *batch to the writer; *batch becomes NULL. user comes back with the outcome. Never fails: what
+ * goes wrong is told at collect. */
+void store_submit(struct store *store, struct store_batch **batch, void *user);
+/* One finished batch: true, its user, and in *err its outcome (ERR_OK; ERR_FULL: nothing of it is
+ * stored, the store is as before; ERR_BUSY: a newer owner epoch is in the store, nothing was stored;
+ * ERR_SYSTEM). False when none is finished; with wait, false only when none is in flight. */
+bool store_collect(struct store *store, bool wait, void **user, struct err *err);
+/* Readable (poll) while store_collect has something. */
+int store_descriptor(const struct store *store);
+
+/* ---- Counters: one 64-bit number a stream in a shared mapped page beside the environment. They
+ * survive kill -9; after a power cut they are a lower bound. ---- */
+
+/* Valid until store_close. Only for a store open for write. Fails: ERR_LIMIT, ERR_SYSTEM. */
+MUST_CHECK enum err_code store_counter(struct store *store, uint64_t stream,
+                                       _Atomic uint64_t **counter, struct err *err);
+/* For any open store; 0 where there is none. */
+uint64_t store_counter_read(struct store *store, uint64_t stream);
+
+/* ---- Journal: an append-only list of small entries in an environment of its own (ingest's), each
+ * durable before journal_append returns. ---- */
+
+struct journal;
+enum { JOURNAL_ENTRY_MAX = 64 * 1024 };
+MUST_CHECK enum err_code journal_open(struct journal **out, const char *path, struct err *err);
+void journal_close(struct journal **journal);
+/* Fails: ERR_LIMIT, ERR_FULL, ERR_SYSTEM. */
+MUST_CHECK enum err_code journal_append(struct journal *journal, const char *topic,
+                                        struct view entry, uint64_t *number, struct err *err);
+/* The entry of topic with the lowest number >= *number, copied out; *number becomes its number.
+ * Fails: ERR_ABSENT when there is none, ERR_DAMAGED. */
+MUST_CHECK enum err_code journal_read(struct journal *journal, const char *topic, uint64_t *number,
+                                      struct buffer *out, struct err *err);
+/* Drop the entries of topic below number. */
+MUST_CHECK enum err_code journal_trim(struct journal *journal, const char *topic, uint64_t number,
+                                      struct err *err);
+
+#endif
