@@ -1,0 +1,48 @@
+/* schemas/config.h: what a run was asked to do. Filled by the command line, read by the stages. */
+#ifndef SCHEMAS_CONFIG_H
+#define SCHEMAS_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum unit { UNIT_PARAGRAPH, UNIT_LINE };
+enum normalize { NORMALIZE_NONE, NORMALIZE_NFC };
+
+struct config {
+    /* ingest */
+    const char *const *paths; /* (path_count); "-" is standard input */
+    size_t path_count;
+    const char *name; /* of the single stream, or NULL */
+    uint32_t read_bytes; /* of one read, 1..MSG_SOURCE_MAX */
+    /* tokenize */
+    const char *vocab; /* World vocabulary file, or NULL for bytes */
+    /* encode */
+    const char *model;
+    const char *store;
+    const char *blas, *isa;
+    unsigned threads;
+    uint32_t block_tokens;
+    enum unit unit;
+    enum normalize normalize;
+    uint64_t checkpoint_tokens; /* 0: by time alone */
+    uint64_t checkpoint_ms;
+    bool restart;
+    bool accept_model, accept_settings, accept_arithmetic;
+    uint64_t window_bytes; /* of source, granted to all streams together */
+    uint64_t record_window_bytes; /* records sent and not yet durable */
+    /* emit */
+    const char *output;
+};
+
+static inline const char *unit_name(enum unit unit)
+{
+    return unit == UNIT_LINE ? "line" : "paragraph";
+}
+
+static inline const char *normalize_name(enum normalize normalize)
+{
+    return normalize == NORMALIZE_NFC ? "nfc" : "none";
+}
+
+#endif

@@ -1,0 +1,108 @@
+#include "schemas/msg.h"
+
+#include <stdlib.h>
+
+enum { VERSION = 1 };
+
+enum err_code msg_make(struct msg **out, const struct frame *f, uint8_t **payload, struct err *err)
+{
+    size_t bytes = MSG_HEADER_BYTES + f->cursor.bytes + f->payload.bytes;
+    struct msg *msg;
+    uint8_t *at;
+
+    if (f->cursor.bytes > CURSOR_MAX || f->payload.bytes > MSG_BYTES_MAX || bytes > MSG_BYTES_MAX)
+        return err_set(err, ERR_LIMIT, 0, "message of %zu bytes", bytes);
+    msg = malloc(sizeof *msg);
+    at = malloc(bytes);
+    if (!msg || !at) {
+        free(msg);
+        free(at);
+        return err_set(err, ERR_MEMORY, 0, "message of %zu bytes", bytes);
+    }
+    *msg = (struct msg){bytes, at};
+    memset(at, 0, MSG_HEADER_BYTES);
+    store_u16(at, (uint16_t)f->kind);
+    store_u16(at + 2, VERSION);
+    store_u64(at + 16, f->stream);
+    store_u64(at + 24, f->epoch);
+    store_u64(at + 32, f->position);
+    store_u32(at + 40, f->count);
+    store_u16(at + 44, f->flags);
+    store_u16(at + 46, (uint16_t)f->cursor.bytes);
+    store_u32(at + 48, (uint32_t)f->payload.bytes);
+    at += MSG_HEADER_BYTES;
+    if (f->cursor.bytes)
+        memcpy(at, f->cursor.data, f->cursor.bytes);
+    at += f->cursor.bytes;
+    if (f->payload.bytes && f->payload.data)
+        memcpy(at, f->payload.data, f->payload.bytes);
+    if (payload)
+        *payload = at;
+    *out = msg;
+    return ERR_OK;
+}
+
+void msg_free(struct msg **msg)
+{
+    if (!*msg)
+        return;
+    free((*msg)->data);
+    free(*msg);
+    *msg = NULL;
+}
+
+enum err_code msg_read(const struct msg *msg, struct frame *f, struct err *err)
+{
+    struct reader r = reader_of(msg->data, msg->bytes);
+    uint16_t kind = read_u16(&r), version = read_u16(&r);
+    struct frame got = {.kind = kind};
+
+    read_bytes(&r, 12); /* the link's own fields */
+    got.stream = read_u64(&r);
+    got.epoch = read_u64(&r);
+    got.position = read_u64(&r);
+    got.count = read_u32(&r);
+    got.flags = read_u16(&r);
+    got.cursor.bytes = read_u16(&r);
+    got.payload.bytes = read_u32(&r);
+    read_u32(&r);
+    if (r.short_read || kind < MSG_BYTES || kind > MSG_LINK)
+        return err_set(err, ERR_INPUT, 0, "message of %zu bytes, kind %u: not ours", msg->bytes,
+                       kind);
+    if (version != VERSION)
+        return err_set(err, ERR_VERSION, 0, "message of version %u; this program speaks %d",
+                       version, VERSION);
+    got.cursor.data = read_bytes(&r, got.cursor.bytes);
+    got.payload.data = read_bytes(&r, got.payload.bytes);
+    if (!read_done(&r) || got.cursor.bytes > CURSOR_MAX)
+        return err_set(err, ERR_INPUT, 0, "message of %zu bytes: lengths do not add up",
+                       msg->bytes);
+    if (kind == MSG_BYTES && got.count != got.payload.bytes)
+        return err_set(err, ERR_INPUT, 0, "bytes message counts %u, holds %zu", got.count,
+                       got.payload.bytes);
+    *f = got;
+    return ERR_OK;
+}
+
+enum err_code msg_read_tokens(const struct frame *f, struct frame_tokens *tokens, struct err *err)
+{
+    struct reader r = reader_of(f->payload.data, f->payload.bytes);
+    struct frame_tokens got;
+    size_t sum = 0;
+
+    if (f->kind != MSG_TOKENS || f->count > MSG_TOKENS_MAX)
+        return err_set(err, ERR_INPUT, 0, "token message of %u tokens", f->count);
+    got.ids = read_bytes(&r, 4 * (size_t)f->count);
+    got.source = read_bytes(&r, 2 * (size_t)f->count);
+    got.text = read_bytes(&r, 2 * (size_t)f->count);
+    if (r.short_read)
+        return err_set(err, ERR_INPUT, 0, "token message of %u tokens is too short", f->count);
+    for (uint32_t i = 0; i < f->count; i++)
+        sum += load_u16(got.text + 2 * i);
+    got.text_bytes = sum;
+    got.bytes = read_bytes(&r, sum);
+    if (!read_done(&r))
+        return err_set(err, ERR_INPUT, 0, "token message: text lengths do not add up");
+    *tokens = got;
+    return ERR_OK;
+}

@@ -1,0 +1,71 @@
+/* schemas/msg.h: what travels between stages: one contiguous message, a drawn header and a payload.
+ *
+ *    0 u16 kind       2 u16 version = 1    4 u32 session     the link's, see pipeline/link.h
+ *    8 u64 number     the link's           16 u64 stream     number in the store's catalogue
+ *   24 u64 epoch      32 u64 position      40 u32 count      44 u16 flags    46 u16 cursor bytes
+ *   48 u32 payload bytes   52 u32 zero     56 cursor, then payload.  The size is exact.
+ *
+ * kind     count               position               payload
+ * BYTES    source bytes        source bytes since     the bytes
+ *                              the open
+ * TOKENS   tokens              tokens since the open  u32 id[], u16 source bytes[], u16 text
+ *                                                     bytes[], then the text of all
+ * RECORD   1                   sequence number        one JSON line with its newline
+ * CONTROL  0                   0                      protobuf riverrun.Control
+ * LINK     0                   0                      the link's own
+ *
+ * epoch is (owner epoch << 32 | counter) in BYTES and TOKENS, (owner epoch << 32 | generation) in
+ * RECORD. The cursor says how to continue after the message. A message with END is the last of its
+ * stream. All numbers are little-endian. */
+#ifndef SCHEMAS_MSG_H
+#define SCHEMAS_MSG_H
+
+#include "schemas/bytes.h"
+
+enum msg_kind { MSG_BYTES = 1, MSG_TOKENS, MSG_RECORD, MSG_CONTROL, MSG_LINK };
+enum { MSG_END = 1 };
+
+enum {
+    MSG_HEADER_BYTES = 56,
+    CURSOR_MAX = 256,
+    MSG_SOURCE_MAX = 64 * 1024,    /* source bytes in one BYTES message */
+    MSG_TOKENS_MAX = 4096,         /* tokens in one TOKENS message */
+    MSG_BYTES_MAX = 4 * 1024 * 1024 /* of a whole message */
+};
+
+struct msg {
+    size_t bytes;
+    uint8_t *data; /* malloc'ed; header, cursor, payload */
+};
+
+/* A message taken apart. The views are lent by the message. */
+struct frame {
+    enum msg_kind kind;
+    uint16_t flags;
+    uint64_t stream, epoch, position;
+    uint32_t count;
+    struct view cursor, payload;
+};
+
+/* Tokens of a TOKENS frame; lent by the message. Unaligned: read with load_u32, load_u16. */
+struct frame_tokens {
+    const uint8_t *ids;    /* u32 (count) */
+    const uint8_t *source; /* u16 (count): bytes of the source that each stands for */
+    const uint8_t *text;   /* u16 (count): bytes of text */
+    const uint8_t *bytes;  /* the text of all */
+    size_t text_bytes;
+};
+
+/* Make a message of f: header, cursor and room for f->payload.bytes, which are copied where
+ * f->payload.data is not NULL and else left for the caller at *payload (may be NULL).
+ * Fails  ERR_LIMIT: cursor or size beyond the maxima above; ERR_MEMORY. */
+MUST_CHECK enum err_code msg_make(struct msg **out, const struct frame *f, uint8_t **payload,
+                                  struct err *err);
+void msg_free(struct msg **msg);
+
+/* Fails  ERR_INPUT: the bytes break the schema; *f is then not touched. */
+MUST_CHECK enum err_code msg_read(const struct msg *msg, struct frame *f, struct err *err);
+MUST_CHECK enum err_code msg_read_tokens(const struct frame *f, struct frame_tokens *tokens,
+                                         struct err *err);
+
+#endif
