@@ -1,0 +1,14 @@
+# The nano models: random, well scaled, small enough for every test. Targets that read them depend
+# on nano_models.
+add_executable(make_nano make_nano.c)
+target_link_libraries(make_nano PRIVATE m)
+set(NANO_MODELS)
+function(nano_model file)
+    add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/tests/${file}
+        COMMAND make_nano ${ARGN} -o ${CMAKE_BINARY_DIR}/tests/${file} DEPENDS make_nano VERBATIM)
+    list(APPEND NANO_MODELS ${CMAKE_BINARY_DIR}/tests/${file})
+    set(NANO_MODELS ${NANO_MODELS} PARENT_SCOPE)
+endfunction()
+nano_model(nano.safetensors --version 7 --seed 1)
+nano_model(nano4.safetensors --version 4 --seed 1)
+add_custom_target(nano_models ALL DEPENDS ${NANO_MODELS})
