@@ -1,0 +1,10 @@
+# The house rules, each a test that first proves on planted violations that it can fail. They look
+# at the text, so one build is enough: those with sanitizers leave them out.
+if(NOT CMAKE_C_FLAGS MATCHES "sanitize")
+    foreach(check layers words format headers sources tidy)
+        add_test(NAME house_${check} COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/house.py
+            ${check} ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+        set_tests_properties(house_${check} PROPERTIES LABELS "unit;house" TIMEOUT 600
+            SKIP_RETURN_CODE 77)
+    endforeach()
+endif()
