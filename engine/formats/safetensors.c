@@ -1,0 +1,144 @@
+/* engine/formats/safetensors.c: u64 N | N bytes of JSON | data.
+ *
+ *     {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}
+ *
+ * Offsets count from the end of the JSON. Tensors must tile the data: no holes, no overlap, nothing
+ * behind the last, as the format's own rules say. "__metadata__" is skipped. */
+#include "engine/formats/formats.h"
+#include "schemas/bytes.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LENGTH_BYTES = 8, HEADER_MAX = 100 * 1000 * 1000 };
+
+static bool dtype_of(const char *name, enum dtype *out)
+{
+    for (int i = 0; i < DTYPE_COUNT; i++) {
+        if (dtypes[i].items == 1 && !strcmp(dtypes[i].name, name)) {
+            *out = (enum dtype)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool natural(const json_t *value, uint64_t *out)
+{
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return false;
+    *out = (uint64_t)json_integer_value(value);
+    return true;
+}
+
+static bool shape_of(const json_t *array, unsigned *rank, uint64_t *shape)
+{
+    if (!json_is_array(array) || json_array_size(array) < 1 ||
+        json_array_size(array) > TENSOR_RANK_MAX)
+        return false;
+    *rank = (unsigned)json_array_size(array);
+    for (unsigned i = 0; i < *rank; i++)
+        if (!natural(json_array_get(array, i), &shape[i]))
+            return false;
+    return true;
+}
+
+static enum err_code read_tensor(struct container *c, const char *name, const json_t *entry,
+                                 const struct view *data, struct err *err)
+{
+    const char *type = json_string_value(json_object_get(entry, "dtype"));
+    const json_t *offsets = json_object_get(entry, "data_offsets");
+    uint64_t shape[TENSOR_RANK_MAX] = {0}, begin, end;
+    struct tensor *tensor = NULL;
+    enum dtype dtype;
+    unsigned rank;
+    enum err_code code;
+
+    if (!json_is_object(entry) || !type ||
+        !shape_of(json_object_get(entry, "shape"), &rank, shape) || json_array_size(offsets) != 2 ||
+        !natural(json_array_get(offsets, 0), &begin) || !natural(json_array_get(offsets, 1), &end))
+        return container_fail(c, err, "the header's entry for tensor %zu ('%.60s') is malformed",
+                              c->count, name);
+    if (!dtype_of(type, &dtype))
+        return container_fail(c, err, "tensor '%.60s' is of type %.16s; F32, F16, BF16 are read",
+                              name, type);
+    code = container_add(c, name, strlen(name), dtype, rank, shape, &tensor, err);
+    if (code)
+        return code;
+    if (end > data->bytes)
+        return container_fail(c, err, "truncated: tensor '%s' ends at %llu of %zu bytes of data",
+                              tensor->name, (unsigned long long)end, data->bytes);
+    if (begin > end || !dtype_bytes(dtype, tensor->values, &tensor->bytes) ||
+        end - begin != tensor->bytes)
+        return container_fail(c, err, "tensor '%s': its offsets do not agree with its shape",
+                              tensor->name);
+    tensor->data = data->data + begin;
+    return ERR_OK;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct tensor *const *x = a, *const *y = b;
+
+    return (*x)->data < (*y)->data ? -1 : (*x)->data > (*y)->data;
+}
+
+static enum err_code check_tiling(const struct container *c, const struct view *data,
+                                  struct err *err)
+{
+    const struct tensor **order = malloc((c->count + 1) * sizeof *order);
+    const uint8_t *expected = data->data;
+    enum err_code code = ERR_OK;
+
+    if (!order)
+        return err_set(err, ERR_MEMORY, 0, "model '%s'", c->path);
+    for (size_t i = 0; i < c->count; i++)
+        order[i] = &c->tensors[i];
+    qsort(order, c->count, sizeof *order, by_place);
+    for (size_t i = 0; i < c->count && !code; i++) {
+        if (order[i]->data != expected)
+            code = container_fail(c, err, "tensor '%s' %s", order[i]->name,
+                                  order[i]->data < expected ? "overlaps another"
+                                                            : "has a hole in front of it");
+        expected = order[i]->data + order[i]->bytes;
+    }
+    if (!code && expected != data->data + data->bytes)
+        code = container_fail(c, err, "%zu bytes behind the last tensor",
+                              (size_t)(data->data + data->bytes - expected));
+    free(order);
+    return code;
+}
+
+enum err_code safetensors_read(struct container *c, struct err *err)
+{
+    uint64_t length = load_u64(c->map);
+    json_error_t fault;
+    json_t *header, *entry;
+    const char *name;
+    struct view data;
+    enum err_code code = ERR_OK;
+
+    if (length > HEADER_MAX || length > c->bytes - LENGTH_BYTES)
+        return container_fail(c, err,
+                              "truncated or damaged: its header should be %llu bytes of %zu",
+                              (unsigned long long)length, c->bytes);
+    header = json_loadb((const char *)c->map + LENGTH_BYTES, (size_t)length, JSON_REJECT_DUPLICATES,
+                        &fault);
+    if (!header)
+        return container_fail(c, err, "its header is not valid JSON: %s at byte %d", fault.text,
+                              fault.position);
+    data.data = c->map + LENGTH_BYTES + length;
+    data.bytes = c->bytes - LENGTH_BYTES - (size_t)length;
+    if (!json_is_object(header))
+        code = container_fail(c, err, "its header is not a JSON object");
+    json_object_foreach(header, name, entry)
+    {
+        if (!code && strcmp(name, "__metadata__"))
+            code = read_tensor(c, name, entry, &data, err);
+    }
+    if (!code)
+        code = check_tiling(c, &data, err);
+    json_decref(header);
+    return code;
+}
