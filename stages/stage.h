@@ -92,9 +92,19 @@ struct stage_ops {
 extern const struct stage_ops *const stages[];
 const struct stage_ops *stage_find(const char *name);
 
-/* Send a control message; false where nobody is there (then EVENT_PEER will come). */
-bool stage_control(const struct stage_out *out, enum stage_port port,
-                   const Riverrun__Control *control);
+/* Control messages wait here between accept, which may not send, and work. */
+struct stage_outbox {
+    struct msg **items;
+    size_t count, room;
+};
+
+/* Queue a control message; one that cannot be had (memory) is a bug, for the stage asked for it. */
+void outbox_put(struct stage_outbox *box, const Riverrun__Control *control);
+/* Send all that waits; what finds nobody there is dropped, for EVENT_PEER begins anew. True when
+ * something was there. */
+bool outbox_flush(struct stage_outbox *box, const struct stage_out *out, enum stage_port port);
+/* Drop what waits, and the room with it. */
+void outbox_clear(struct stage_outbox *box);
 
 /* Report a line through env, formatted. */
 void stage_report(const struct stage_env *env, enum stage_level level, const char *stream,

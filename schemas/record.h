@@ -1,0 +1,35 @@
+/* schemas/record.h: what users read: one JSON object a line, described by record.schema.json.
+ *
+ * A record holds no clock, no speed and no host; reals are written with 17 significant digits, which
+ * is one fixed text for one double and reads back to it. */
+#ifndef SCHEMAS_RECORD_H
+#define SCHEMAS_RECORD_H
+
+#include "schemas/bytes.h"
+
+enum record_kind { RECORD_LINE, RECORD_PARAGRAPH, RECORD_DOCUMENT, RECORD_LINEAGE };
+
+/* Raised whenever the same input would give other lines: it belongs to a stream's fingerprint. */
+enum { RECORD_FORMAT = 1, RECORD_LINE_MAX = 64 * 1024, RECORD_TEXT_MAX = 160 };
+
+struct record {
+    enum record_kind kind;
+    uint64_t seq;
+    uint64_t begin, end; /* bytes of the source */
+    uint64_t tokens;
+    double nats;
+    struct view text;           /* an excerpt, any bytes; what is no UTF-8 becomes U+FFFD */
+    const char *const *changed; /* (changed_count) of a lineage record: "model: old -> new" */
+    size_t changed_count;
+};
+
+/* Append the line of record with its newline to out.
+ * Fails  ERR_MODEL: nats are not finite; ERR_LIMIT, ERR_MEMORY. */
+MUST_CHECK enum err_code record_line(const char *stream, const struct record *record,
+                                     struct buffer *out, struct err *err);
+
+/* The part of text (bytes long, and complete where whole) that makes an excerpt: without white space
+ * at its ends, at most RECORD_TEXT_MAX bytes, cut between graphemes. */
+struct view record_excerpt(struct view text, bool whole);
+
+#endif

@@ -1,0 +1,47 @@
+/* stages/encode/analysis/units.h: tokens with their surprisal become units: lines or paragraphs, and
+ * the document.
+ *
+ * A line ends with its newline. A paragraph ends with the newline of the first blank line (spaces,
+ * tabs, carriage returns) after a line with text; further blank lines lead the next paragraph. A unit
+ * ends with the token that holds its boundary's last byte, so units tile the document and begin and
+ * end at token edges. Nothing here looks ahead: the same tokens give the same units however they come.
+ *
+ * Memory  fixed; the whole of it goes into a checkpoint as bytes. */
+#ifndef STAGES_ENCODE_ANALYSIS_UNITS_H
+#define STAGES_ENCODE_ANALYSIS_UNITS_H
+
+#include "schemas/config.h"
+#include "schemas/record.h"
+
+enum { UNITS_HELD_BYTES = RECORD_TEXT_MAX + 96, UNITS_BYTES_MAX = 1024 };
+
+struct units_span {
+    uint64_t begin, tokens;
+    double nats;
+    uint32_t held;
+    uint8_t text[UNITS_HELD_BYTES];
+};
+
+struct units {
+    enum unit kind;
+    uint64_t offset; /* of the source, behind the last token */
+    bool line_has_text, unit_has_text;
+    struct units_span unit, document;
+};
+
+void units_begin(struct units *u, enum unit kind, uint64_t offset);
+
+/* One token: its loss, its text, the source bytes it stands for. True when a unit ended with it:
+ * *record is then filled but for seq; its text is lent until the next call. */
+bool units_token(struct units *u, double nats, struct view text, uint32_t source_bytes,
+                 struct record *record);
+/* The end of the source: the unit that was open, if there is one. */
+bool units_end(struct units *u, struct record *record);
+/* The document's own record. */
+void units_document(struct units *u, struct record *record);
+
+/* The whole state as bytes and back. Fails: ERR_DAMAGED. */
+void units_save(const struct units *u, struct buffer *out);
+MUST_CHECK enum err_code units_load(struct units *u, struct view bytes, struct err *err);
+
+#endif

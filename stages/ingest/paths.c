@@ -1,0 +1,214 @@
+#include "stages/ingest/paths.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utf8proc.h>
+#include <xxhash.h>
+
+/* The bytes of a character that may stand in a name at text, 0 where none does. */
+static size_t plain_bytes(const unsigned char *text)
+{
+    utf8proc_int32_t point;
+    utf8proc_ssize_t bytes;
+
+    if (text[0] < 0x20 || text[0] == 0x7F || text[0] == '%' || text[0] == '+' || text[0] == '/')
+        return 0;
+    bytes = utf8proc_iterate(text, -1, &point);
+    return bytes > 0 && !(point >= 0x80 && point < 0xA0) ? (size_t)bytes : 0;
+}
+
+/* A name that is too long: hash and tail. The tail begins at a character and not inside an escape. */
+static void shorten(char *name, const char *file)
+{
+    XXH128_hash_t hash = XXH3_128bits(file, strlen(file));
+    size_t length = strlen(name);
+    const char *tail = name + length - (PATH_NAME_MAX - 40);
+    char whole[PATH_NAME_MAX + 1];
+
+    while (((unsigned char)*tail & 0xC0) == 0x80 || tail[-1] == '%' || tail[-2] == '%')
+        tail++;
+    snprintf(whole, sizeof whole, "%%%%%016llx%016llx+%s", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64, tail);
+    strcpy(name, whole);
+}
+
+char *path_name(const char *file)
+{
+    const unsigned char *text = (const unsigned char *)file + (file[0] == '/');
+    char *name = malloc(3 * strlen(file) + PATH_NAME_MAX), *to = name;
+
+    if (!name)
+        return NULL;
+    if (!strcmp(file, "-"))
+        return strcpy(name, "-");
+    while (*text) {
+        size_t bytes = plain_bytes(text);
+        /* A path that is just "-", "." or ".." must not take these names. */
+        bool reserved = to == name && (!strcmp((const char *)text, "-") || *text == '.');
+        if (*text == '/') {
+            *to++ = '+';
+            text++;
+        } else if (bytes == 0 || reserved) {
+            to += sprintf(to, "%%%02X", *text++);
+        } else {
+            memcpy(to, text, bytes);
+            to += bytes;
+            text += bytes;
+        }
+    }
+    *to = 0;
+    if ((size_t)(to - name) > PATH_NAME_MAX)
+        shorten(name, file);
+    return name;
+}
+
+static bool is_name(const char *name)
+{
+    if (!*name || *name == '.' || strlen(name) > PATH_NAME_MAX)
+        return false;
+    for (const unsigned char *at = (const unsigned char *)name; *at;) {
+        utf8proc_int32_t point;
+        utf8proc_ssize_t bytes = utf8proc_iterate(at, -1, &point);
+        if (bytes <= 0 || point < 0x20 || point == 0x7F || point == '/')
+            return false;
+        at += bytes;
+    }
+    return true;
+}
+
+static enum err_code add(struct path_list *list, const char *file, const char *name,
+                         struct err *err)
+{
+    struct path *items;
+
+    for (size_t i = 0; i < list->count; i++)
+        if (!strcmp(list->items[i].file, file))
+            return ERR_OK;
+    items = realloc(list->items, (list->count + 1) * sizeof *items);
+    if (!items)
+        return err_set(err, ERR_MEMORY, 0, "list of inputs");
+    list->items = items;
+    items[list->count].file = strdup(file);
+    items[list->count].name = name ? strdup(name) : path_name(file);
+    if (!items[list->count].file || !items[list->count].name) {
+        free(items[list->count].file);
+        free(items[list->count].name);
+        return err_set(err, ERR_MEMORY, 0, "list of inputs");
+    }
+    list->count++;
+    return ERR_OK;
+}
+
+struct walk {
+    struct path_list *list;
+    char output[PATH_MAX], store[PATH_MAX]; /* canonical, "" where not there yet */
+};
+
+static enum err_code add_directory(struct walk *walk, const char *folder, struct err *err)
+{
+    struct dirent **entries = NULL;
+    enum err_code code = ERR_OK;
+    int count = scandir(folder, &entries, NULL, alphasort);
+
+    if (count < 0)
+        return err_set(err, ERR_SOURCE, errno, "read directory '%s'", folder);
+    for (int i = 0; i < count; i++) {
+        char inside[PATH_MAX], real[PATH_MAX];
+        struct stat st;
+        const char *entry = entries[i]->d_name;
+        if (code || !strcmp(entry, ".") || !strcmp(entry, ".."))
+            continue;
+        int length = snprintf(inside, sizeof inside, "%s/%s", folder, entry);
+        if (length >= (int)sizeof inside || lstat(inside, &st))
+            continue; /* it went away, or is too deep to have a path */
+        if (S_ISDIR(st.st_mode)) {
+            if (strcmp(inside, walk->output) && strcmp(inside, walk->store))
+                code = add_directory(walk, inside, err);
+        } else if (!stat(inside, &st) && S_ISREG(st.st_mode) && realpath(inside, real)) {
+            code = add(walk->list, real, NULL, err);
+        }
+    }
+    for (int i = 0; i < count; i++)
+        free(entries[i]);
+    free(entries);
+    return code;
+}
+
+static int compare_collation(const void *a, const void *b)
+{
+    return strcmp(((const struct path *)a)->name, ((const struct path *)b)->name);
+}
+
+static enum err_code add_path(struct walk *walk, const char *path, const char *name,
+                              struct err *err)
+{
+    char real[PATH_MAX];
+    struct stat st;
+    size_t before = walk->list->count;
+    enum err_code code;
+    int fd;
+
+    if (!strcmp(path, "-"))
+        return add(walk->list, "-", name, err);
+    if (!realpath(path, real) || stat(real, &st))
+        return err_set(err, ERR_SOURCE, errno, "input '%s'", path);
+    if (!S_ISDIR(st.st_mode)) {
+        fd = S_ISREG(st.st_mode) ? open(real, O_RDONLY | O_CLOEXEC) : -1;
+        if (fd < 0 && access(real, R_OK))
+            return err_set(err, ERR_SOURCE, errno, "input '%s'", path);
+        if (fd >= 0)
+            close(fd);
+        return add(walk->list, real, name, err);
+    }
+    if (name)
+        return err_set(err, ERR_USAGE, 0, "--name is for a single input; '%s' is a directory",
+                       path);
+    code = add_directory(walk, real, err);
+    if (!code && walk->list->count == before)
+        code = err_set(err, ERR_SOURCE, 0, "directory '%s' has no files to read", path);
+    return code;
+}
+
+enum err_code path_list_make(struct path_list *out, const struct config *config, struct err *err)
+{
+    struct path_list list = {NULL, 0};
+    struct walk walk = {.list = &list};
+    enum err_code code = ERR_OK;
+
+    if (config->name && (config->path_count != 1 || !is_name(config->name)))
+        return err_set(err, ERR_USAGE, 0,
+                       "--name '%s': needs a single input and a plain file name of at most %d "
+                       "bytes",
+                       config->name, PATH_NAME_MAX);
+    if (!config->output || !realpath(config->output, walk.output))
+        walk.output[0] = 0;
+    if (!config->store || !realpath(config->store, walk.store))
+        walk.store[0] = 0;
+    for (size_t i = 0; i < config->path_count && !code; i++)
+        code = add_path(&walk, config->paths[i], config->name, err);
+    if (code) {
+        path_list_release(&list);
+        return code;
+    }
+    if (list.count)
+        qsort(list.items, list.count, sizeof *list.items, compare_collation);
+    *out = list;
+    return ERR_OK;
+}
+
+void path_list_release(struct path_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->items[i].file);
+        free(list->items[i].name);
+    }
+    free(list->items);
+    *list = (struct path_list){NULL, 0};
+}

@@ -1,0 +1,34 @@
+/* stages/ingest/paths.h: which files a run reads, and what their streams are called. */
+#ifndef STAGES_INGEST_PATHS_H
+#define STAGES_INGEST_PATHS_H
+
+#include "schemas/config.h"
+#include "schemas/err.h"
+
+struct path {
+    char *file; /* canonical, or "-" for standard input */
+    char *name; /* of the stream */
+};
+
+struct path_list {
+    struct path *items;
+    size_t count;
+};
+
+/* The name of the stream of a canonical path, malloc'ed; NULL when memory is refused.
+ *
+ * '/' becomes '+' (the first is dropped), and '%', '+', control characters and bytes that are not
+ * UTF-8 become %XX: one name for one path, fit for a file name and for JSON. A result over
+ * PATH_NAME_MAX bytes keeps its tail and gets "%%" and a 128-bit hash of the path in front. */
+enum { PATH_NAME_MAX = 200 };
+char *path_name(const char *file);
+
+/* Files as they are, directories recursively in order of their names, without config's output and
+ * store folders; each file once. Links to directories inside a directory are not followed.
+ * Fails  ERR_SOURCE: a path is not there or cannot be read, a directory has no files;
+ *        ERR_USAGE: a name for several inputs, or one that is no file name; ERR_MEMORY. */
+MUST_CHECK enum err_code path_list_make(struct path_list *out, const struct config *config,
+                                        struct err *err);
+void path_list_release(struct path_list *list);
+
+#endif

@@ -1,0 +1,195 @@
+#include "stages/tokenize/text.h"
+
+#include "stages/tokenize/normalize.h"
+#include <stdlib.h>
+
+enum { CURSOR_VERSION = 1, BUFFER_MAX = 64 * 1024 * 1024 };
+
+enum err_code text_open(struct text *t, const struct tokenizer *tokenizer, enum normalize normalize,
+                        bool line_edges, struct view cursor, struct view *upstream, struct err *err)
+{
+    struct reader r = reader_of(cursor.data, cursor.bytes);
+
+    *t = (struct text){.tokenizer = tokenizer, .normalize = normalize, .line_edges = line_edges};
+    t->raw = t->plain = t->advance = buffer_of(BUFFER_MAX);
+    *upstream = (struct view){NULL, 0};
+    if (!cursor.bytes)
+        return ERR_OK;
+    uint8_t version = read_u8(&r);
+    t->skip_plain = read_u16(&r);
+    t->skip = read_u32(&r);
+    if (r.short_read || version != CURSOR_VERSION)
+        return err_set(err, ERR_INPUT, 0, "cursor of %zu bytes is not tokenize's", cursor.bytes);
+    *upstream = (struct view){r.at, (size_t)(r.end - r.at)};
+    return ERR_OK;
+}
+
+void text_close(struct text *t)
+{
+    buffer_release(&t->raw);
+    buffer_release(&t->plain);
+    buffer_release(&t->advance);
+    free(t->marks);
+    t->marks = NULL;
+}
+
+/* Drop the marks that no place from source_at on needs. */
+static void prune_marks(struct text *t)
+{
+    size_t keep = 0;
+
+    while (keep + 1 < t->mark_count && t->marks[keep + 1].at <= t->source_at)
+        keep++;
+    if (keep == 0)
+        return;
+    memmove(t->marks, t->marks + keep, (t->mark_count - keep) * sizeof *t->marks);
+    t->mark_count -= keep;
+}
+
+enum err_code text_mark(struct text *t, struct view cursor, struct err *err)
+{
+    if (cursor.bytes > CURSOR_MAX - TEXT_CURSOR_BYTES)
+        return err_set(err, ERR_LIMIT, 0, "cursor of %zu bytes", cursor.bytes);
+    prune_marks(t);
+    if (t->mark_count == t->mark_room) {
+        size_t room = t->mark_room ? 2 * t->mark_room : 4;
+        struct text_mark *marks = realloc(t->marks, room * sizeof *marks);
+        if (!marks)
+            return err_set(err, ERR_MEMORY, 0, "%zu cursors", room);
+        t->marks = marks;
+        t->mark_room = room;
+    }
+    struct text_mark *mark = &t->marks[t->mark_count++];
+    mark->at = t->pushed;
+    mark->cursor_bytes = cursor.bytes;
+    memcpy(mark->cursor, cursor.data, cursor.bytes);
+    return ERR_OK;
+}
+
+/* Count bytes of plain text as passed: where does the segment of the next one begin? */
+static void advance(struct text *t, size_t bytes)
+{
+    if (t->normalize == NORMALIZE_NONE) {
+        t->source_at += bytes;
+    } else {
+        for (size_t i = t->taken; i < t->taken + bytes; i++) {
+            uint16_t source = load_u16(t->advance.data + 2 * i);
+            t->source_at += source;
+            t->into = source ? 0 : t->into + 1;
+        }
+    }
+    t->taken += bytes;
+}
+
+/* Move what the normaliser can take from raw to plain. */
+static enum err_code normalize(struct text *t, struct err *err)
+{
+    struct normalize_piece piece;
+    size_t done = 0, bytes;
+
+    while (done < t->raw.bytes &&
+           (bytes = normalize_next(t->raw.data + done, t->raw.bytes - done, t->ended, &piece)) > 0) {
+        uint8_t *at = buffer_add(&t->advance, 2 * piece.bytes);
+        buffer_put(&t->plain, piece.data, piece.bytes);
+        for (size_t i = 0; at && i < piece.bytes; i++)
+            store_u16(at + 2 * i, piece.unchanged          ? 1
+                                  : i + 1 == piece.bytes   ? (uint16_t)bytes
+                                                           : 0);
+        done += bytes;
+    }
+    buffer_drop(&t->raw, done);
+    if (t->plain.refused || t->advance.refused)
+        return err_set(err, ERR_MEMORY, 0, "text of %zu bytes", t->plain.bytes);
+    return ERR_OK;
+}
+
+enum err_code text_push(struct text *t, struct view bytes, bool end, struct err *err)
+{
+    size_t skip = t->skip < bytes.bytes ? t->skip : bytes.bytes;
+    enum err_code code = ERR_OK;
+
+    t->pushed += bytes.bytes;
+    t->skip -= (uint32_t)skip;
+    t->source_at += skip;
+    t->ended = end;
+    if (t->normalize == NORMALIZE_NONE) {
+        buffer_drop(&t->plain, t->taken);
+        t->line_end = 0;
+        t->taken = 0;
+        buffer_put(&t->plain, bytes.data + skip, bytes.bytes - skip);
+        if (t->plain.refused)
+            code = err_set(err, ERR_MEMORY, 0, "text of %zu bytes", t->plain.bytes);
+        return code;
+    }
+    buffer_drop(&t->advance, 2 * t->taken);
+    buffer_drop(&t->plain, t->taken);
+    t->line_end = 0;
+    t->taken = 0;
+    buffer_put(&t->raw, bytes.data + skip, bytes.bytes - skip);
+    if (t->raw.refused)
+        return err_set(err, ERR_MEMORY, 0, "text of %zu bytes", t->raw.bytes);
+    code = normalize(t, err);
+    skip = t->skip_plain < t->plain.bytes ? t->skip_plain : t->plain.bytes;
+    if (!code && skip) {
+        advance(t, skip);
+        t->skip_plain -= (uint32_t)skip;
+    }
+    return code;
+}
+
+/* How much of plain the next token may see, and whether nothing follows that. */
+static size_t visible(struct text *t, bool *end)
+{
+    *end = t->ended && t->raw.bytes == 0;
+    if (!t->line_edges)
+        return t->plain.bytes - t->taken;
+    if (t->line_end <= t->taken) {
+        const uint8_t *from = t->plain.data + t->taken;
+        const uint8_t *line = memchr(from, '\n', t->plain.bytes - t->taken);
+        t->line_end = line ? (size_t)(line - t->plain.data) + 1 : SIZE_MAX;
+    }
+    if (t->line_end == SIZE_MAX)
+        return t->plain.bytes - t->taken;
+    *end = true;
+    return t->line_end - t->taken;
+}
+
+bool text_take(struct text *t, struct text_token *token)
+{
+    bool end;
+    size_t bytes, room;
+    uint64_t source_before = t->source_at;
+
+    if (t->taken == t->plain.bytes)
+        return false;
+    room = visible(t, &end);
+    bytes = tokenizer_next(t->tokenizer, t->plain.data + t->taken, room, end, &token->id);
+    if (bytes == 0)
+        return false;
+    token->text = t->plain.data + t->taken;
+    token->text_bytes = (uint16_t)bytes;
+    advance(t, bytes);
+    token->source_bytes = (uint16_t)(t->source_at - source_before);
+    return true;
+}
+
+bool text_done(const struct text *t)
+{
+    return t->ended && t->raw.bytes == 0 && t->taken == t->plain.bytes;
+}
+
+enum err_code text_cursor(const struct text *t, struct buffer *out, struct err *err)
+{
+    const struct text_mark *mark = t->marks;
+
+    require(t->mark_count > 0 && mark->at <= t->source_at);
+    while (mark + 1 < t->marks + t->mark_count && mark[1].at <= t->source_at)
+        mark++;
+    buffer_u8(out, CURSOR_VERSION);
+    buffer_u16(out, (uint16_t)t->into);
+    buffer_u32(out, (uint32_t)(t->source_at - mark->at));
+    buffer_put(out, mark->cursor, mark->cursor_bytes);
+    if (out->refused)
+        return err_set(err, ERR_LIMIT, 0, "cursor of %zu bytes", mark->cursor_bytes);
+    return ERR_OK;
+}
