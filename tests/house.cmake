@@ -8,3 +8,8 @@ if(NOT CMAKE_C_FLAGS MATCHES "sanitize")
             SKIP_RETURN_CODE 77)
     endforeach()
 endif()
+
+# Needs two files and no library of ours: it runs while the rest of the folders does not compile.
+riverrun_test(test_stages_normalize LINK PkgConfig::UTF8PROC)
+target_sources(test_stages_normalize PRIVATE
+    ${CMAKE_SOURCE_DIR}/stages/tokenize/normalize.c ${CMAKE_SOURCE_DIR}/schemas/err.c)
