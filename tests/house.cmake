@@ -13,3 +13,8 @@ endif()
 riverrun_test(test_stages_normalize LINK PkgConfig::UTF8PROC)
 target_sources(test_stages_normalize PRIVATE
     ${CMAKE_SOURCE_DIR}/stages/tokenize/normalize.c ${CMAKE_SOURCE_DIR}/schemas/err.c)
+
+# The validator of records, before it judges any: it must find every planted mistake.
+add_test(NAME test_schemas_record_schema
+    COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/validate_records.py --self-test)
+set_tests_properties(test_schemas_record_schema PROPERTIES LABELS unit SKIP_RETURN_CODE 77)

@@ -1,0 +1,270 @@
+#!/usr/bin/python3
+"""validate_records.py [--unfinished] [--size BYTES] FILE.jsonl...: are these records right?
+
+Every line against schemas/record.schema.json (by Debian's python3-jsonschema, which knows nothing of
+riverrun), and what a schema cannot say: numbers without gaps, units that tile the source, sums that
+add up. --unfinished: the document record may be missing. --size: the source's size. Prints one line
+for each problem; exit status 0 none, 1 some, 77 jsonschema is not installed.
+
+validate_records.py --self-test plants mistakes in good files, each of which must be found.
+"""
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+
+try:
+    import jsonschema
+except ImportError:
+    print("skipped: python3-jsonschema is not installed (./quickstart test installs it)")
+    sys.exit(77)
+
+SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../schemas/record.schema.json")
+INTEGERS = ("seq", "begin", "end", "tokens")
+
+
+def unique(pairs):
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a name comes twice")
+    return dict(pairs)
+
+
+def no_number(name):
+    raise ValueError(f"{name} is not JSON")
+
+
+def read_lines(path):
+    """The records of a file, and the problems that keep a line from being one."""
+    records, wrong = [], []
+    with open(path, "rb") as file:
+        data = file.read()
+    if data and not data.endswith(b"\n"):
+        wrong.append("the last line has no newline")
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        try:
+            record = json.loads(line.decode("utf-8"), object_pairs_hook=unique,
+                                parse_constant=no_number)
+            records.append((number, record))
+        except ValueError as error:
+            wrong.append(f"line {number}: {error}")
+    return records, wrong
+
+
+def near(got, want, relative):
+    """Negated where used, so that NaN is far from everything."""
+    return abs(got - want) <= relative * max(1.0, abs(want))
+
+
+def check_alone(record):
+    """What is wrong with one record that has passed the schema."""
+    wrong = [f"{name} is written as a real" for name in INTEGERS
+             if name in record and not isinstance(record[name], int)]
+    size = record["end"] - record["begin"]
+    if size < 0:
+        wrong.append("end lies before begin")
+    if record["kind"] == "lineage":
+        return wrong + (["a lineage record has no bytes"] if size else [])
+    if record["kind"] in ("line", "paragraph") and (size <= 0 or record["tokens"] == 0):
+        wrong.append("a unit without bytes or tokens")
+    # A token stands for a byte at least, and normalisation at most triples the bytes.
+    if record["tokens"] > 3 * size:
+        wrong.append("more tokens than bytes allow")
+    # The logarithm of a probability; a float's rounding may put a certain one just above 1.
+    if not record["nats"] >= -1e-5 * record["tokens"]:
+        wrong.append("negative nats")
+    bits = record["bits_per_byte"]
+    if (bits is None) != (size == 0):
+        wrong.append("bits_per_byte must be null where there is no byte, and only there")
+    elif bits is not None and size > 0:
+        if not near(bits, record["nats"] / math.log(2) / size, 1e-12):
+            wrong.append("bits_per_byte is not nats / ln 2 / bytes")
+    return wrong
+
+
+def check_together(records, stream, unfinished, size):
+    """What is wrong between the records of one file, which have passed the schema."""
+    wrong, at, tokens, nats, kind, changed_at = [], 0, 0, [], None, 0
+    for place, (number, record) in enumerate(records):
+        here = f"line {number}: "
+        if record["stream"] != stream:
+            wrong.append(here + f"stream {record['stream']!r} in the file of {stream!r}")
+        if record["seq"] != place:
+            wrong.append(here + f"seq {record['seq']}, expected {place}")
+        if record["kind"] == "lineage":
+            if record["begin"] < max(at, changed_at):
+                wrong.append(here + "a change before what was read already")
+            changed_at, kind = record["begin"], None
+        elif record["kind"] == "document":
+            if place + 1 != len(records):
+                wrong.append(here + "records after the document")
+            if record["begin"] != 0 or record["end"] != at or record["end"] < changed_at:
+                wrong.append(here + f"the document must reach from 0 to {max(at, changed_at)}")
+            if size is not None and record["end"] != size:
+                wrong.append(here + f"the document ends at {record['end']}, the source at {size}")
+            if record["tokens"] != tokens:
+                wrong.append(here + f"{record['tokens']} tokens, the units have {tokens}")
+            if not near(record["nats"], math.fsum(nats), 1e-9):
+                wrong.append(here + f"{record['nats']} nats, the units have {math.fsum(nats)}")
+        else:
+            if record["begin"] != at or record["end"] < changed_at:
+                wrong.append(here + f"begins at {record['begin']}, the unit before ends at {at}")
+            if kind not in (None, record["kind"]):
+                wrong.append(here + f"a {record['kind']} among {kind}s")
+            at, kind = record["end"], record["kind"]
+            tokens += record["tokens"]
+            nats.append(record["nats"])
+    if not unfinished and (not records or records[-1][1]["kind"] != "document"):
+        wrong.append("the last record is not the document")
+    return wrong
+
+
+def validate(path, unfinished=False, size=None):
+    """The problems of one file, as lines of text."""
+    with open(SCHEMA, encoding="utf-8") as text:
+        schema = json.load(text)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    records, wrong = read_lines(path)
+    for number, record in records:
+        found = [error.message for error in validator.iter_errors(record)]
+        wrong += [f"line {number}: {what}" for what in found or check_alone(record)]
+    if not wrong:
+        stream = os.path.basename(path).removesuffix(".jsonl")
+        wrong = check_together(records, stream, unfinished, size)
+    return wrong
+
+
+def sample():
+    """Two paragraphs, a change of settings between them, the document."""
+    def scored(seq, kind, begin, end, tokens, nats):
+        return {"stream": "a", "seq": seq, "kind": kind, "begin": begin, "end": end,
+                "tokens": tokens, "nats": nats, "bits_per_byte": nats / math.log(2) / (end - begin),
+                "text": "Well done"}
+    return [scored(0, "paragraph", 0, 10, 4, 12.5),
+            {"stream": "a", "seq": 1, "kind": "lineage", "begin": 12, "end": 12,
+             "changed": ["model: 12ab -> 34cd"]},
+            scored(2, "paragraph", 10, 30, 9, 20.25), scored(3, "document", 0, 30, 13, 32.75)]
+
+
+def spoilt(record, **fields):
+    """sample() with fields of one record set, or taken away where the value is ... (Ellipsis)."""
+    records = sample()
+    records[record].update(fields)
+    records[record] = {name: value for name, value in records[record].items() if value is not ...}
+    return records
+
+
+def without(record):
+    """sample() without one record, the rest numbered anew."""
+    records = sample()
+    del records[record]
+    for seq, rest in enumerate(records):
+        rest["seq"] = seq
+    return records
+
+
+def mistakes():
+    """Name and text of files that are wrong in one thing each."""
+    def lines(records):
+        return "".join(json.dumps(record) + "\n" for record in records)
+
+    bits = 1 / math.log(2)
+    good = lines(sample())
+    planted = {
+        "unknown field": spoilt(0, speed=3),
+        "field missing": spoilt(0, tokens=...),
+        "text missing": spoilt(2, text=...),
+        "unknown kind": spoilt(0, kind="chapter"),
+        "seq negative": spoilt(0, seq=-1),
+        "seq gap": spoilt(2, seq=3),
+        "seq repeated": spoilt(1, seq=0),
+        "seq as text": spoilt(0, seq="0"),
+        "seq as a real": spoilt(2, seq=2.0),
+        "first unit not at 0": spoilt(0, begin=1, bits_per_byte=12.5 * bits / 9),
+        "units overlap": spoilt(2, begin=9, bits_per_byte=20.25 * bits / 21),
+        "units leave a gap": spoilt(2, begin=11, bits_per_byte=20.25 * bits / 19),
+        "unit without bytes": spoilt(0, end=0, tokens=0, bits_per_byte=None),
+        "end negative": spoilt(0, end=-1),
+        "end before begin": spoilt(2, end=9, bits_per_byte=-20.25 * bits),
+        "more tokens than bytes": spoilt(0, tokens=31),
+        "nats negative": spoilt(0, nats=-12.5, bits_per_byte=-12.5 * bits / 10),
+        "bits null with bytes": spoilt(0, bits_per_byte=None),
+        "bits wrong": spoilt(0, bits_per_byte=1.25 * bits * (1 + 1e-9)),
+        "mixed units": spoilt(0, kind="line")[:1] + without(1)[1:],
+        "other stream": spoilt(2, stream="b"),
+        "text too long": spoilt(0, text="a" * 161),
+        "document missing": sample()[:3],
+        "document not last": sample() + [dict(sample()[2], seq=4, begin=30, end=50)],
+        "document too short": spoilt(3, end=29, bits_per_byte=32.75 * bits / 29),
+        "document not from 0": spoilt(3, begin=1, bits_per_byte=32.75 * bits / 29),
+        "document of other tokens": spoilt(3, tokens=14),
+        "document of other nats": spoilt(3, nats=32.7500001, bits_per_byte=32.7500001 * bits / 30),
+        "change without words": spoilt(1, changed=[]),
+        "change not told as old and new": spoilt(1, changed=["model"]),
+        "change with tokens": spoilt(1, tokens=1),
+        "change with bytes": spoilt(1, end=13),
+        "change in the past": spoilt(1, begin=9, end=9),
+        "unit with changes": spoilt(0, changed=["a: b -> c"]),
+    }
+    texts = {name: lines(records) for name, records in planted.items()}
+    texts.update({
+        "empty file": "",
+        "torn line": good[:-1],
+        "half a line": good[:-20],
+        "blank line": good + "\n",
+        "no object": good + "[]\n",
+        "name twice": good.replace('"seq": 0', '"seq": 0, "seq": 0', 1),
+        "not a number": good.replace("12.5,", "NaN,", 1),
+        "infinity": good.replace("12.5,", "Infinity,", 1),
+    })
+    return texts
+
+
+def self_test():
+    wrong = []
+    lone = {"stream": "a", "seq": 0, "kind": "document", "begin": 0, "end": 0, "tokens": 0,
+            "nats": 0.0, "bits_per_byte": None, "text": ""}
+    with tempfile.TemporaryDirectory(prefix="riverrun-records-") as folder:
+        path = os.path.join(folder, "a.jsonl")
+
+        def problems(text, **options):
+            with open(path, "w", encoding="utf-8") as out:
+                out.write(text)
+            return validate(path, **options)
+
+        good = "".join(json.dumps(record) + "\n" for record in sample())
+        wrong += [f"a good file is refused: {what}" for what in
+                  problems(good) + problems(good, size=30) + problems(json.dumps(lone) + "\n") +
+                  problems(good[:good.rindex('{"stream"')], unfinished=True)]
+        if not problems(good, size=31):
+            wrong.append("not found: another size of the source")
+        planted = mistakes()
+        wrong += [f"not found: {name}" for name, text in planted.items() if not problems(text)]
+    print("\n".join(wrong), end="\n" if wrong else "")
+    print(f"{len(planted) + 1} planted mistakes, {len(wrong)} problems")
+    return 1 if wrong else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--unfinished", action="store_true")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--self-test", action="store_true")
+    parser.add_argument("files", nargs="*")
+    options = parser.parse_args()
+    if options.self_test:
+        return self_test()
+    if not options.files:
+        parser.error("no files given")
+    status = 0
+    for path in options.files:
+        for what in validate(path, options.unfinished, options.size):
+            print(f"{path}: {what}")
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
