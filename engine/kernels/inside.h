@@ -1,0 +1,87 @@
+/* engine/kernels/inside.h: what the files of this folder share and nobody else sees. */
+#ifndef ENGINE_KERNELS_INSIDE_H
+#define ENGINE_KERNELS_INSIDE_H
+
+#include "engine/kernels/kernels.h"
+
+/* ---- Constants of f32-1: changing one makes another arithmetic. ---- */
+
+#define EXP_HIGH   89.0f   /* exp of it is infinite */
+#define EXP_LOW    -104.0f /* exp of it is 0 */
+#define EXP_LOG2_E 0x1.715476p+0f
+#define EXP_MAGIC  0x1.8p+23f /* adding it rounds to an integer, found in the lowest bits */
+#define EXP_LN2_HI 0x1.62e43p-1f
+#define EXP_LN2_LO -0x1.05c61p-29f
+/* exp(r) = 1 + r (1 + r (c0 + r (c1 + ...))), |r| <= ln 2 / 2: minimax to 3.1e-9. */
+#define EXP_C0 0x1.fffffcp-2f
+#define EXP_C1 0x1.555492p-3f
+#define EXP_C2 0x1.5558f2p-5f
+#define EXP_C3 0x1.123a2p-7f
+#define EXP_C4 0x1.6a23cep-10f
+
+/* tanh(x) = x + x z (c0 + z (c1 + ...)), z = x x, |x| < TANH_SMALL: minimax to 4.4e-9. */
+#define TANH_SMALL 0.625f
+#define TANH_C0    -0.333332807f
+#define TANH_C1    0.133314416f
+#define TANH_C2    -0.0537397154f
+#define TANH_C3    0.0206390861f
+#define TANH_C4    -0.00570498686f
+
+#define DECAY_SCALE -0.606531f
+#define KAPPA_MIN   1e-12f
+
+/* ---- Sums of products. ---- */
+
+/* How many terms one chain has at most when inputs are summed. */
+static inline size_t product_block(size_t inputs)
+{
+    return inputs <= 1024 ? 512 : 1024;
+}
+
+/* The key: one output of a product. */
+float product_key(const float *x, const float *w, size_t inputs);
+
+/* Weights for our own kernel: output n stands in panel n / 16, and a panel is [inputs][16], so that
+ * one load gives what 16 outputs multiply one x with. The last panel is padded with zeros. */
+struct panels {
+    const float *data;
+    size_t outputs, inputs;
+};
+
+/* ---- Levels. ---- */
+
+void kernels_ref(struct kernels *kernels);
+void kernels_avx2(struct kernels *kernels);
+void kernels_avx512(struct kernels *kernels);
+/* Fill in the level called isa, or for "auto" the best one that runs here.
+ * Fails  ERR_USAGE, ERR_MISMATCH. */
+MUST_CHECK enum err_code kernels_level(struct kernels *kernels, const char *isa, struct err *err);
+
+/* Take a tile's maximum and sum in. */
+void loss_merge(struct loss *loss, float max, float sum);
+
+/* ---- Libraries. ---- */
+
+/* One product as a library packs it. Both pack outputs x inputs from rows and check themselves
+ * against what they promise; *out stays NULL, with ERR_OK, where the check fails for onednn.
+ * Fails  ERR_MEMORY; openblas also ERR_MISMATCH. */
+struct onednn;
+MUST_CHECK enum err_code onednn_open(struct onednn **out, const struct weights *weights,
+                                     struct err *err);
+void onednn_close(struct onednn **product);
+void onednn_run(const struct onednn *product, const float *x, size_t rows, size_t x_stride,
+                float *y, size_t y_stride);
+
+struct openblas;
+MUST_CHECK enum err_code openblas_open(struct openblas **out, const struct weights *weights,
+                                       struct err *err);
+void openblas_close(struct openblas **product);
+void openblas_run(const struct openblas *product, const float *x, size_t rows, size_t x_stride,
+                  float *y, size_t y_stride);
+/* "f32-openblas-0.3.21-SkylakeX" */
+void openblas_arithmetic(char *name, size_t name_bytes);
+
+/* Pseudo-random floats in (-1, 1), for checks: the same on every machine. */
+void check_floats(float *out, size_t count, uint64_t seed);
+
+#endif

@@ -1,0 +1,53 @@
+/* kernels.c: the choice of level and product, made once. */
+#include "engine/kernels/inside.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const blas_names[] = {
+    [BLAS_AUTO] = "auto",     [BLAS_REF] = "ref",           [BLAS_OWN] = "own",
+    [BLAS_ONEDNN] = "onednn", [BLAS_OPENBLAS] = "openblas",
+};
+
+static enum err_code blas_find(enum kernels_blas *which, const char *name, struct err *err)
+{
+    for (size_t i = 0; i < sizeof blas_names / sizeof *blas_names; i++)
+        if (strcmp(name, blas_names[i]) == 0) {
+            *which = (enum kernels_blas)i;
+            return ERR_OK;
+        }
+    return err_set(err, ERR_USAGE, 0, "no blas '%s': auto, own, onednn, openblas, ref", name);
+}
+
+/* A level asked for by name is kept to: auto leaves libraries, which choose for themselves, alone. */
+static enum kernels_blas blas_settle(enum kernels_blas which, bool any_isa, bool is_ref)
+{
+    if (is_ref && (which == BLAS_AUTO || which == BLAS_OWN))
+        return BLAS_REF;
+    if (which == BLAS_AUTO && !any_isa)
+        return BLAS_OWN;
+    return which;
+}
+
+enum err_code kernels_init(struct kernels *kernels, const char *isa, const char *blas,
+                           struct err *err)
+{
+    struct kernels k = {0};
+    enum err_code code;
+
+    isa = isa ? isa : "auto";
+    code = blas_find(&k.which, blas ? blas : "auto", err);
+    if (code)
+        return code;
+    code = kernels_level(&k, isa, err);
+    if (code)
+        return code;
+    k.which = blas_settle(k.which, strcmp(isa, "auto") == 0, k.panels == NULL);
+    k.blas = blas_names[k.which == BLAS_AUTO ? BLAS_ONEDNN : k.which];
+    if (k.which == BLAS_OPENBLAS)
+        openblas_arithmetic(k.arithmetic, sizeof k.arithmetic);
+    else
+        snprintf(k.arithmetic, sizeof k.arithmetic, "f32-1");
+    *kernels = k;
+    return ERR_OK;
+}

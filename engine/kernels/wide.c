@@ -1,0 +1,602 @@
+/* wide.c: every kernel once over 16 lanes, built once for each level.
+ *
+ * Each function is ref.c's, step for step: the same operations on the same elements in the same order,
+ * so the bits are the same by construction; the tests compare them all the same. What is different
+ * is only how many elements one instruction serves. A row's end is read with the missing lanes as +0,
+ * which is how ref.c defines it, and is never read or written beyond. */
+#include "engine/kernels/inside.h"
+#include "engine/kernels/lanes.h"
+
+#include <math.h>
+
+typedef struct lanes lanes_fn(struct lanes x);
+
+INLINE struct lanes load(const float *from, size_t left)
+{
+    return left >= 16 ? lanes_load(from) : lanes_load_part(from, left);
+}
+
+INLINE void store(float *to, struct lanes x, size_t left)
+{
+    if (left >= 16)
+        lanes_store(to, x);
+    else
+        lanes_store_part(to, x, left);
+}
+
+/* Lanes beyond left become +0, whatever was computed in them. */
+INLINE struct lanes cut(struct lanes x, size_t left)
+{
+    return left >= 16 ? x : lanes_keep(x, left, lanes_set(0.0f));
+}
+
+INLINE struct lanes exponential(struct lanes x)
+{
+    struct lanes magic = lanes_set(EXP_MAGIC), one = lanes_set(1.0f), n_magic, n, r, q;
+
+    x = lanes_higher(lanes_set(EXP_LOW), lanes_lower(lanes_set(EXP_HIGH), x));
+    n_magic = lanes_fma(x, lanes_set(EXP_LOG2_E), magic);
+    n = lanes_sub(n_magic, magic);
+    r = lanes_fma(n, lanes_set(-EXP_LN2_HI), x);
+    r = lanes_fma(n, lanes_set(-EXP_LN2_LO), r);
+    q = lanes_fma(lanes_set(EXP_C4), r, lanes_set(EXP_C3));
+    q = lanes_fma(q, r, lanes_set(EXP_C2));
+    q = lanes_fma(q, r, lanes_set(EXP_C1));
+    q = lanes_fma(q, r, lanes_set(EXP_C0));
+    q = lanes_fma(q, r, one);
+    q = lanes_fma(q, r, one);
+    return lanes_scale(q, n_magic, 0x4B400000); /* the bits of EXP_MAGIC */
+}
+
+INLINE struct lanes logistic(struct lanes x)
+{
+    struct lanes one = lanes_set(1.0f), e = exponential(lanes_negate(lanes_abs(x)));
+    return lanes_div(lanes_if_less(x, lanes_set(0.0f), e, one), lanes_add(one, e));
+}
+
+INLINE struct lanes hyperbolic_tangent(struct lanes x)
+{
+    struct lanes size = lanes_abs(x), z = lanes_mul(x, x), one = lanes_set(1.0f), q, small, large;
+
+    q = lanes_fma(lanes_set(TANH_C4), z, lanes_set(TANH_C3));
+    q = lanes_fma(q, z, lanes_set(TANH_C2));
+    q = lanes_fma(q, z, lanes_set(TANH_C1));
+    q = lanes_fma(q, z, lanes_set(TANH_C0));
+    small = lanes_fma(lanes_mul(x, z), q, x);
+    large = lanes_add(exponential(lanes_add(size, size)), one);
+    large = lanes_sub(one, lanes_div(lanes_set(2.0f), large));
+    return lanes_if_less(size, lanes_set(TANH_SMALL), small, lanes_sign_of(large, x));
+}
+
+INLINE struct lanes relu2(struct lanes x)
+{
+    struct lanes positive = lanes_higher(lanes_set(0.0f), x);
+    return lanes_mul(positive, positive);
+}
+
+INLINE struct lanes silu(struct lanes x)
+{
+    return lanes_mul(x, logistic(x));
+}
+
+/* ---- Norms. ---- */
+
+INLINE float sum(const float *x, size_t count)
+{
+    struct lanes p = lanes_set(0.0f);
+
+    for (size_t i = 0; i < count; i += 16)
+        p = lanes_add(p, load(x + i, count - i));
+    return lanes_sum(p);
+}
+
+INLINE float sum_of_squares(const float *x, float mean, size_t count)
+{
+    struct lanes p = lanes_set(0.0f);
+
+    for (size_t i = 0; i < count; i += 16) {
+        struct lanes d = cut(lanes_sub(load(x + i, count - i), lanes_set(mean)), count - i);
+        p = lanes_fma(d, d, p);
+    }
+    return lanes_sum(p);
+}
+
+INLINE void normalise(float *y, const float *x, const float *weight, const float *bias, float eps,
+                      size_t count)
+{
+    float mean = sum(x, count) / (float)count;
+    float variance = sum_of_squares(x, mean, count) / (float)count;
+    struct lanes factor = lanes_set(1.0f / sqrtf(variance + eps));
+
+    for (size_t i = 0; i < count; i += 16) {
+        size_t left = count - i;
+        struct lanes d = lanes_mul(lanes_sub(load(x + i, left), lanes_set(mean)), factor);
+        store(y + i, lanes_fma(d, load(weight + i, left), load(bias + i, left)), left);
+    }
+}
+
+static void add(float *y, const float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i += 16)
+        store(y + i, lanes_add(load(y + i, count - i), load(x + i, count - i)), count - i);
+}
+
+static void multiply(float *y, const float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i += 16)
+        store(y + i, lanes_mul(load(y + i, count - i), load(x + i, count - i)), count - i);
+}
+
+static void gate_sigmoid(float *y, const float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i += 16) {
+        struct lanes gate = logistic(load(x + i, count - i));
+        store(y + i, lanes_mul(load(y + i, count - i), gate), count - i);
+    }
+}
+
+static void layernorm(float *y, float *x, const float *delta, const float *weight,
+                      const float *bias, float eps, size_t rows, size_t channels)
+{
+    for (size_t row = 0; row < rows; row++) {
+        if (delta)
+            add(x + row * channels, delta + row * channels, channels);
+        normalise(y + row * channels, x + row * channels, weight, bias, eps, channels);
+    }
+}
+
+static void groupnorm(float *y, const float *weight, const float *bias, float eps, size_t rows,
+                      size_t heads, size_t head_size)
+{
+    for (size_t row = 0; row < rows; row++)
+        for (size_t head = 0; head < heads; head++) {
+            float *group = y + (row * heads + head) * head_size;
+            normalise(group, group, weight + head * head_size, bias + head * head_size, eps,
+                      head_size);
+        }
+}
+
+/* ---- Token shift: a row and its predecessor are read once for all mixes. ---- */
+
+static void shift4(float *const *out, const float *x, const float *before, const float *const *mix,
+                   size_t mixes, size_t rows, size_t channels)
+{
+    for (size_t row = 0; row < rows; row++, before = x, x += channels)
+        for (size_t i = 0; i < channels; i += 16) {
+            size_t left = channels - i;
+            struct lanes now = load(x + i, left), p = load(before + i, left);
+            for (size_t m = 0; m < mixes; m++) {
+                struct lanes share = load(mix[m] + i, left);
+                struct lanes past = lanes_mul(p, lanes_sub(lanes_set(1.0f), share));
+                store(out[m] + row * channels + i, lanes_fma(now, share, past), left);
+            }
+        }
+}
+
+static void shift7(float *const *out, const float *x, const float *before, const float *const *mix,
+                   size_t mixes, size_t rows, size_t channels)
+{
+    for (size_t row = 0; row < rows; row++, before = x, x += channels)
+        for (size_t i = 0; i < channels; i += 16) {
+            size_t left = channels - i;
+            struct lanes now = load(x + i, left), d = lanes_sub(load(before + i, left), now);
+            for (size_t m = 0; m < mixes; m++)
+                store(out[m] + row * channels + i, lanes_fma(d, load(mix[m] + i, left), now), left);
+        }
+}
+
+/* ---- Element by element. ---- */
+
+INLINE void map(lanes_fn *f, float *y, const float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i += 16)
+        store(y + i, f(load(x + i, count - i)), count - i);
+}
+
+static void map_exp(float *y, const float *x, size_t count)
+{
+    map(exponential, y, x, count);
+}
+
+static void map_sigmoid(float *y, const float *x, size_t count)
+{
+    map(logistic, y, x, count);
+}
+
+static void map_tanh(float *y, const float *x, size_t count)
+{
+    map(hyperbolic_tangent, y, x, count);
+}
+
+static void map_relu2(float *y, const float *x, size_t count)
+{
+    map(relu2, y, x, count);
+}
+
+static void map_silu(float *y, const float *x, size_t count)
+{
+    map(silu, y, x, count);
+}
+
+/* ---- RWKV-7. ---- */
+
+static void decay7(float *z, const float *w0, size_t rows, size_t channels)
+{
+    for (size_t row = 0; row < rows; row++, z += channels)
+        for (size_t i = 0; i < channels; i += 16) {
+            size_t left = channels - i;
+            struct lanes s = logistic(lanes_add(load(w0 + i, left), load(z + i, left)));
+            store(z + i, exponential(lanes_mul(lanes_set(DECAY_SCALE), s)), left);
+        }
+}
+
+static void value7(float *v, const float *v_first, const float *z, const float *v0, size_t rows,
+                   size_t channels)
+{
+    for (size_t row = 0; row < rows; row++, v += channels, v_first += channels, z += channels)
+        for (size_t i = 0; i < channels; i += 16) {
+            size_t left = channels - i;
+            struct lanes own = load(v + i, left), d = lanes_sub(load(v_first + i, left), own);
+            struct lanes s = logistic(lanes_add(load(v0 + i, left), load(z + i, left)));
+            store(v + i, lanes_fma(d, s, own), left);
+        }
+}
+
+/* The largest of KAPPA_MIN and the norm of k k_k; k k_k is left in scaled. */
+INLINE float key7_norm(float *scaled, const float *k, const float *k_k, size_t n)
+{
+    struct lanes p = lanes_set(0.0f);
+    float norm;
+
+    for (size_t i = 0; i < n; i += 16) {
+        struct lanes x = lanes_mul(load(k + i, n - i), load(k_k + i, n - i));
+        store(scaled + i, x, n - i);
+        p = lanes_fma(x, x, p);
+    }
+    norm = sqrtf(lanes_sum(p));
+    return KAPPA_MIN > norm ? KAPPA_MIN : norm;
+}
+
+INLINE void key7_head(const struct key7 *key, size_t at, size_t channel, size_t n)
+{
+    float *k = key->k + at, *kk_a = key->kk_a + at, *minus_kk = key->minus_kk + at;
+    const float *a0 = key->a0 + channel, *k_a = key->k_a + channel;
+    struct lanes norm = lanes_set(key7_norm(minus_kk, k, key->k_k + channel, n));
+    struct lanes one = lanes_set(1.0f);
+
+    for (size_t i = 0; i < n; i += 16) {
+        size_t left = n - i;
+        struct lanes a = logistic(lanes_add(load(a0 + i, left), load(kk_a + i, left)));
+        struct lanes kk = lanes_div(load(minus_kk + i, left), norm);
+        struct lanes rate = lanes_fma(lanes_sub(a, one), load(k_a + i, left), one);
+        store(minus_kk + i, lanes_negate(kk), left);
+        store(kk_a + i, lanes_mul(kk, a), left);
+        store(k + i, lanes_mul(load(k + i, left), rate), left);
+    }
+}
+
+static void key7(const struct key7 *key, size_t rows, size_t heads, size_t head_size)
+{
+    for (size_t row = 0; row < rows; row++)
+        for (size_t head = 0; head < heads; head++)
+            key7_head(key, (row * heads + head) * head_size, head * head_size, head_size);
+}
+
+/* One token's vectors of one head. */
+struct token7 {
+    const float *r, *w, *k, *v, *a, *b;
+    float *y;
+};
+
+/* SCAN_ROWS rows of S. The partial sums of all of them are kept in registers and summed together, a
+ * tree's cost shared by the rows; S is read once for Sa and once more, from the first-level
+ * cache, for update and y. Only for n that 16 divides. */
+INLINE void wkv7_rows(float *S, const struct token7 *t, size_t i, size_t n)
+{
+    struct lanes p[SCAN_ROWS];
+    float Sa[SCAN_ROWS];
+
+    for (size_t row = 0; row < SCAN_ROWS; row++)
+        p[row] = lanes_set(0.0f);
+    for (size_t j = 0; j < n; j += 16) {
+        struct lanes a = lanes_load(t->a + j);
+#pragma GCC unroll 16
+        for (size_t row = 0; row < SCAN_ROWS; row++)
+            p[row] = lanes_fma(lanes_load(S + row * n + j), a, p[row]);
+    }
+    lanes_sums(p, Sa);
+
+    for (size_t row = 0; row < SCAN_ROWS; row++)
+        p[row] = lanes_set(0.0f);
+    for (size_t j = 0; j < n; j += 16) {
+        struct lanes w = lanes_load(t->w + j), b = lanes_load(t->b + j);
+        struct lanes k = lanes_load(t->k + j), r = lanes_load(t->r + j);
+#pragma GCC unroll 16
+        for (size_t row = 0; row < SCAN_ROWS; row++) {
+            struct lanes s = lanes_mul(lanes_load(S + row * n + j), w);
+            s = lanes_fma(lanes_set(Sa[row]), b, s);
+            s = lanes_fma(lanes_set(t->v[i + row]), k, s);
+            lanes_store(S + row * n + j, s);
+            p[row] = lanes_fma(s, r, p[row]);
+        }
+    }
+    lanes_sums(p, t->y + i);
+}
+
+/* One row of S, any n. */
+INLINE void wkv7_row(float *S, const struct token7 *t, size_t i, size_t n)
+{
+    struct lanes p = lanes_set(0.0f), Sa, v = lanes_set(t->v[i]);
+
+    for (size_t j = 0; j < n; j += 16)
+        p = lanes_fma(load(S + j, n - j), load(t->a + j, n - j), p);
+    Sa = lanes_set(lanes_sum(p));
+    p = lanes_set(0.0f);
+    for (size_t j = 0; j < n; j += 16) {
+        size_t left = n - j;
+        struct lanes s = lanes_mul(load(S + j, left), load(t->w + j, left));
+        s = lanes_fma(Sa, load(t->b + j, left), s);
+        s = lanes_fma(v, load(t->k + j, left), s);
+        store(S + j, s, left);
+        p = lanes_fma(cut(s, left), load(t->r + j, left), p);
+    }
+    t->y[i] = lanes_sum(p);
+}
+
+INLINE void wkv7_tokens(const struct wkv7 *scan, size_t tokens, size_t n)
+{
+    for (size_t step = 0; step < tokens; step++) {
+        size_t at = step * scan->stride, i = 0;
+        struct token7 t = {scan->r + at, scan->w + at, scan->k + at, scan->v + at,
+                           scan->a + at, scan->b + at, scan->y + at};
+
+        if (n % 16 == 0)
+            for (; i + SCAN_ROWS <= n; i += SCAN_ROWS)
+                wkv7_rows(scan->S + i * n, &t, i, n);
+        for (; i < n; i++)
+            wkv7_row(scan->S + i * n, &t, i, n);
+    }
+}
+
+static void wkv7(const struct wkv7 *scan, size_t tokens, size_t n)
+{
+    if (n == 64) /* the head size of every published model: the compiler gets it as a constant */
+        wkv7_tokens(scan, tokens, 64);
+    else
+        wkv7_tokens(scan, tokens, n);
+}
+
+INLINE void output7_head(const struct output7 *out, size_t at, size_t channel, size_t n)
+{
+    float *y = out->y + at;
+    const float *r = out->r + at, *k = out->k + at, *v = out->v + at, *r_k = out->r_k + channel;
+    struct lanes p = lanes_set(0.0f), bonus;
+
+    for (size_t i = 0; i < n; i += 16) {
+        size_t left = n - i;
+        p = lanes_fma(lanes_mul(load(r + i, left), load(k + i, left)), load(r_k + i, left), p);
+    }
+    bonus = lanes_set(lanes_sum(p));
+    normalise(y, y, out->weight + channel, out->bias + channel, out->eps, n);
+    for (size_t i = 0; i < n; i += 16) {
+        size_t left = n - i;
+        struct lanes x = lanes_fma(load(v + i, left), bonus, load(y + i, left));
+        if (out->g)
+            x = lanes_mul(x, load(out->g + at + i, left));
+        store(y + i, x, left);
+    }
+}
+
+static void output7(const struct output7 *out, size_t rows, size_t heads, size_t head_size)
+{
+    for (size_t row = 0; row < rows; row++)
+        for (size_t head = 0; head < heads; head++)
+            output7_head(out, (row * heads + head) * head_size, head * head_size, head_size);
+}
+
+/* ---- RWKV-4: 16 channels go through all tokens with their state in registers. ---- */
+
+INLINE struct lanes mix2(struct lanes e1, struct lanes x, struct lanes e2, struct lanes y)
+{
+    return lanes_fma(e1, x, lanes_mul(e2, y));
+}
+
+static void wkv4(const struct wkv4 *scan, size_t tokens, size_t channels)
+{
+    for (size_t i = 0; i < channels; i += 16) {
+        size_t left = channels - i;
+        struct lanes aa = load(scan->aa + i, left), bb = load(scan->bb + i, left);
+        struct lanes pp = load(scan->pp + i, left);
+        struct lanes w = load(scan->w + i, left), u = load(scan->u + i, left);
+
+        for (size_t t = 0; t < tokens; t++) {
+            size_t at = t * scan->stride + i;
+            struct lanes k = load(scan->k + at, left), v = load(scan->v + at, left);
+            struct lanes c = lanes_add(u, k), q = lanes_higher(pp, c);
+            struct lanes e1 = exponential(lanes_sub(pp, q)), e2 = exponential(lanes_sub(c, q));
+            struct lanes y = lanes_div(mix2(e1, aa, e2, v), lanes_fma(e1, bb, e2));
+
+            store(scan->y + at, lanes_mul(y, logistic(load(scan->r + at, left))), left);
+            c = lanes_add(pp, w);
+            q = lanes_higher(c, k);
+            e1 = exponential(lanes_sub(c, q));
+            e2 = exponential(lanes_sub(k, q));
+            aa = mix2(e1, aa, e2, v);
+            bb = lanes_fma(e1, bb, e2);
+            pp = q;
+        }
+        store(scan->aa + i, aa, left);
+        store(scan->bb + i, bb, left);
+        store(scan->pp + i, pp, left);
+    }
+}
+
+/* ---- Loss. ---- */
+
+static void loss_tile(struct loss *loss, const float *logits, size_t rows, size_t stride,
+                      size_t columns)
+{
+    const struct lanes lowest = lanes_set(-INFINITY);
+
+    for (size_t row = 0; row < rows; row++) {
+        const float *x = logits + row * stride;
+        struct lanes p = lowest;
+        float max;
+
+        for (size_t i = 0; i < columns; i += 16) {
+            struct lanes next = load(x + i, columns - i);
+            if (columns - i < 16)
+                next = lanes_keep(next, columns - i, lowest);
+            p = lanes_higher(next, p);
+        }
+        max = lanes_max(p);
+        p = lanes_set(0.0f);
+        for (size_t i = 0; i < columns; i += 16) {
+            struct lanes e = exponential(lanes_sub(load(x + i, columns - i), lanes_set(max)));
+            p = lanes_add(p, cut(e, columns - i));
+        }
+        loss_merge(&loss[row], max, lanes_sum(p));
+    }
+}
+
+/* ---- The product. ---- */
+
+/* One register tile: rows x panels accumulators over inputs begin .. end, one chain of the key. The
+ * first chain of an output is stored, later ones are added to what is there. rows and panels are
+ * constants where this is inlined. */
+INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end, const float *x,
+                 size_t x_stride, float *y, size_t y_stride, size_t rows, size_t panels)
+{
+    const float *at = w->data + (panel * w->inputs + begin) * 16;
+    const size_t next = w->inputs * 16;
+    struct lanes sums[TILE_ROWS][8];
+
+#pragma GCC unroll 8
+    for (size_t i = 0; i < rows; i++)
+#pragma GCC unroll 8
+        for (size_t j = 0; j < panels; j++)
+            sums[i][j] = lanes_set(0.0f);
+    for (size_t k = begin; k < end; k++, at += 16) {
+        struct lanes weight[8];
+#pragma GCC unroll 8
+        for (size_t j = 0; j < panels; j++)
+            weight[j] = lanes_load(at + j * next);
+#pragma GCC unroll 8
+        for (size_t i = 0; i < rows; i++) {
+            struct lanes one = lanes_set(x[i * x_stride + k]);
+#pragma GCC unroll 8
+            for (size_t j = 0; j < panels; j++)
+                sums[i][j] = lanes_fma(one, weight[j], sums[i][j]);
+        }
+    }
+#pragma GCC unroll 8
+    for (size_t i = 0; i < rows; i++)
+#pragma GCC unroll 8
+        for (size_t j = 0; j < panels; j++) {
+            size_t column = (panel + j) * 16, left = w->outputs - column;
+            float *to = y + i * y_stride + column;
+            if (begin > 0)
+                sums[i][j] = lanes_add(load(to, left), sums[i][j]);
+            store(to, sums[i][j], left);
+        }
+}
+
+/* rows < TILE_ROWS as well, each its own code. */
+INLINE void tile_rows(const struct panels *w, size_t panel, size_t begin, size_t end,
+                      const float *x, size_t x_stride, float *y, size_t y_stride, size_t rows,
+                      size_t panels)
+{
+#define TILE(n)                                                          \
+    case n:                                                              \
+        tile(w, panel, begin, end, x, x_stride, y, y_stride, n, panels); \
+        break;
+    switch (rows) {
+        TILE(1)
+        TILE(2)
+        TILE(3)
+        TILE(4)
+        TILE(5)
+        TILE(6)
+#if TILE_ROWS == 8
+        TILE(7)
+        TILE(8)
+#endif
+    }
+#undef TILE
+}
+
+/* All rows by one group of panels, block by block of the inputs. */
+INLINE void group(const struct panels *w, size_t panel, const float *x, size_t rows,
+                  size_t x_stride, float *y, size_t y_stride, size_t panels)
+{
+    const size_t block = product_block(w->inputs);
+
+    for (size_t begin = 0; begin < w->inputs; begin += block) {
+        size_t end = w->inputs - begin < block ? w->inputs : begin + block;
+        for (size_t row = 0; row < rows; row += TILE_ROWS) {
+            size_t some = rows - row < TILE_ROWS ? rows - row : TILE_ROWS;
+            tile_rows(w, panel, begin, end, x + row * x_stride, x_stride, y + row * y_stride,
+                      y_stride, some, panels);
+        }
+    }
+}
+
+/* One row: enough panels at once that the chains hide the latency of fma. */
+static size_t single_row(const struct panels *w, const float *x, float *y)
+{
+    const size_t block = product_block(w->inputs), all = (w->outputs + 15) / 16;
+    size_t panel = 0;
+
+    for (; panel + 4 <= all; panel += 4)
+        for (size_t begin = 0; begin < w->inputs; begin += block) {
+            size_t end = w->inputs - begin < block ? w->inputs : begin + block;
+            tile(w, panel, begin, end, x, 0, y, 0, 1, 4);
+        }
+    return panel;
+}
+
+static void panels_product(const struct panels *w, const float *x, size_t rows, size_t x_stride,
+                           float *y, size_t y_stride)
+{
+    size_t all = (w->outputs + 15) / 16, panel = rows == 1 ? single_row(w, x, y) : 0;
+
+#if TILE_PANELS == 3
+    for (; all - panel >= 5 || all - panel == 3;
+         panel += 3) /* four are two twos, not three and one */
+        group(w, panel, x, rows, x_stride, y, y_stride, 3);
+    for (; all - panel >= 2; panel += 2)
+        group(w, panel, x, rows, x_stride, y, y_stride, 2);
+#endif
+    for (; panel < all; panel++)
+        group(w, panel, x, rows, x_stride, y, y_stride, 1);
+}
+
+#define JOIN(a, b)   a##b
+#define EXPORT(a, b) JOIN(a, b)
+#define TEXT(a)      #a
+#define NAME(a)      TEXT(a)
+
+void EXPORT(kernels_, LEVEL)(struct kernels *kernels)
+{
+    kernels->isa = NAME(LEVEL);
+    kernels->layernorm = layernorm;
+    kernels->groupnorm = groupnorm;
+    kernels->shift4 = shift4;
+    kernels->shift7 = shift7;
+    kernels->exp = map_exp;
+    kernels->sigmoid = map_sigmoid;
+    kernels->tanh = map_tanh;
+    kernels->relu2 = map_relu2;
+    kernels->silu = map_silu;
+    kernels->add = add;
+    kernels->multiply = multiply;
+    kernels->gate_sigmoid = gate_sigmoid;
+    kernels->decay7 = decay7;
+    kernels->value7 = value7;
+    kernels->key7 = key7;
+    kernels->wkv7 = wkv7;
+    kernels->output7 = output7;
+    kernels->wkv4 = wkv4;
+    kernels->loss_tile = loss_tile;
+    kernels->panels = panels_product;
+}
