@@ -10,7 +10,8 @@
 /* Name; what has happened just before. */
 #define STEP_LIST(X)                                                           \
     X(store_commit_begin, "a transaction is filled, nothing of it is durable") \
-    X(store_commit_end, "a transaction is durable, nobody was told")
+    X(store_commit_end, "a transaction is durable, nobody was told")           \
+    X(store_epoch_raised, "a new owner's epoch is durable, it did nothing yet")
 
 #define STEP_ENUM(name, words) STEP_##name,
 enum step { STEP_LIST(STEP_ENUM) STEP_COUNT };
