@@ -1,0 +1,666 @@
+/* The life of one environment.
+ *
+ * A commit is LMDB's: pages are written to unused places, fdatasync, then one of two meta pages is
+ * written through a synchronous descriptor. What this file adds:
+ *
+ *   owner     each open for write raises the owner epoch in the head record; each commit compares. A
+ *             process that was stopped, superseded and woken finds a higher one and writes nothing.
+ *   growth    the map doubles before it is full, and again if LMDB says that it is full. Changing it
+ *             needs that no transaction lives here, hence the read-write lock.
+ *   faults    after a failed commit nobody knows by the return code what is in the file: the
+ *             environment is opened again and the sequence number in the head tells. After a failed
+ *             write or sync other than "no space" the page cache may hold what the disk does not, so
+ *             everything is copied to a new file, synced and renamed before the next commit. */
+#include "store/env.h"
+
+#include "schemas/step.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    HEAD_BYTES = 4 + 4 + ENV_ID_BYTES + 8 + 8 + 8,
+    PAGE_HEADER_BYTES = 16, /* of LMDB, see guard_overflow */
+    PAGE_OVERFLOW = 4,
+    ATTEMPTS_MAX = 64, /* of one write: each but the last few doubled the map */
+    FAULTS_MAX = 2
+};
+#define MAP_DEFAULT_BYTES ((size_t)1 << 30)
+#define MAP_SLACK_BYTES   ((size_t)256 << 10)
+#define MAP_MAX_BYTES     ((size_t)1 << 46)
+
+/* ---- Words ---- */
+
+static bool is_full(int rc)
+{
+    return rc > 0 && place_code(rc) == ERR_FULL;
+}
+
+enum err_code env_fail(const struct env *env, int rc, const char *doing, struct err *err)
+{
+    const char *path = env->place.path;
+    enum err_code code = ERR_SYSTEM;
+
+    if (rc == ENV_REFUSED)
+        return err->code;
+    if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
+        rc == MDB_CURSOR_FULL || rc == MDB_BAD_TXN || rc == MDB_INCOMPATIBLE)
+        return err_set(err, ERR_DAMAGED, rc, "%s in '%s': %s: try `riverrun repair`", doing, path,
+                       mdb_strerror(rc));
+    if (rc == MDB_VERSION_MISMATCH)
+        return err_set(err, ERR_VERSION, rc, "%s in '%s': made by another version of LMDB", doing,
+                       path);
+    if (rc == MDB_TXN_FULL)
+        code = ERR_LIMIT;
+    else if (rc == MDB_READERS_FULL)
+        code = ERR_BUSY;
+    else if (rc == MDB_MAP_FULL)
+        code = ERR_FULL;
+    else if (rc > 0)
+        code = place_code(rc);
+    if (rc > 0)
+        return err_set(err, code, rc, "%s in '%s'", doing, path);
+    return err_set(err, code, rc, "%s in '%s': %s", doing, path, mdb_strerror(rc));
+}
+
+/* ---- Values ---- */
+
+static MDB_val val_of(const struct key *key)
+{
+    return (MDB_val){key->bytes, (void *)key->data};
+}
+
+static int refuse_value(const struct env *env, const struct key *key, const char *why,
+                        struct err *err)
+{
+    char words[160];
+    key_words((struct view){key->data, key->bytes}, words, sizeof words);
+    err_set(err, ERR_DAMAGED, 0, "the store '%s': %s: %s", env->place.path, words, why);
+    return ENV_REFUSED;
+}
+
+int env_get(struct env_txn *txn, const struct key *key, struct view *payload, struct err *err)
+{
+    MDB_val name = val_of(key), value;
+    struct view found;
+    int rc = mdb_get(txn->mdb, txn->env->dbi, &name, &value);
+
+    if (rc)
+        return rc;
+    if (value.mv_size < CHECKSUM_BYTES)
+        return refuse_value(txn->env, key, "the value is damaged (too short)", err);
+    found = (struct view){value.mv_data, value.mv_size - CHECKSUM_BYTES};
+    if (load_u64(found.data + found.bytes) !=
+        key_checksum((struct view){key->data, key->bytes}, found.data, found.bytes))
+        return refuse_value(txn->env, key, "the value is damaged (its checksum differs)", err);
+    *payload = found;
+    return 0;
+}
+
+/* Before LMDB frees the run of pages of a large value it must know that the run's length is intact:
+ * it stands in the run's own header, which neither the walk at open nor the checksum covers. 0 when
+ * there is no such value. */
+static int guard_overflow(struct env_txn *txn, const struct key *key, struct err *err)
+{
+    size_t page_bytes = txn->env->page_bytes;
+    size_t node_max = (((page_bytes - PAGE_HEADER_BYTES) / 2) & ~(size_t)1) - 2;
+    MDB_val name = val_of(key), value;
+    int rc = mdb_get(txn->mdb, txn->env->dbi, &name, &value);
+
+    if (rc)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    if (8 + key->bytes + value.mv_size <= node_max)
+        return 0;
+    const uint8_t *page = (const uint8_t *)value.mv_data - PAGE_HEADER_BYTES;
+    size_t pages = (PAGE_HEADER_BYTES + value.mv_size + page_bytes - 1) / page_bytes;
+    if (!(load_u16(page + 10) & PAGE_OVERFLOW) || load_u32(page + 12) != pages)
+        return refuse_value(txn->env, key, "its pages are damaged: try `riverrun repair`", err);
+    return 0;
+}
+
+int env_put(struct env_txn *txn, const struct key *key, const struct view *pieces,
+            size_t piece_count, struct err *err)
+{
+    MDB_val name = val_of(key), value = {CHECKSUM_BYTES, NULL};
+    uint8_t *at;
+    int rc = guard_overflow(txn, key, err);
+
+    for (size_t i = 0; i < piece_count; i++)
+        value.mv_size += pieces[i].bytes;
+    if (!rc)
+        rc = mdb_put(txn->mdb, txn->env->dbi, &name, &value, MDB_RESERVE);
+    if (rc)
+        return rc;
+    at = value.mv_data;
+    for (size_t i = 0; i < piece_count; i++) {
+        if (pieces[i].bytes)
+            memcpy(at, pieces[i].data, pieces[i].bytes);
+        at += pieces[i].bytes;
+    }
+    store_u64(at, key_checksum((struct view){key->data, key->bytes}, value.mv_data,
+                               value.mv_size - CHECKSUM_BYTES));
+    return 0;
+}
+
+int env_delete(struct env_txn *txn, const struct key *key, struct err *err)
+{
+    MDB_val name = val_of(key);
+    int rc = guard_overflow(txn, key, err);
+    return rc ? rc : mdb_del(txn->mdb, txn->env->dbi, &name, NULL);
+}
+
+int env_seek(struct env_txn *txn, const struct key *from, bool before, struct key *found)
+{
+    MDB_cursor *cursor;
+    MDB_val name = val_of(from), value;
+    int rc = mdb_cursor_open(txn->mdb, txn->env->dbi, &cursor);
+
+    if (rc)
+        return rc;
+    rc = mdb_cursor_get(cursor, &name, &value, MDB_SET_RANGE);
+    if (before && rc == 0)
+        rc = mdb_cursor_get(cursor, &name, &value, MDB_PREV);
+    else if (before && rc == MDB_NOTFOUND)
+        rc = mdb_cursor_get(cursor, &name, &value, MDB_LAST);
+    if (!rc && name.mv_size > KEY_BYTES_MAX)
+        rc = MDB_CORRUPTED;
+    if (!rc) {
+        struct key copy = {.bytes = name.mv_size}; /* found and from may be one */
+        memcpy(copy.data, name.mv_data, name.mv_size);
+        *found = copy;
+    }
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+int env_delete_range(struct env_txn *txn, const struct key *first, const struct key *last,
+                     struct err *err)
+{
+    for (;;) {
+        struct key at;
+        int rc = env_seek(txn, first, false, &at);
+        MDB_val found = val_of(&at), end = val_of(last);
+
+        if (rc)
+            return rc == MDB_NOTFOUND ? 0 : rc;
+        if (mdb_cmp(txn->mdb, txn->env->dbi, &found, &end) >= 0)
+            return 0;
+        rc = env_delete(txn, &at, err);
+        if (rc)
+            return rc;
+    }
+}
+
+/* ---- The head record ---- */
+
+static int head_put(struct env_txn *txn, struct err *err)
+{
+    struct key key = key_of(KEY_HEAD);
+    uint8_t bytes[HEAD_BYTES];
+    struct view piece = {bytes, sizeof bytes};
+
+    store_u32(bytes, txn->head.format);
+    store_u32(bytes + 4, txn->head.kind);
+    memcpy(bytes + 8, txn->head.id, ENV_ID_BYTES);
+    store_u64(bytes + 24, txn->head.owner_epoch);
+    store_u64(bytes + 32, txn->head.next_stream);
+    store_u64(bytes + 40, txn->head.sequence);
+    return env_put(txn, &key, &piece, 1, err);
+}
+
+/* 0, MDB_NOTFOUND where there is none yet, ENV_REFUSED. A later format keeps the version first. */
+static int head_get(struct env_txn *txn, struct err *err)
+{
+    struct key key = key_of(KEY_HEAD);
+    struct view payload;
+    struct head head = {0};
+    int rc = env_get(txn, &key, &payload, err);
+
+    if (rc)
+        return rc;
+    struct reader r = reader_of(payload.data, payload.bytes);
+    head.format = read_u32(&r);
+    head.kind = read_u32(&r);
+    if (head.format > ENV_FORMAT) {
+        err_set(err, ERR_VERSION, 0,
+                "the store '%s' has format %u, made by a newer version; this one knows up to %d",
+                txn->env->place.path, (unsigned)head.format, ENV_FORMAT);
+        return ENV_REFUSED;
+    }
+    const uint8_t *id = read_bytes(&r, ENV_ID_BYTES);
+    head.owner_epoch = read_u64(&r);
+    head.next_stream = read_u64(&r);
+    head.sequence = read_u64(&r);
+    if (!read_done(&r))
+        return refuse_value(txn->env, &key, "it has a wrong size", err);
+    memcpy(head.id, id, ENV_ID_BYTES);
+    if (head.kind != txn->env->kind) {
+        err_set(err, ERR_DAMAGED, 0, "'%s' is %s, not %s", txn->env->place.path,
+                head.kind == ENV_JOURNAL ? "a journal" : "a store",
+                txn->env->kind == ENV_JOURNAL ? "a journal" : "a store");
+        return ENV_REFUSED;
+    }
+    txn->head = head;
+    return 0;
+}
+
+static enum err_code head_make(struct env_txn *txn, struct err *err)
+{
+    txn->head = (struct head){.format = ENV_FORMAT, .kind = txn->env->kind, .next_stream = 1};
+    if (getrandom(txn->head.id, ENV_ID_BYTES, 0) != ENV_ID_BYTES)
+        return err_set(err, ERR_SYSTEM, errno, "make an id for '%s'", txn->env->place.path);
+    return ERR_OK;
+}
+
+/* ---- The handle and its map. The caller holds env->lock for writing. ---- */
+
+static size_t file_bytes(const struct env *env)
+{
+    struct stat status;
+    return fstatat(env->place.folder_fd, "data.mdb", &status, 0) == 0 ? (size_t)status.st_size : 0;
+}
+
+static int handle_open(struct env *env)
+{
+    unsigned flags = MDB_NOTLS | (env->write ? 0 : MDB_RDONLY);
+    size_t used = file_bytes(env);
+    MDB_txn *txn = NULL;
+    MDB_stat stat;
+    int rc = mdb_env_create(&env->mdb);
+
+    if (rc)
+        return rc;
+    if (env->map_bytes < used + used / 4)
+        env->map_bytes = (used + used / 4 + 4095) / 4096 * 4096;
+    rc = mdb_env_set_mapsize(env->mdb, env->map_bytes);
+    if (!rc)
+        rc = mdb_env_open(env->mdb, env->place.path, flags, 0666);
+    if (!rc)
+        rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn);
+    if (!rc)
+        rc = mdb_dbi_open(txn, NULL, 0, &env->dbi);
+    if (!rc)
+        rc = mdb_txn_commit(txn);
+    else if (txn)
+        mdb_txn_abort(txn);
+    if (!rc)
+        rc = mdb_env_stat(env->mdb, &stat);
+    if (!rc)
+        env->page_bytes = stat.ms_psize;
+    if (rc) {
+        mdb_env_close(env->mdb);
+        env->mdb = NULL;
+    }
+    return rc;
+}
+
+static int handle_reopen(struct env *env)
+{
+    if (env->mdb)
+        mdb_env_close(env->mdb);
+    env->mdb = NULL;
+    return handle_open(env);
+}
+
+/* A failed resize leaves LMDB without a map, so the handle is opened again at the old size. */
+static int map_grow(struct env *env, size_t bytes)
+{
+    size_t before = env->map_bytes;
+    int rc;
+
+    bytes = (bytes + 4095) / 4096 * 4096;
+    if (bytes > MAP_MAX_BYTES)
+        return MDB_MAP_FULL;
+    rc = mdb_env_set_mapsize(env->mdb, bytes);
+    if (rc == 0) {
+        env->map_bytes = bytes;
+        return 0;
+    }
+    env->map_bytes = before;
+    (void)handle_reopen(env); /* a failure here is met again, and told, at the next use */
+    return rc;
+}
+
+/* Another process grew the map: take its size. */
+static int map_follow(struct env *env)
+{
+    MDB_envinfo info;
+    int rc = mdb_env_set_mapsize(env->mdb, 0);
+
+    if (rc)
+        return handle_reopen(env);
+    mdb_env_info(env->mdb, &info);
+    env->map_bytes = info.me_mapsize;
+    return 0;
+}
+
+/* ---- After a fault ---- */
+
+static int copy_to(struct env *env, int fd)
+{
+    int rc = mdb_env_copyfd(env->mdb, fd);
+    return rc ? rc : fsync(fd) != 0 ? errno : 0;
+}
+
+/* Copy all to a new file, sync it, put it in the place of the old one. */
+static int renew_file(struct env *env)
+{
+    int folder = env->place.folder_fd;
+    int fd = openat(folder, "data.copy", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int rc;
+
+    if (fd < 0)
+        return errno;
+    rc = copy_to(env, fd);
+    close(fd);
+    if (!rc && (renameat(folder, "data.copy", folder, "data.mdb") != 0 || fsync(folder) != 0))
+        rc = errno;
+    if (rc)
+        (void)unlinkat(folder, "data.copy", 0);
+    else
+        env->suspect = false;
+    /* The handle still maps the old file if the rename happened. */
+    int reopened = handle_reopen(env);
+    return rc ? rc : reopened;
+}
+
+/* Make the environment fit for a transaction of about that many bytes. */
+static enum err_code make_ready(struct env *env, size_t about, struct err *err)
+{
+    MDB_envinfo info;
+    int rc = 0;
+
+    pthread_rwlock_wrlock(&env->lock);
+    if (!env->mdb)
+        rc = handle_open(env);
+    if (!rc && env->suspect)
+        rc = renew_file(env);
+    if (!rc) {
+        mdb_env_info(env->mdb, &info);
+        size_t used = (info.me_last_pgno + 1) * env->page_bytes;
+        size_t wanted = used + about + about / 4 + MAP_SLACK_BYTES;
+        if (wanted > env->map_bytes)
+            rc = map_grow(env, wanted > 2 * env->map_bytes ? wanted : 2 * env->map_bytes);
+    }
+    pthread_rwlock_unlock(&env->lock);
+    return rc ? env_fail(env, rc, "prepare a commit", err) : ERR_OK;
+}
+
+/* ---- Reading ---- */
+
+static int read_once(struct env *env, struct env_txn *txn)
+{
+    int rc = env->mdb ? 0 : MDB_PANIC;
+
+    *txn = (struct env_txn){.env = env};
+    if (!rc)
+        rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn->mdb);
+    return rc;
+}
+
+enum err_code env_read_begin(struct env *env, struct env_txn *txn, struct err *err)
+{
+    int rc = 0;
+
+    for (int attempt = 0; attempt < 8; attempt++) {
+        pthread_rwlock_rdlock(&env->lock);
+        rc = read_once(env, txn);
+        if (!rc)
+            return ERR_OK;
+        pthread_rwlock_unlock(&env->lock);
+        if (rc != MDB_MAP_RESIZED && rc != MDB_PANIC)
+            break;
+        pthread_rwlock_wrlock(&env->lock);
+        rc = rc == MDB_PANIC ? handle_reopen(env) : map_follow(env);
+        pthread_rwlock_unlock(&env->lock);
+        if (rc)
+            break;
+    }
+    return env_fail(env, rc, "begin to read", err);
+}
+
+void env_read_end(struct env_txn *txn)
+{
+    if (!txn->mdb)
+        return;
+    mdb_txn_abort(txn->mdb);
+    txn->mdb = NULL;
+    pthread_rwlock_unlock(&txn->env->lock);
+}
+
+/* ---- Writing ---- */
+
+struct writing {
+    env_fill_fn *fill;
+    void *user;
+    bool raise;      /* this transaction takes ownership */
+    bool committing; /* what failed is the commit: its outcome is not known yet */
+    struct head head;
+};
+
+static int fill_head(struct env_txn *txn, const struct writing *w, struct err *err)
+{
+    struct env *env = txn->env;
+    int rc = head_get(txn, err);
+
+    if (rc == MDB_NOTFOUND && w->raise)
+        rc = head_make(txn, err) ? ENV_REFUSED : 0;
+    else if (rc == MDB_NOTFOUND)
+        rc = MDB_CORRUPTED;
+    if (rc)
+        return rc;
+    if (w->raise)
+        txn->head.owner_epoch++;
+    else if (txn->head.owner_epoch != env->head.owner_epoch) {
+        err_set(err, ERR_BUSY, 0,
+                "the store '%s' belongs to a newer run (owner epoch %llu, ours is %llu): nothing "
+                "was written",
+                env->place.path, (unsigned long long)txn->head.owner_epoch,
+                (unsigned long long)env->head.owner_epoch);
+        return ENV_REFUSED;
+    }
+    txn->head.sequence++;
+    return 0;
+}
+
+static int write_once(struct env *env, struct writing *w, struct err *err)
+{
+    struct env_txn txn = {.env = env};
+    int rc;
+
+    w->committing = false;
+    rc = mdb_txn_begin(env->mdb, NULL, 0, &txn.mdb);
+    if (rc)
+        return rc;
+    rc = fill_head(&txn, w, err);
+    if (!rc && w->fill)
+        rc = w->fill(w->user, &txn, err);
+    if (!rc)
+        rc = head_put(&txn, err);
+    if (rc) {
+        mdb_txn_abort(txn.mdb);
+        return rc;
+    }
+    w->head = txn.head;
+    w->committing = true;
+    STEP(store_commit_begin);
+    rc = mdb_txn_commit(txn.mdb);
+    if (!rc)
+        STEP(store_commit_end);
+    return rc;
+}
+
+/* Whether the transaction whose commit failed is in the file after all. */
+static int look_again(struct env *env, const struct writing *w, bool *there, struct err *err)
+{
+    struct env_txn txn = {.env = env};
+    int rc = handle_reopen(env);
+
+    *there = false;
+    if (!rc)
+        rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn.mdb);
+    if (rc)
+        return rc;
+    rc = head_get(&txn, err);
+    if (rc == 0)
+        *there = txn.head.sequence == w->head.sequence &&
+                 txn.head.owner_epoch == w->head.owner_epoch &&
+                 memcmp(txn.head.id, w->head.id, ENV_ID_BYTES) == 0;
+    mdb_txn_abort(txn.mdb);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* A commit failed with rc. ERR_OK: it is there and durable; ERR_STOPPED: write it again. */
+static enum err_code after_fault(struct env *env, const struct writing *w, int rc, struct err *err)
+{
+    enum err_code code = env_fail(env, rc, "commit", err);
+    struct err fault = *err, later;
+    bool there;
+
+    pthread_rwlock_wrlock(&env->lock);
+    int looked = look_again(env, w, &there, &later);
+    pthread_rwlock_unlock(&env->lock);
+    if (is_full(rc) && !looked && !there)
+        return code;
+    env->suspect = true;
+    if (looked || make_ready(env, 0, &later)) {
+        *err = fault;
+        return code;
+    }
+    return there ? ERR_OK : ERR_STOPPED;
+}
+
+static enum err_code write_all(struct env *env, size_t about, struct writing *w, struct err *err)
+{
+    int rc = 0, faults = 0;
+
+    for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+        enum err_code code = make_ready(env, about, err);
+        if (code)
+            return code;
+        pthread_rwlock_rdlock(&env->lock);
+        rc = write_once(env, w, err);
+        pthread_rwlock_unlock(&env->lock);
+        if (rc == 0) {
+            env->head = w->head;
+            return ERR_OK;
+        }
+        if (rc == MDB_MAP_FULL)
+            about = env->map_bytes;
+        else if (rc == MDB_MAP_RESIZED || (rc == MDB_PANIC && !w->committing)) {
+            pthread_rwlock_wrlock(&env->lock);
+            rc = rc == MDB_PANIC ? handle_reopen(env) : map_follow(env);
+            pthread_rwlock_unlock(&env->lock);
+        } else if (w->committing) {
+            code = after_fault(env, w, rc, err);
+            if (code == ERR_OK)
+                env->head = w->head;
+            if (code != ERR_STOPPED || ++faults == FAULTS_MAX)
+                return code == ERR_STOPPED ? err->code : code;
+        } else
+            break;
+    }
+    return env_fail(env, rc, "write", err);
+}
+
+enum err_code env_write(struct env *env, size_t about, env_fill_fn *fill, void *user,
+                        struct err *err)
+{
+    struct writing w = {.fill = fill, .user = user};
+    struct err mine;
+
+    require(env->write);
+    return write_all(env, about, &w, err ? err : &mine);
+}
+
+/* ---- Open and close ---- */
+
+static enum err_code take_ownership(struct env *env, struct err *err)
+{
+    struct writing w = {.raise = true};
+    enum err_code code = write_all(env, 0, &w, err);
+
+    if (!code && fsync(env->place.folder_fd) != 0 && errno != EINVAL)
+        code = err_set(err, ERR_SYSTEM, errno, "sync the folder '%s'", env->place.path);
+    if (!code)
+        STEP(store_epoch_raised);
+    return code;
+}
+
+static enum err_code read_head(struct env *env, struct err *err)
+{
+    struct env_txn txn;
+    enum err_code code = env_read_begin(env, &txn, err);
+    int rc;
+
+    if (code)
+        return code;
+    rc = head_get(&txn, err);
+    if (rc == 0)
+        env->head = txn.head;
+    env_read_end(&txn);
+    if (rc == MDB_NOTFOUND)
+        return err_set(err, ERR_ABSENT, 0, "the store '%s' is empty", env->place.path);
+    return rc ? env_fail(env, rc, "read the head record", err) : ERR_OK;
+}
+
+static enum err_code open_files(struct env *env, struct err *err)
+{
+    int dead, rc;
+
+    if (!env->write && file_bytes(env) == 0)
+        return err_set(err, ERR_ABSENT, 0, "there is no store in '%s'", env->place.path);
+    if (env->write)
+        (void)unlinkat(env->place.folder_fd, "data.copy", 0);
+    rc = handle_open(env);
+    if (rc)
+        return env_fail(env, rc, "open the environment", err);
+    if (!env->write)
+        return read_head(env, err);
+    rc = mdb_reader_check(env->mdb, &dead);
+    if (rc)
+        return env_fail(env, rc, "clear stale readers", err);
+    return take_ownership(env, err);
+}
+
+enum err_code env_open(struct env **out, const char *path, const struct env_options *options,
+                       struct err *err)
+{
+    enum err_code code;
+    struct err mine;
+    struct env *env = calloc(1, sizeof *env);
+
+    err = err ? err : &mine;
+    if (!env)
+        return err_set(err, ERR_MEMORY, 0, "open the store '%s'", path);
+    env->kind = options->kind;
+    env->write = options->write;
+    env->map_bytes = options->map_bytes ? options->map_bytes : MAP_DEFAULT_BYTES;
+    env->map_bytes = (env->map_bytes + 4095) / 4096 * 4096;
+    env->place = place_none();
+    pthread_rwlock_init(&env->lock, NULL);
+    code = place_open(&env->place, path, options->write, err);
+    if (!code)
+        code = open_files(env, err);
+    if (code)
+        env_close(&env);
+    else
+        *out = env;
+    return code;
+}
+
+void env_close(struct env **env)
+{
+    if (!*env)
+        return;
+    if ((*env)->mdb)
+        mdb_env_close((*env)->mdb);
+    place_close(&(*env)->place);
+    pthread_rwlock_destroy(&(*env)->lock);
+    free(*env);
+    *env = NULL;
+}

@@ -1,0 +1,90 @@
+/* store/env.h: one LMDB environment: opened, grown, committed to, and mended after a fault.
+ *
+ * Use      env_open; env_read_begin .. env_read_end around reads; env_write with a function that fills
+ *          the transaction (it may be called several times, each time on a fresh one).
+ * Threads  reads on any thread; env_write on one at a time.
+ * Memory   what env_get lends lies in the map and ends with the transaction. */
+#ifndef STORE_ENV_H
+#define STORE_ENV_H
+
+#include "store/keys.h"
+#include "store/place.h"
+#include <lmdb.h>
+#include <pthread.h>
+
+/* Written first in the head record; a store of a higher one is refused. */
+enum { ENV_FORMAT = 1 };
+enum env_kind { ENV_STORE = 1, ENV_JOURNAL = 2 };
+enum { ENV_ID_BYTES = 16 };
+
+/* What a fill function and the helpers below return beside 0, errnos (> 0) and MDB_ codes (< -30000):
+ * *err says what is wrong. */
+enum { ENV_REFUSED = -1 };
+
+/* The head record, in each transaction read first and written last. */
+struct head {
+    uint32_t format, kind;
+    uint8_t id[ENV_ID_BYTES];
+    uint64_t owner_epoch; /* raised by each open for write */
+    uint64_t next_stream;
+    uint64_t sequence; /* of the transaction: tells whether a failed commit is there */
+};
+
+struct env {
+    struct place place;
+    enum env_kind kind;
+    bool write;
+    pthread_rwlock_t lock; /* read-held by each transaction; write-held to change map or handle */
+    MDB_env *mdb;          /* NULL after a fault that closed it: opened again before the next use */
+    MDB_dbi dbi;
+    size_t page_bytes, map_bytes;
+    bool suspect;     /* a write or sync failed: copy before the next commit */
+    struct head head; /* as last committed or read by this handle */
+};
+
+struct env_txn {
+    struct env *env;
+    MDB_txn *mdb;
+    struct head head;
+};
+
+struct env_options {
+    enum env_kind kind;
+    bool write;
+    size_t map_bytes; /* first size, 0 is the default */
+};
+
+/* As store_open says. For write the owner epoch is raised durably. */
+MUST_CHECK enum err_code env_open(struct env **out, const char *path,
+                                  const struct env_options *options, struct err *err);
+void env_close(struct env **env);
+
+MUST_CHECK enum err_code env_read_begin(struct env *env, struct env_txn *txn, struct err *err);
+void env_read_end(struct env_txn *txn);
+
+/* Commit what fill puts into a transaction, durably, or change nothing.
+ * about   an estimate of the bytes put, to grow the map in time
+ * Fails   as fill refused; ERR_FULL; ERR_BUSY: a newer owner; ERR_DAMAGED; ERR_SYSTEM; ERR_MEMORY */
+typedef int env_fill_fn(void *user, struct env_txn *txn, struct err *err);
+MUST_CHECK enum err_code env_write(struct env *env, size_t about, env_fill_fn *fill, void *user,
+                                   struct err *err);
+
+/* Lend a value's payload, its checksum verified: 0, MDB_NOTFOUND, ENV_REFUSED, other. */
+MUST_CHECK int env_get(struct env_txn *txn, const struct key *key, struct view *payload,
+                       struct err *err);
+/* Store the pieces, joined, as one value. */
+MUST_CHECK int env_put(struct env_txn *txn, const struct key *key, const struct view *pieces,
+                       size_t piece_count, struct err *err);
+MUST_CHECK int env_delete(struct env_txn *txn, const struct key *key, struct err *err);
+/* Delete from first up to, not including, last. */
+MUST_CHECK int env_delete_range(struct env_txn *txn, const struct key *first,
+                                const struct key *last, struct err *err);
+/* The first key >= *from (or with before, the last key < *from), into *found: 0, MDB_NOTFOUND, other.
+ * Values are not looked at. */
+MUST_CHECK int env_seek(struct env_txn *txn, const struct key *from, bool before,
+                        struct key *found);
+
+/* A code and a line from what LMDB returned; passes ENV_REFUSED's on. */
+enum err_code env_fail(const struct env *env, int rc, const char *doing, struct err *err);
+
+#endif

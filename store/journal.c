@@ -1,0 +1,168 @@
+/* The journal: entries by topic, numbered from 1 without gaps. A topic's next number is a value of its
+ * own, so that numbers go on where they were when all entries have been trimmed. Each append is a
+ * commit on the caller's thread: the caller waits for the disk anyway. */
+#include "store/env.h"
+#include "store/store.h"
+
+#include <stdlib.h>
+
+struct journal {
+    struct env *env;
+};
+
+struct append {
+    const char *topic;
+    struct view entry;
+    uint64_t number; /* given by the fill */
+};
+
+struct trim {
+    const char *topic;
+    uint64_t below;
+};
+
+enum err_code journal_open(struct journal **out, const char *path, struct err *err)
+{
+    struct env_options options = {.kind = ENV_JOURNAL, .write = true, .map_bytes = 16 << 20};
+    struct journal *journal = calloc(1, sizeof *journal);
+    enum err_code code;
+
+    if (!journal)
+        return err_set(err, ERR_MEMORY, 0, "open the journal '%s'", path);
+    code = env_open(&journal->env, path, &options, err);
+    if (code)
+        journal_close(&journal);
+    else
+        *out = journal;
+    return code;
+}
+
+void journal_close(struct journal **journal)
+{
+    if (!*journal)
+        return;
+    env_close(&(*journal)->env);
+    free(*journal);
+    *journal = NULL;
+}
+
+static enum err_code check_topic(const char *topic, struct err *err)
+{
+    size_t bytes = strlen(topic);
+
+    if (bytes == 0 || bytes > STORE_NAME_MAX)
+        return err_set(err, ERR_LIMIT, 0, "a journal's topic has 1 to %d bytes, not %zu",
+                       STORE_NAME_MAX, bytes);
+    return ERR_OK;
+}
+
+static struct key key_topic(const char *topic)
+{
+    struct key key = key_of(KEY_TOPIC);
+    key_text(&key, topic);
+    return key;
+}
+
+static int fill_append(void *user, struct env_txn *txn, struct err *err)
+{
+    struct append *append = user;
+    struct key topic = key_topic(append->topic), entry;
+    uint8_t next[8];
+    struct view piece = {next, sizeof next}, found;
+    int rc = env_get(txn, &topic, &found, err);
+
+    if (rc && rc != MDB_NOTFOUND)
+        return rc;
+    if (rc == 0 && found.bytes != 8)
+        return MDB_CORRUPTED;
+    append->number = rc == 0 ? load_u64(found.data) : 1;
+    store_u64(next, append->number + 1);
+    entry = key_entry(append->topic, append->number);
+    rc = env_put(txn, &topic, &piece, 1, err);
+    return rc ? rc : env_put(txn, &entry, &append->entry, 1, err);
+}
+
+enum err_code journal_append(struct journal *journal, const char *topic, struct view entry,
+                             uint64_t *number, struct err *err)
+{
+    struct append append = {topic, entry, 0};
+    enum err_code code = check_topic(topic, err);
+
+    if (!code && entry.bytes > JOURNAL_ENTRY_MAX)
+        code = err_set(err, ERR_LIMIT, 0, "a journal's entry has at most %d bytes, not %zu",
+                       JOURNAL_ENTRY_MAX, entry.bytes);
+    if (!code)
+        code = env_write(journal->env, entry.bytes + 3 * 4096, fill_append, &append, err);
+    if (!code && number)
+        *number = append.number;
+    return code;
+}
+
+static int find_entry(struct env_txn *txn, const char *topic, uint64_t *number, struct view *found,
+                      struct err *err)
+{
+    struct key at = key_entry(topic, *number), prefix = key_entry(topic, 0);
+    int rc = env_seek(txn, &at, false, &at);
+
+    prefix.bytes -= 8;
+    if (rc)
+        return rc;
+    if (at.bytes != prefix.bytes + 8 || !key_starts((struct view){at.data, at.bytes}, &prefix))
+        return MDB_NOTFOUND;
+    *number = key_number(at.data + prefix.bytes);
+    return env_get(txn, &at, found, err);
+}
+
+static enum err_code copy_entry(struct view found, struct buffer *out, struct err *err)
+{
+    if (found.bytes > out->max)
+        return err_set(err, ERR_LIMIT, 0, "a journal's entry has %zu bytes, more than %zu",
+                       found.bytes, out->max);
+    out->bytes = 0;
+    buffer_put(out, found.data, found.bytes);
+    return out->refused ? err_set(err, ERR_MEMORY, 0, "read a journal's entry") : ERR_OK;
+}
+
+enum err_code journal_read(struct journal *journal, const char *topic, uint64_t *number,
+                           struct buffer *out, struct err *err)
+{
+    struct env_txn txn;
+    struct view found = {0};
+    struct err mine;
+    uint64_t at = *number;
+    enum err_code code;
+
+    err = err ? err : &mine;
+    code = check_topic(topic, err);
+    if (!code)
+        code = env_read_begin(journal->env, &txn, err);
+    if (code)
+        return code;
+    int rc = find_entry(&txn, topic, &at, &found, err);
+    if (rc == MDB_NOTFOUND)
+        code = err_set(err, ERR_ABSENT, 0, "the journal has no entry of '%s' from %llu on", topic,
+                       (unsigned long long)at);
+    else if (rc)
+        code = env_fail(journal->env, rc, "read the journal", err);
+    else
+        code = copy_entry(found, out, err);
+    env_read_end(&txn);
+    if (!code)
+        *number = at;
+    return code;
+}
+
+static int fill_trim(void *user, struct env_txn *txn, struct err *err)
+{
+    const struct trim *trim = user;
+    struct key from = key_entry(trim->topic, 0), to = key_entry(trim->topic, trim->below);
+    return env_delete_range(txn, &from, &to, err);
+}
+
+enum err_code journal_trim(struct journal *journal, const char *topic, uint64_t number,
+                           struct err *err)
+{
+    struct trim trim = {topic, number};
+    enum err_code code = check_topic(topic, err);
+    return code ? code : env_write(journal->env, 64 * 1024, fill_trim, &trim, err);
+}

@@ -1,0 +1,370 @@
+/* The handle, and what the caller's thread reads. README.md draws keys and files. */
+#include "store/store.h"
+
+#include "store/counters.h"
+#include "store/env.h"
+#include "store/writer.h"
+#include <stdlib.h>
+
+struct store {
+    struct env *env;
+    struct writer *writer; /* NULL without write */
+    struct counters counters;
+    uint64_t next_stream;
+    uint64_t owner_epoch;
+    uint8_t id[STORE_ID_BYTES];
+};
+
+static enum err_code store_start(struct store *store, const struct store_options *options,
+                                 const char *path, struct err *err)
+{
+    struct env_options how = {ENV_STORE, options->write, options->map_bytes};
+    enum err_code code = env_open(&store->env, path, &how, err);
+
+    if (code)
+        return code;
+    memcpy(store->id, store->env->head.id, STORE_ID_BYTES);
+    store->owner_epoch = store->env->head.owner_epoch;
+    store->next_stream = store->env->head.next_stream;
+    if (!options->write)
+        return ERR_OK;
+    code = counters_open(&store->counters, store->env->place.folder_fd, store->env->place.path,
+                         store->next_stream, err);
+    return code ? code : writer_open(&store->writer, store->env, err);
+}
+
+enum err_code store_open(struct store **out, const char *path, const struct store_options *options,
+                         struct err *err)
+{
+    struct store *store = calloc(1, sizeof *store);
+    enum err_code code;
+
+    if (!store)
+        return err_set(err, ERR_MEMORY, 0, "open the store '%s'", path);
+    store->counters = counters_none();
+    code = store_start(store, options, path, err);
+    if (code)
+        store_close(&store);
+    else
+        *out = store;
+    return code;
+}
+
+void store_close(struct store **store)
+{
+    if (!*store)
+        return;
+    writer_close(&(*store)->writer);
+    counters_close(&(*store)->counters);
+    env_close(&(*store)->env);
+    free(*store);
+    *store = NULL;
+}
+
+const uint8_t *store_id(const struct store *store)
+{
+    return store->id;
+}
+
+uint64_t store_owner_epoch(const struct store *store)
+{
+    return store->owner_epoch;
+}
+
+const char *store_path(const struct store *store)
+{
+    return store->env->place.path;
+}
+
+/* ---- Catalogue ---- */
+
+enum err_code store_find(struct store *store, const char *name, uint64_t *stream, struct err *err)
+{
+    struct env_txn txn;
+    struct view found = {0};
+    struct err mine;
+    enum err_code code;
+
+    err = err ? err : &mine;
+    if (!*name || strlen(name) > STORE_NAME_MAX)
+        return err_set(err, ERR_ABSENT, 0, "no stream '%.60s': a name has 1 to %d bytes", name,
+                       STORE_NAME_MAX);
+    struct key key = key_catalogue(name);
+    code = env_read_begin(store->env, &txn, err);
+    if (code)
+        return code;
+    int rc = env_get(&txn, &key, &found, err);
+    if (rc == MDB_NOTFOUND)
+        code = err_set(err, ERR_ABSENT, 0, "no stream '%s' in '%s'", name, store_path(store));
+    else if (rc)
+        code = env_fail(store->env, rc, "find a stream", err);
+    else if (found.bytes != 8)
+        code = err_set(err, ERR_DAMAGED, 0, "the catalogue's entry '%s' has a wrong size", name);
+    else
+        *stream = load_u64(found.data);
+    env_read_end(&txn);
+    return code;
+}
+
+uint64_t store_reserve(struct store *store)
+{
+    return store->next_stream++;
+}
+
+/* The next entry of the catalogue after *at, copied out within one short transaction. */
+static int next_entry(struct env_txn *txn, struct key *at, uint64_t *stream, struct err *err)
+{
+    struct key prefix = key_of(KEY_CATALOGUE);
+    struct view found;
+    int rc = env_seek(txn, at, false, at);
+
+    if (rc)
+        return rc;
+    if (!key_starts((struct view){at->data, at->bytes}, &prefix) || at->bytes > STORE_NAME_MAX + 1)
+        return MDB_NOTFOUND;
+    rc = env_get(txn, at, &found, err);
+    if (rc == 0)
+        *stream = found.bytes == 8 ? load_u64(found.data) : 0;
+    return rc;
+}
+
+/* One transaction a stream: a slow caller must not stop the reuse of pages. */
+enum err_code store_each(struct store *store, store_each_fn *each, void *user, struct err *err)
+{
+    struct key at = key_of(KEY_CATALOGUE);
+    char name[KEY_BYTES_MAX + 1];
+    struct err mine;
+
+    err = err ? err : &mine;
+    for (;;) {
+        struct env_txn txn;
+        uint64_t stream = 0;
+        enum err_code code = env_read_begin(store->env, &txn, err);
+        if (code)
+            return code;
+        int rc = next_entry(&txn, &at, &stream, err);
+        env_read_end(&txn);
+        if (rc)
+            return rc == MDB_NOTFOUND ? ERR_OK
+                                      : env_fail(store->env, rc, "read the catalogue", err);
+        memcpy(name, at.data + 1, at.bytes - 1);
+        name[at.bytes - 1] = '\0';
+        if (!each(user, name, stream))
+            return ERR_OK;
+        /* The least key that is greater: one zero byte longer. */
+        at.data[at.bytes++] = 0;
+    }
+}
+
+enum err_code store_note(struct store *store, uint64_t stream, struct buffer *out, struct err *err)
+{
+    struct key key = key_stream(KEY_NOTE, stream);
+    struct view found = {0};
+    struct env_txn txn;
+    struct err mine;
+    enum err_code code;
+
+    err = err ? err : &mine;
+    code = env_read_begin(store->env, &txn, err);
+    if (code)
+        return code;
+    int rc = env_get(&txn, &key, &found, err);
+    if (rc && rc != MDB_NOTFOUND)
+        code = env_fail(store->env, rc, "read a note", err);
+    else if (found.bytes > out->max)
+        code = err_set(err, ERR_LIMIT, 0, "the note of stream %llu has %zu bytes, more than %zu",
+                       (unsigned long long)stream, found.bytes, out->max);
+    else {
+        out->bytes = 0;
+        buffer_put(out, found.data, found.bytes);
+        if (out->refused)
+            code = err_set(err, ERR_MEMORY, 0, "read a note of %zu bytes", found.bytes);
+    }
+    env_read_end(&txn);
+    return code;
+}
+
+/* ---- Checkpoints ---- */
+
+enum err_code store_checkpoints(struct store *store, uint64_t stream, uint64_t numbers[STORE_KEEP],
+                                size_t *count, struct err *err)
+{
+    struct key at = key_checkpoint(stream, UINT64_MAX, UINT32_MAX);
+    uint64_t found[STORE_KEEP];
+    size_t found_count = 0;
+    struct env_txn txn;
+    struct err mine;
+    enum err_code code;
+    int rc = 0;
+
+    err = err ? err : &mine;
+    code = env_read_begin(store->env, &txn, err);
+    if (code)
+        return code;
+    while (found_count < STORE_KEEP) {
+        rc = env_seek(&txn, &at, true, &at);
+        if (rc || !key_is_checkpoint((struct view){at.data, at.bytes}, stream, &found[found_count]))
+            break;
+        at = key_checkpoint(stream, found[found_count++], 0);
+    }
+    env_read_end(&txn);
+    if (rc && rc != MDB_NOTFOUND)
+        return env_fail(store->env, rc, "list checkpoints", err);
+    memcpy(numbers, found, found_count * sizeof *found);
+    *count = found_count;
+    return ERR_OK;
+}
+
+/* What a read found, as views into the map. */
+struct found {
+    struct view values[1 + STORE_PARTS_MAX];
+    size_t count; /* meta and parts */
+};
+
+static int find_values(struct env_txn *txn, uint64_t stream, uint64_t number, bool with_parts,
+                       struct found *found, size_t *part_count, struct err *err)
+{
+    struct key key = key_checkpoint(stream, number, 0);
+    int rc = env_get(txn, &key, &found->values[0], err);
+
+    if (rc)
+        return rc;
+    *part_count = found->values[0].bytes >= 4 ? load_u32(found->values[0].data) : SIZE_MAX;
+    if (*part_count > STORE_PARTS_MAX) {
+        err_set(err, ERR_DAMAGED, 0, "stream %llu, checkpoint %llu: its meta value is damaged",
+                (unsigned long long)stream, (unsigned long long)number);
+        return ENV_REFUSED;
+    }
+    found->values[0].data += 4;
+    found->values[0].bytes -= 4;
+    found->count = 1 + (with_parts ? *part_count : 0);
+    for (size_t i = 1; i < found->count; i++) {
+        key = key_checkpoint(stream, number, (uint32_t)i);
+        rc = env_get(txn, &key, &found->values[i], err);
+        if (rc == MDB_NOTFOUND) {
+            err_set(err, ERR_DAMAGED, 0, "stream %llu, checkpoint %llu, part %zu is missing",
+                    (unsigned long long)stream, (unsigned long long)number, i - 1);
+            return ENV_REFUSED;
+        }
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static struct store_checkpoint *copy_out(const struct found *found)
+{
+    struct store_checkpoint *copy;
+    size_t total = 0;
+    uint8_t *at;
+
+    for (size_t i = 0; i < found->count; i++)
+        total += found->values[i].bytes;
+    copy = calloc(1, sizeof *copy);
+    if (!copy)
+        return NULL;
+    copy->memory = malloc(found->count * sizeof(struct view) + total);
+    if (!copy->memory) {
+        free(copy);
+        return NULL;
+    }
+    struct view *views = copy->memory;
+    at = (uint8_t *)(views + found->count);
+    for (size_t i = 0; i < found->count; i++) {
+        views[i] = (struct view){at, found->values[i].bytes};
+        if (found->values[i].bytes)
+            memcpy(at, found->values[i].data, found->values[i].bytes);
+        at += found->values[i].bytes;
+    }
+    copy->meta = views[0];
+    copy->parts = views + 1;
+    copy->part_count = found->count - 1;
+    return copy;
+}
+
+enum err_code store_checkpoint_read(struct store *store, uint64_t stream, uint64_t number,
+                                    bool with_parts, struct store_checkpoint **out, struct err *err)
+{
+    struct found found;
+    struct store_checkpoint *copy = NULL;
+    struct env_txn txn;
+    struct err mine;
+    enum err_code code;
+    size_t part_count;
+
+    err = err ? err : &mine;
+    code = env_read_begin(store->env, &txn, err);
+    if (code)
+        return code;
+    int rc = find_values(&txn, stream, number, with_parts, &found, &part_count, err);
+    if (rc == MDB_NOTFOUND)
+        code = err_set(err, ERR_ABSENT, 0, "stream %llu has no checkpoint %llu in '%s'",
+                       (unsigned long long)stream, (unsigned long long)number, store_path(store));
+    else if (rc)
+        code = env_fail(store->env, rc, "read a checkpoint", err);
+    else {
+        copy = copy_out(&found);
+        if (!copy)
+            code = err_set(err, ERR_MEMORY, 0, "read checkpoint %llu of stream %llu",
+                           (unsigned long long)number, (unsigned long long)stream);
+    }
+    env_read_end(&txn);
+    if (code)
+        return code;
+    copy->stream = stream;
+    copy->number = number;
+    *out = copy;
+    return ERR_OK;
+}
+
+void store_checkpoint_free(struct store_checkpoint **checkpoint)
+{
+    if (!*checkpoint)
+        return;
+    free((*checkpoint)->memory);
+    free(*checkpoint);
+    *checkpoint = NULL;
+}
+
+/* ---- Writing ---- */
+
+void store_submit(struct store *store, struct store_batch **batch, void *user)
+{
+    require(store->writer && *batch);
+    (*batch)->user = user;
+    writer_submit(store->writer, *batch);
+    *batch = NULL;
+}
+
+bool store_collect(struct store *store, bool wait, void **user, struct err *err)
+{
+    struct store_batch *batch = store->writer ? writer_collect(store->writer, wait) : NULL;
+
+    if (!batch)
+        return false;
+    if (user)
+        *user = batch->user;
+    if (err)
+        *err = batch->outcome;
+    store_batch_close(&batch);
+    return true;
+}
+
+int store_descriptor(const struct store *store)
+{
+    return store->writer ? writer_descriptor(store->writer) : -1;
+}
+
+/* ---- Counters ---- */
+
+enum err_code store_counter(struct store *store, uint64_t stream, _Atomic uint64_t **counter,
+                            struct err *err)
+{
+    require(store->writer);
+    return counters_at(&store->counters, stream, counter, err);
+}
+
+uint64_t store_counter_read(struct store *store, uint64_t stream)
+{
+    return counters_read(store->env->place.folder_fd, stream);
+}

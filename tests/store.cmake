@@ -1,0 +1,5 @@
+# The store: basics against the release library, crashes against the one with steps.
+add_library(store_help STATIC store_help.c)
+target_link_libraries(store_help PUBLIC PkgConfig::CMOCKA)
+
+riverrun_test(test_store_basics LINK store_help store)
