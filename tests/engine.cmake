@@ -12,3 +12,11 @@ endfunction()
 nano_model(nano.safetensors --version 7 --seed 1)
 nano_model(nano4.safetensors --version 4 --seed 1)
 add_custom_target(nano_models ALL DEPENDS ${NANO_MODELS})
+
+# Tests of the engine. The nano models lie in NANO_DIR, which is this build's tests folder.
+function(engine_test name)
+    riverrun_test(${name} LINK engine PkgConfig::JANSSON)
+    target_compile_definitions(${name} PRIVATE NANO_DIR="${CMAKE_BINARY_DIR}/tests")
+    add_dependencies(${name} nano_models)
+endfunction()
+engine_test(test_engine_vectors)

@@ -63,16 +63,6 @@ static uint64_t row_values(const struct tensor *tensor)
     return tensor->rank == 1 ? tensor->values : tensor->values / tensor->shape[0];
 }
 
-void tensor_rows(const struct tensor *tensor, uint64_t first, uint64_t count, float *out)
-{
-    const struct dtype_info *info = &dtypes[tensor->dtype];
-    uint64_t values = row_values(tensor);
-
-    require(!tensor->transposed && info->decode && values % info->items == 0);
-    require((first + count) * values <= tensor->values);
-    info->decode(out, tensor->data + first * values / info->items * info->bytes, count * values);
-}
-
 const uint8_t *tensor_at(const struct tensor *tensor, uint64_t row, uint64_t column)
 {
     uint64_t index =
@@ -82,16 +72,19 @@ const uint8_t *tensor_at(const struct tensor *tensor, uint64_t row, uint64_t col
     return tensor->data + index * dtypes[tensor->dtype].bytes;
 }
 
-void tensor_read(const struct tensor *tensor, float *out)
+void tensor_rows(const struct tensor *tensor, uint64_t first, uint64_t count, float *out)
 {
     const struct dtype_info *info = &dtypes[tensor->dtype];
+    uint64_t values = row_values(tensor);
 
-    require(info->decode != NULL);
+    require(info->decode && values % info->items == 0 &&
+            (first + count) * values <= tensor->values);
     if (!tensor->transposed) {
-        info->decode(out, tensor->data, tensor->values);
+        info->decode(out, tensor->data + first * values / info->items * info->bytes,
+                     count * values);
         return;
     }
-    for (uint64_t row = 0; row < tensor->shape[0]; row++)
-        for (uint64_t column = 0; column < tensor->shape[1]; column++)
+    for (uint64_t row = first; row < first + count; row++)
+        for (uint64_t column = 0; column < values; column++)
             info->decode(out++, tensor_at(tensor, row, column), 1);
 }

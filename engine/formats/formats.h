@@ -89,11 +89,9 @@ MUST_CHECK enum err_code container_get(struct container *container, const char *
                                        const uint64_t *shape, const struct tensor **out,
                                        struct err *err);
 
-/* count rows from the first as float32, where a row is everything but the first axis (the whole of a
- * tensor of rank 1 is one row). Not for transposed tensors. */
+/* count rows from the first as float32, in canonical order, where a row is everything but the first
+ * axis (a tensor of rank 1 is one row). */
 void tensor_rows(const struct tensor *tensor, uint64_t first, uint64_t count, float *out);
-/* All values in canonical order, transposed ones too. out holds tensor->values. */
-void tensor_read(const struct tensor *tensor, float *out);
 /* Where a value of one row is: (row, column) in canonical order; F32, F16, BF16 only. */
 const uint8_t *tensor_at(const struct tensor *tensor, uint64_t row, uint64_t column);
 

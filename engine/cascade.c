@@ -1,0 +1,464 @@
+/* engine/cascade.c: see cascade.h for the picture.
+ *
+ * Blocks in flight are bounded by their number, workers + 1 of them: each worker has one in its hands
+ * and one is being filled or waits. Nobody spins: worker 0 waits for a job and a free block, the others
+ * for a block, the caller for a job that is done. */
+#include "engine/cascade.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { ALIGN = 64, MARKERS_EXTRA = 64 };
+
+static const float norm_eps = 1e-5F;
+
+struct block {
+    struct batch batch;
+    struct part *parts;
+    struct block *next; /* in the list it is in */
+    float *memory;
+};
+
+struct worker {
+    struct cascade *cascade;
+    unsigned index;
+    uint32_t first_layer, end_layer;
+    struct head *head; /* the last worker has it */
+    struct scratch scratch;
+    float *memory;
+    struct block *arrived; /* under the lock, oldest first */
+    pthread_cond_t wake;
+    pthread_t thread;
+    bool started;
+};
+
+struct cascade {
+    const struct model *model;
+    uint32_t block_tokens;
+    size_t segment_room;
+    unsigned worker_count, block_count;
+    struct worker workers[ENGINE_THREADS_MAX];
+    struct block blocks[ENGINE_THREADS_MAX + 1];
+    int descriptor;
+
+    pthread_mutex_t lock; /* of all that follows */
+    pthread_cond_t done_wake;
+    struct block *free;
+    struct engine_job *jobs[JOBS_MAX];          /* a ring; the counts below never wrap */
+    uint64_t submitted, taken, done, collected; /* collected <= done <= taken <= submitted */
+    size_t taken_tokens;                        /* of job number `taken` */
+    uint64_t block_number;                      /* of the block filled last; the first is 1 */
+    uint64_t products;
+    bool held, stop;
+};
+
+/* ---- Worker 0: filling a block. Under the lock. ---- */
+
+/* Append the next run of tokens. False where the next job must wait for another block. */
+static bool take_segment(struct cascade *c, struct block *block)
+{
+    struct batch *batch = &block->batch;
+    struct engine_job *job = c->jobs[c->taken % JOBS_MAX];
+    size_t left = job->count - c->taken_tokens, space = c->block_tokens - batch->rows;
+    size_t count = left < space ? left : space;
+    struct part *part = &block->parts[batch->segment_count];
+
+    if ((left > 0 && space == 0) || job->state->last_block == c->block_number)
+        return false;
+    batch->segments[batch->segment_count++] =
+        (struct segment){job->state->values, batch->rows, count};
+    *part = (struct part){job, c->taken_tokens, count == left};
+    batch->rows += count;
+    c->taken_tokens += count;
+    if (part->last) {
+        if (job->snapshot)
+            job->state->last_block = c->block_number;
+        c->taken++;
+        c->taken_tokens = 0;
+    }
+    return true;
+}
+
+static void fill(struct cascade *c, struct block *block)
+{
+    c->block_number++;
+    block->batch.rows = block->batch.segment_count = 0;
+    block->batch.has_delta = false;
+    block->batch.products = 0;
+    while (c->taken < c->submitted && block->batch.segment_count < c->segment_room)
+        if (!take_segment(c, block))
+            break;
+}
+
+/* The block to work on next; NULL: stop. */
+static struct block *take_block(struct worker *w)
+{
+    struct cascade *c = w->cascade;
+    struct block *block = NULL;
+
+    pthread_mutex_lock(&c->lock);
+    if (w->index == 0) {
+        while (!c->stop && (!c->free || c->held || c->taken == c->submitted))
+            pthread_cond_wait(&w->wake, &c->lock);
+        if (!c->stop) {
+            block = c->free;
+            c->free = block->next;
+            fill(c, block);
+        }
+    } else {
+        while (!c->stop && !w->arrived)
+            pthread_cond_wait(&w->wake, &c->lock);
+        if (!c->stop) {
+            block = w->arrived;
+            w->arrived = block->next;
+        }
+    }
+    pthread_mutex_unlock(&c->lock);
+    return block;
+}
+
+/* ---- All workers: the numbers. ---- */
+
+static void embed(const struct cascade *c, struct block *block)
+{
+    const struct model *m = c->model;
+    struct batch *batch = &block->batch;
+
+    for (size_t i = 0; i < batch->segment_count; i++) {
+        const struct segment *segment = &batch->segments[i];
+        const struct part *part = &block->parts[i];
+        for (size_t k = 0; k < segment->count; k++)
+            tensor_rows(m->emb, part->job->tokens[part->offset + k], 1,
+                        batch->delta + (segment->first + k) * m->channels);
+    }
+    m->kernels.layernorm(batch->x, batch->delta, NULL, m->ln0.weight, m->ln0.bias, norm_eps,
+                         batch->rows, m->channels);
+}
+
+static void copy_snapshots(const struct worker *w, const struct block *block)
+{
+    const struct model *m = w->cascade->model;
+    size_t begin = w->first_layer * m->layer_floats, end = w->end_layer * m->layer_floats;
+
+    for (size_t i = 0; i < block->batch.segment_count; i++) {
+        const struct part *part = &block->parts[i];
+        if (part->last && part->job->snapshot)
+            memcpy(part->job->snapshot + begin * sizeof(float),
+                   block->batch.segments[i].state + begin, (end - begin) * sizeof(float));
+    }
+}
+
+static void work(struct worker *w, struct block *block)
+{
+    const struct model *m = w->cascade->model;
+
+    if (w->index == 0 && block->batch.rows)
+        embed(w->cascade, block);
+    for (uint32_t layer = w->first_layer; layer < w->end_layer && block->batch.rows; layer++)
+        m->version->forward(m, layer, &block->batch, &w->scratch);
+    copy_snapshots(w, block);
+    if (w->head)
+        head_run(w->head, &block->batch, block->parts, &w->scratch);
+    require(float_control_is_set());
+}
+
+/* ---- Handing over. ---- */
+
+static void append(struct block **list, struct block *block)
+{
+    while (*list)
+        list = &(*list)->next;
+    block->next = NULL;
+    *list = block;
+}
+
+static void finish(struct cascade *c, struct block *block)
+{
+    uint64_t before = c->done;
+
+    for (size_t i = 0; i < block->batch.segment_count; i++)
+        c->done += block->parts[i].last;
+    c->products += block->batch.products;
+    append(&c->free, block);
+    pthread_cond_signal(&c->workers[0].wake);
+    if (c->done > before) {
+        pthread_cond_signal(&c->done_wake);
+        require(eventfd_write(c->descriptor, 1) == 0);
+    }
+}
+
+static void hand_over(struct worker *w, struct block *block)
+{
+    struct cascade *c = w->cascade;
+
+    pthread_mutex_lock(&c->lock);
+    if (w->index + 1 == c->worker_count) {
+        finish(c, block);
+    } else {
+        append(&w[1].arrived, block);
+        pthread_cond_signal(&w[1].wake);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void *run(void *context)
+{
+    struct worker *w = context;
+    struct block *block;
+
+    float_control_set();
+    while ((block = take_block(w))) {
+        work(w, block);
+        hand_over(w, block);
+    }
+    return NULL;
+}
+
+/* ---- Opening: who gets which layers. ---- */
+
+/* The smallest load that `workers` can share all under, in equal layers and one head. */
+static uint64_t smallest_load(uint64_t layers, uint64_t layer, uint64_t head, unsigned workers)
+{
+    uint64_t low = head > layer ? head : layer, high = layers * layer + head;
+
+    while (low < high) {
+        uint64_t load = low + (high - low) / 2;
+        if ((load - head) / layer + (workers - 1) * (load / layer) >= layers)
+            high = load;
+        else
+            low = load + 1;
+    }
+    return low;
+}
+
+static void share_layers(struct cascade *c)
+{
+    const struct model *m = c->model;
+    uint64_t layer = m->layers_flops / m->layer_count, head = m->head_flops;
+    uint64_t load = smallest_load(m->layer_count, layer, head, c->worker_count);
+    uint32_t end = m->layer_count;
+
+    for (unsigned i = c->worker_count; i-- > 0;) {
+        uint64_t room = (load - (i + 1 == c->worker_count ? head : 0)) / layer;
+        c->workers[i].end_layer = end;
+        end -= i == 0 || room > end ? end : (uint32_t)room;
+        c->workers[i].first_layer = end;
+    }
+}
+
+static enum err_code allocate(float **out, size_t floats, struct err *err)
+{
+    size_t bytes = (floats * sizeof **out + ALIGN - 1) / ALIGN * ALIGN;
+
+    *out = aligned_alloc(ALIGN, bytes ? bytes : ALIGN);
+    if (!*out)
+        return err_set(err, ERR_MEMORY, 0, "%zu bytes for a block of tokens", bytes);
+    return ERR_OK;
+}
+
+static enum err_code open_block(struct cascade *c, struct block *block, struct err *err)
+{
+    size_t plane = (size_t)c->block_tokens * c->model->channels;
+    enum err_code code = allocate(&block->memory, 3 * plane, err);
+
+    if (code)
+        return code;
+    block->batch.x = block->memory;
+    block->batch.delta = block->memory + plane;
+    block->batch.v_first = block->memory + 2 * plane;
+    block->batch.segments = calloc(c->segment_room, sizeof *block->batch.segments);
+    block->parts = calloc(c->segment_room, sizeof *block->parts);
+    if (!block->batch.segments || !block->parts)
+        return err_set(err, ERR_MEMORY, 0, "a block's segments");
+    append(&c->free, block);
+    return ERR_OK;
+}
+
+static enum err_code open_worker(struct cascade *c, unsigned index, struct err *err)
+{
+    struct worker *w = &c->workers[index];
+    const struct model *m = c->model;
+    size_t plane = (size_t)c->block_tokens * m->channels;
+    uint32_t wide = m->ffn_channels > m->rank_max ? m->ffn_channels : m->rank_max;
+    enum err_code code =
+        allocate(&w->memory, (MIXES_MAX + 1) * plane + (size_t)c->block_tokens * wide, err);
+
+    w->cascade = c;
+    w->index = index;
+    pthread_cond_init(&w->wake, NULL);
+    if (!code && index + 1 == c->worker_count)
+        code = head_open(&w->head, m, c->block_tokens, err);
+    if (code)
+        return code;
+    for (int i = 0; i < MIXES_MAX; i++)
+        w->scratch.mix[i] = w->memory + (size_t)i * plane;
+    w->scratch.norm = w->memory + MIXES_MAX * plane;
+    w->scratch.wide = w->scratch.norm + plane;
+    return ERR_OK;
+}
+
+/* A core each, where there are several workers and cores enough. A refusal does no harm. */
+static void pin(const struct cascade *c)
+{
+    cpu_set_t cores;
+    unsigned next = 0;
+
+    if (c->worker_count < 2 || sched_getaffinity(0, sizeof cores, &cores) ||
+        (unsigned)CPU_COUNT(&cores) < c->worker_count)
+        return;
+    for (int core = 0; core < CPU_SETSIZE && next < c->worker_count; core++) {
+        cpu_set_t one;
+        if (!CPU_ISSET(core, &cores))
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET(core, &one);
+        pthread_setaffinity_np(c->workers[next++].thread, sizeof one, &one);
+    }
+}
+
+static enum err_code start(struct cascade *c, struct err *err)
+{
+    for (unsigned i = 0; i < c->worker_count; i++) {
+        int cause = pthread_create(&c->workers[i].thread, NULL, run, &c->workers[i]);
+        if (cause)
+            return err_set(err, ERR_SYSTEM, cause, "start worker %u", i);
+        c->workers[i].started = true;
+    }
+    pin(c);
+    return ERR_OK;
+}
+
+enum err_code cascade_open(struct cascade **out, const struct model *model, unsigned threads,
+                           uint32_t block_tokens, struct err *err)
+{
+    struct cascade *c = calloc(1, sizeof *c);
+    enum err_code code = ERR_OK;
+
+    if (!c)
+        return err_set(err, ERR_MEMORY, 0, "the workers");
+    c->model = model;
+    c->block_tokens = block_tokens;
+    c->segment_room = (size_t)block_tokens + MARKERS_EXTRA;
+    c->worker_count = threads > model->layer_count ? model->layer_count + 1 : threads;
+    c->block_count = c->worker_count == 1 ? 1 : c->worker_count + 1;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->done_wake, NULL);
+    share_layers(c);
+    c->descriptor = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (c->descriptor < 0)
+        code = err_set(err, ERR_SYSTEM, errno, "eventfd");
+    for (unsigned i = 0; i < c->block_count && !code; i++)
+        code = open_block(c, &c->blocks[i], err);
+    for (unsigned i = 0; i < c->worker_count && !code; i++)
+        code = open_worker(c, i, err);
+    if (!code)
+        code = start(c, err);
+    if (code)
+        cascade_close(&c);
+    else
+        *out = c;
+    return code;
+}
+
+static void close_worker(struct worker *w)
+{
+    if (w->cascade)
+        pthread_cond_destroy(&w->wake);
+    head_close(&w->head);
+    free(w->memory);
+}
+
+void cascade_close(struct cascade **cascade)
+{
+    struct cascade *c = *cascade;
+
+    *cascade = NULL;
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->stop = true;
+    for (unsigned i = 0; i < c->worker_count; i++)
+        if (c->workers[i].started)
+            pthread_cond_signal(&c->workers[i].wake);
+    pthread_mutex_unlock(&c->lock);
+    for (unsigned i = 0; i < c->worker_count; i++)
+        if (c->workers[i].started)
+            pthread_join(c->workers[i].thread, NULL);
+    for (unsigned i = 0; i < c->worker_count; i++)
+        close_worker(&c->workers[i]);
+    for (unsigned i = 0; i < c->block_count; i++) {
+        free(c->blocks[i].batch.segments);
+        free(c->blocks[i].parts);
+        free(c->blocks[i].memory);
+    }
+    if (c->descriptor >= 0)
+        close(c->descriptor);
+    pthread_cond_destroy(&c->done_wake);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+/* ---- The caller's side. ---- */
+
+unsigned cascade_workers(const struct cascade *cascade)
+{
+    return cascade->worker_count;
+}
+
+size_t cascade_room(const struct cascade *cascade)
+{
+    /* Only the caller's thread changes these two. */
+    return JOBS_MAX - (size_t)(cascade->submitted - cascade->collected);
+}
+
+void cascade_submit(struct cascade *cascade, struct engine_job *job)
+{
+    pthread_mutex_lock(&cascade->lock);
+    cascade->jobs[cascade->submitted++ % JOBS_MAX] = job;
+    pthread_cond_signal(&cascade->workers[0].wake);
+    pthread_mutex_unlock(&cascade->lock);
+}
+
+struct engine_job *cascade_collect(struct cascade *cascade, bool wait)
+{
+    struct engine_job *job = NULL;
+    eventfd_t ignored;
+
+    pthread_mutex_lock(&cascade->lock);
+    while (wait && cascade->collected == cascade->done && cascade->collected < cascade->submitted)
+        pthread_cond_wait(&cascade->done_wake, &cascade->lock);
+    if (cascade->collected < cascade->done)
+        job = cascade->jobs[cascade->collected++ % JOBS_MAX];
+    else
+        (void)eventfd_read(cascade->descriptor, &ignored);
+    pthread_mutex_unlock(&cascade->lock);
+    return job;
+}
+
+int cascade_descriptor(const struct cascade *cascade)
+{
+    return cascade->descriptor;
+}
+
+uint64_t cascade_products(struct cascade *cascade)
+{
+    uint64_t products;
+
+    pthread_mutex_lock(&cascade->lock);
+    products = cascade->products;
+    pthread_mutex_unlock(&cascade->lock);
+    return products;
+}
+
+void cascade_hold(struct cascade *cascade, bool held)
+{
+    pthread_mutex_lock(&cascade->lock);
+    cascade->held = held;
+    pthread_cond_signal(&cascade->workers[0].wake);
+    pthread_mutex_unlock(&cascade->lock);
+}

@@ -1,0 +1,280 @@
+/* engine/engine.c: the public face: model, workers and states put together. */
+#include "engine/engine.h"
+#include "engine/cascade.h"
+
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "states and models are little-endian");
+
+enum { BLOCK_DEFAULT = 256, BLOCK_LEAST = 16 };
+
+/* Blocks in flight should not hold a stop up for long: half a second at this many flops a second
+ * and worker. */
+static const double flops_expected = 50e9, seconds_in_flight = 0.5;
+
+struct engine {
+    struct model *model;
+    struct cascade *cascade;
+    struct engine_info info;
+};
+
+static unsigned cores(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+
+    return count < 1 ? 1 : count > ENGINE_THREADS_MAX ? ENGINE_THREADS_MAX : (unsigned)count;
+}
+
+static uint32_t default_block(const struct model *model)
+{
+    double flops = (double)(model->layers_flops + model->head_flops);
+    uint32_t rows = BLOCK_DEFAULT;
+
+    while (rows > BLOCK_LEAST && 2 * rows * flops > flops_expected * seconds_in_flight)
+        rows /= 2;
+    return rows;
+}
+
+static void fill_info(struct engine *e)
+{
+    const struct model *m = e->model;
+
+    e->info = (struct engine_info){
+        .version_major = m->version->major,
+        .version_minor = m->version->minor,
+        .container = m->container->kind,
+        .dtype = dtypes[m->layers[0].matrices[0].tensor->dtype].name,
+        .layers = m->layer_count,
+        .channels = m->channels,
+        .heads = m->heads,
+        .head_size = m->head_size,
+        .ffn_channels = m->ffn_channels,
+        .vocab = m->vocab,
+        .parameters = m->parameters,
+        .flops_per_token = m->layers_flops,
+        .flops_head = m->head_flops,
+        .state_bytes = (m->layer_count * m->layer_floats + m->channels) * sizeof(float),
+        .layer_state_bytes = m->layer_floats * sizeof(float),
+        .arithmetic = m->kernels.arithmetic,
+        .blas = m->kernels.blas,
+        .isa = m->kernels.isa,
+        .threads = cascade_workers(e->cascade),
+    };
+}
+
+static enum err_code check_options(const struct engine_options *options, struct err *err)
+{
+    if (options->threads > ENGINE_THREADS_MAX)
+        return err_set(err, ERR_USAGE, 0, "%u threads: 1 to %d", options->threads,
+                       ENGINE_THREADS_MAX);
+    if (options->block_tokens > ENGINE_BLOCK_MAX)
+        return err_set(err, ERR_USAGE, 0, "blocks of %u tokens: 1 to %d", options->block_tokens,
+                       ENGINE_BLOCK_MAX);
+    return ERR_OK;
+}
+
+enum err_code engine_open(struct engine **out, const char *path,
+                          const struct engine_options *options, struct err *err)
+{
+    static const struct engine_options defaults = {0};
+    const struct engine_options *o = options ? options : &defaults;
+    unsigned threads = o->threads ? o->threads : cores();
+    struct engine *e = NULL;
+    enum err_code code = check_options(o, err);
+
+    if (code)
+        return code;
+    e = calloc(1, sizeof *e);
+    if (!e)
+        return err_set(err, ERR_MEMORY, 0, "model '%s'", path);
+    code = model_open(&e->model, path, err);
+    if (!code)
+        code = kernels_init(&e->model->kernels, o->isa, o->blas, err);
+    if (!code)
+        code = model_pack(e->model, threads, err);
+    if (!code)
+        code = cascade_open(&e->cascade, e->model, threads,
+                            o->block_tokens ? o->block_tokens : default_block(e->model), err);
+    if (code)
+        goto done;
+    fill_info(e);
+    code = model_fingerprint(e->model, e->info.fingerprint, err);
+    if (code)
+        goto done;
+    *out = e;
+    e = NULL;
+done:
+    engine_close(&e);
+    return code;
+}
+
+void engine_close(struct engine **engine)
+{
+    struct engine *e = *engine;
+
+    *engine = NULL;
+    if (!e)
+        return;
+    cascade_close(&e->cascade);
+    model_close(&e->model);
+    free(e);
+}
+
+const struct engine_info *engine_info(const struct engine *engine)
+{
+    return &engine->info;
+}
+
+enum err_code engine_fingerprint(const char *path, uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES],
+                                 struct err *err)
+{
+    struct model *model = NULL;
+    enum err_code code = model_open(&model, path, err);
+
+    if (!code)
+        code = model_fingerprint(model, fingerprint, err);
+    model_close(&model);
+    return code;
+}
+
+enum err_code engine_arithmetic(const struct engine_options *options, char *name, size_t name_bytes,
+                                struct err *err)
+{
+    struct kernels kernels;
+    enum err_code code =
+        kernels_init(&kernels, options ? options->isa : NULL, options ? options->blas : NULL, err);
+
+    if (code)
+        return code;
+    if (strlen(kernels.arithmetic) >= name_bytes)
+        return err_set(err, ERR_LIMIT, 0, "the name '%s' is longer than %zu bytes",
+                       kernels.arithmetic, name_bytes);
+    memcpy(name, kernels.arithmetic, strlen(kernels.arithmetic) + 1);
+    return ERR_OK;
+}
+
+/* ---- States ---- */
+
+static const float *state_tail(const struct engine_state *state)
+{
+    const struct model *m = state->engine->model;
+
+    return state->values + m->layer_count * m->layer_floats;
+}
+
+enum err_code engine_state_open(struct engine *engine, struct engine_state **out, struct err *err)
+{
+    const struct model *m = engine->model;
+    struct engine_state *s = calloc(1, sizeof *s);
+
+    if (s)
+        s->values = calloc(1, engine->info.state_bytes);
+    if (!s || !s->values) {
+        engine_state_close(&s);
+        return err_set(err, ERR_MEMORY, 0, "%zu bytes for a stream's state",
+                       engine->info.state_bytes);
+    }
+    s->engine = engine;
+    for (uint32_t layer = 0; layer < m->layer_count; layer++)
+        m->version->layer_origin(m, s->values + layer * m->layer_floats);
+    *out = s;
+    return ERR_OK;
+}
+
+void engine_state_close(struct engine_state **state)
+{
+    struct engine_state *s = *state;
+
+    *state = NULL;
+    if (!s)
+        return;
+    require(s->jobs == 0);
+    free(s->values);
+    free(s);
+}
+
+void engine_state_save(const struct engine_state *state, uint8_t *bytes)
+{
+    require(state->jobs == 0);
+    memcpy(bytes, state->values, state->engine->info.state_bytes);
+}
+
+enum err_code engine_state_load(struct engine_state *state, const uint8_t *bytes, struct err *err)
+{
+    size_t count = state->engine->info.state_bytes / sizeof(float);
+    const float *tail = state_tail(state);
+    float value;
+
+    require(state->jobs == 0);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(&value, bytes + i * sizeof value, sizeof value);
+        if (!isfinite(value))
+            return err_set(err, ERR_DAMAGED, 0, "a saved state is not finite at float %zu of %zu",
+                           i, count);
+    }
+    memcpy(state->values, bytes, count * sizeof value);
+    /* ln_out is zero at the origin, and never after a token: its bias is not. */
+    state->started = false;
+    for (size_t i = 0; i < state->engine->model->channels; i++)
+        state->started = state->started || tail[i] != 0;
+    return ERR_OK;
+}
+
+/* ---- Jobs ---- */
+
+enum err_code engine_submit(struct engine *engine, struct engine_job *job, struct err *err)
+{
+    struct engine_state *state = job->state;
+
+    require(state->engine == engine);
+    if (cascade_room(engine->cascade) == 0)
+        return err_set(err, ERR_LIMIT, 0, "%d jobs are in flight", JOBS_MAX);
+    for (size_t i = 0; i < job->count; i++)
+        if (job->tokens[i] >= engine->info.vocab)
+            return err_set(err, ERR_INPUT, 0, "token %u at %zu: the model has %u", job->tokens[i],
+                           i, engine->info.vocab);
+    if (!state->started && ((job->loss && job->count) || (job->logits && !job->count)))
+        return err_set(err, ERR_INPUT, 0, "a stream that has read nothing predicts nothing");
+    state->started = state->started || job->count > 0;
+    state->jobs++;
+    cascade_submit(engine->cascade, job);
+    return ERR_OK;
+}
+
+size_t engine_room(const struct engine *engine)
+{
+    return cascade_room(engine->cascade);
+}
+
+struct engine_job *engine_collect(struct engine *engine, bool wait)
+{
+    struct engine_job *job = cascade_collect(engine->cascade, wait);
+
+    if (job)
+        job->state->jobs--;
+    return job;
+}
+
+int engine_descriptor(const struct engine *engine)
+{
+    return cascade_descriptor(engine->cascade);
+}
+
+enum err_code engine_run(struct engine *engine, struct engine_job *job, struct err *err)
+{
+    enum err_code code = engine_submit(engine, job, err);
+
+    if (!code)
+        require(engine_collect(engine, true) == job);
+    return code;
+}
+
+uint64_t engine_products(const struct engine *engine)
+{
+    return cascade_products(engine->cascade);
+}

@@ -1,0 +1,383 @@
+/* engine/model.c: from a container to a model whose tensors are all known, checked and named. */
+#include "engine/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { LAYERS_MAX = 1 << 12, SIZE_MAX_MODEL = 1 << 24, NAME_BYTES = 64 };
+
+const struct version version_5_1 = {.major = 5, .minor = 1, .name = "RWKV-5.1"};
+const struct version version_5_2 = {.major = 5, .minor = 2, .name = "RWKV-5.2"};
+const struct version version_6 = {.major = 6, .minor = 0, .name = "RWKV-6"};
+
+/* ---- Which version is it? Spec section 8: the first match wins. ---- */
+
+static const struct {
+    const char *tensor; /* of block 0, is there; NULL: always */
+    bool absent;        /* is not there */
+    const struct version *version;
+} marks[] = {
+    {"blocks.0.att.r_k", false, &version_7},
+    {"blocks.0.att.time_maa_x", false, &version_6},
+    {"blocks.0.att.ln_x.weight", true, &version_4},
+    {"blocks.0.att.gate.weight", false, &version_5_2},
+    {NULL, true, &version_5_1},
+};
+
+/* Later designs hold every tensor of their ancestor, would load, and talk nonsense. */
+static const struct {
+    const char *part, *what;
+} refused[] = {
+    {".qkv.", "RWKV-7b (an attention beside the recurrence) is not supported"},
+    {".ffn.s_emb", "RWKV-7a (DeepEmbed) is not supported"},
+    {".ffn.s0", "RWKV-7a (DeepEmbed) is not supported"},
+    {".ffn.enn.", "RWKV-8 drafts are not supported"},
+    {"rosa.", "RWKV-8 drafts (ROSA) are not supported"},
+    {".att.time_state", "trained initial states are not supported yet"},
+};
+
+static enum err_code refuse_descendants(const struct container *c, struct err *err)
+{
+    for (size_t k = 0; k < sizeof refused / sizeof *refused; k++)
+        for (size_t i = 0; i < c->count; i++)
+            if (strstr(c->tensors[i].name, refused[k].part))
+                return container_fail(c, err, "tensor '%s': %s", c->tensors[i].name,
+                                      refused[k].what);
+    return ERR_OK;
+}
+
+static enum err_code find_version(struct model *m, struct err *err)
+{
+    const struct container *c = m->container;
+    enum err_code code = refuse_descendants(c, err);
+
+    if (code)
+        return code;
+    if (!container_find(c, "blocks.0.ln1.weight"))
+        return container_fail(c, err,
+                              "no RWKV model: it has '%s', but no tensor 'blocks.0.ln1.weight'",
+                              c->tensors[0].name);
+    for (size_t i = 0; !m->version; i++)
+        if (!marks[i].tensor || !container_find(c, marks[i].tensor) == marks[i].absent)
+            m->version = marks[i].version;
+    if (!m->version->plans)
+        return container_fail(c, err, "%s is not supported yet", m->version->name);
+    m->gn_eps = m->version->gn_eps;
+    return ERR_OK;
+}
+
+/* ---- Looking up ---- */
+
+/* Keep a checked tensor's values as float32. */
+static enum err_code keep_vector(struct model *m, const struct tensor *tensor, const float **out,
+                                 struct err *err)
+{
+    float *values;
+
+    require(m->vector_count < m->vector_room);
+    values = malloc(tensor->values * sizeof *values);
+    if (!values)
+        return err_set(err, ERR_MEMORY, 0, "model '%s': tensor '%s'", m->container->path,
+                       tensor->name);
+    m->vectors[m->vector_count++] = values;
+    tensor_rows(tensor, 0, tensor->rank == 1 ? 1 : tensor->shape[0], values);
+    for (uint64_t i = 0; i < tensor->values; i++)
+        if (!isfinite(values[i]))
+            return container_fail(m->container, err, "tensor '%s' is not finite at %llu",
+                                  tensor->name, (unsigned long long)i);
+    m->parameters += tensor->values;
+    *out = values;
+    return ERR_OK;
+}
+
+static enum err_code get_vector(struct model *m, const char *name, uint64_t heads, uint64_t count,
+                                const float **out, struct err *err)
+{
+    const struct tensor *tensor = NULL;
+    uint64_t shape[2] = {heads, count};
+    enum err_code code = heads ? container_get(m->container, name, 2, shape, &tensor, err)
+                               : container_get(m->container, name, 1, shape + 1, &tensor, err);
+
+    return code ? code : keep_vector(m, tensor, out, err);
+}
+
+static enum err_code get_norm(struct model *m, const char *stem, struct norm *norm, struct err *err)
+{
+    char name[NAME_BYTES + 8];
+    enum err_code code;
+
+    snprintf(name, sizeof name, "%s.weight", stem);
+    code = get_vector(m, name, 0, m->channels, &norm->weight, err);
+    if (code)
+        return code;
+    snprintf(name, sizeof name, "%s.bias", stem);
+    return get_vector(m, name, 0, m->channels, &norm->bias, err);
+}
+
+/* Version 4: -exp(raw), by the exponential of f32-1, which every level has alike. */
+static enum err_code get_decay(struct model *m, const char *name, const float **out,
+                               struct err *err)
+{
+    char done[NAME_BYTES + 8];
+    enum err_code code;
+    float *values;
+
+    snprintf(done, sizeof done, "%s_done", name);
+    if (container_find(m->container, done))
+        return get_vector(m, done, 0, m->channels, out, err);
+    code = get_vector(m, name, 0, m->channels, out, err);
+    if (code)
+        return code;
+    values = m->vectors[m->vector_count - 1];
+    m->kernels.exp(values, values, m->channels);
+    for (uint32_t i = 0; i < m->channels; i++)
+        values[i] = -values[i];
+    return ERR_OK;
+}
+
+static enum err_code get_matrix(struct model *m, const char *name, const struct tensor_plan *plan,
+                                uint64_t *rank, const struct tensor **out, struct err *err)
+{
+    const char letters[2] = {plan->rows, plan->columns};
+    uint64_t shape[2];
+    enum err_code code;
+
+    for (int i = 0; i < 2; i++)
+        shape[i] = letters[i] == 'C'   ? m->channels
+                   : letters[i] == 'F' ? m->ffn_channels
+                   : letters[i] == 'r' ? *rank
+                                       : 0;
+    code = container_get(m->container, name, 2, shape, out, err);
+    if (code)
+        return code;
+    if (plan->rows == 'R')
+        *rank = (*out)->shape[0];
+    if (*rank > SIZE_MAX_MODEL)
+        return container_fail(m->container, err, "tensor '%s' is too large", name);
+    m->rank_max = *rank > m->rank_max ? (uint32_t)*rank : m->rank_max;
+    m->parameters += (*out)->values;
+    return ERR_OK;
+}
+
+static enum err_code get_layer(struct model *m, uint32_t index, struct err *err)
+{
+    struct layer *layer = &m->layers[index];
+    const float **vector = layer->vectors;
+    struct matrix *matrix = layer->matrices;
+    char name[NAME_BYTES];
+    uint64_t rank = 0;
+    enum err_code code;
+
+    snprintf(name, sizeof name, "blocks.%u.ln1", index);
+    code = get_norm(m, name, &layer->ln1, err);
+    snprintf(name, sizeof name, "blocks.%u.ln2", index);
+    if (!code)
+        code = get_norm(m, name, &layer->ln2, err);
+    for (const struct tensor_plan *plan = m->version->plans; plan->name && !code; plan++) {
+        bool skip = index == 0 && plan->not_first;
+        snprintf(name, sizeof name, "blocks.%u.%s", index, plan->name);
+        if (plan->rows && !skip)
+            code = get_matrix(m, name, plan, &rank, &matrix->tensor, err);
+        else if (!skip && plan->columns == 'D')
+            code = get_decay(m, name, vector, err);
+        else if (!skip && plan->columns == 'H')
+            code = get_vector(m, name, m->heads, m->head_size, vector, err);
+        else if (!skip)
+            code = get_vector(m, name, 0, m->channels, vector, err);
+        if (plan->rows)
+            matrix++;
+        else
+            vector++;
+    }
+    return code;
+}
+
+/* ---- Sizes, whole model ---- */
+
+static enum err_code find_sizes(struct model *m, struct err *err)
+{
+    struct container *c = m->container;
+    uint64_t any[2] = {0, 0}, layers = 0, head[2];
+    const struct tensor *ffn = NULL;
+    char name[NAME_BYTES];
+    enum err_code code = container_get(c, "emb.weight", 2, any, &m->emb, err);
+
+    if (code)
+        return code;
+    head[0] = m->emb->shape[0];
+    head[1] = any[1] = m->emb->shape[1];
+    do
+        snprintf(name, sizeof name, "blocks.%llu.ln1.weight", (unsigned long long)++layers);
+    while (container_find(c, name));
+    code = container_get(c, "head.weight", 2, head, &m->head, err);
+    if (!code)
+        code = container_get(c, "blocks.0.ffn.key.weight", 2, any, &ffn, err);
+    if (code)
+        return code;
+    if (head[0] > SIZE_MAX_MODEL || head[1] > SIZE_MAX_MODEL || ffn->shape[0] > SIZE_MAX_MODEL ||
+        layers > LAYERS_MAX)
+        return container_fail(c, err, "its sizes are beyond what is read here");
+    if (c->stated_layers &&
+        (c->stated_layers != layers || c->stated_vocab != head[0] || c->stated_channels != head[1]))
+        return container_fail(
+            c, err,
+            "the header says %llu layers, %llu channels, %llu tokens; the tensors "
+            "say %llu, %llu, %llu",
+            (unsigned long long)c->stated_layers, (unsigned long long)c->stated_channels,
+            (unsigned long long)c->stated_vocab, (unsigned long long)layers,
+            (unsigned long long)head[1], (unsigned long long)head[0]);
+    m->vocab = (uint32_t)head[0];
+    m->channels = (uint32_t)head[1];
+    m->ffn_channels = (uint32_t)ffn->shape[0];
+    m->layer_count = (uint32_t)layers;
+    return m->version->sizes(m, err);
+}
+
+/* Block 0 of version 7 has no use for v0, v1, v2; some files hold them. */
+static enum err_code refuse_unused(const struct model *m, struct err *err)
+{
+    static const char *const allowed[] = {"blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2"};
+    const struct container *c = m->container;
+
+    for (size_t i = 0; i < c->count; i++) {
+        bool known = c->tensors[i].used;
+        for (size_t k = 0; k < 3 && m->version->major == 7; k++)
+            known = known || !strcmp(c->tensors[i].name, allowed[k]);
+        if (!known)
+            return container_fail(c, err, "tensor '%s' does not belong to %s", c->tensors[i].name,
+                                  m->version->name);
+    }
+    return ERR_OK;
+}
+
+static enum err_code find_tensors(struct model *m, struct err *err)
+{
+    enum err_code code = find_sizes(m, err);
+
+    if (code)
+        return code;
+    m->layers = calloc(m->layer_count, sizeof *m->layers);
+    m->vector_room = (size_t)m->layer_count * (VECTORS_MAX + 4) + 4;
+    m->vectors = calloc(m->vector_room, sizeof *m->vectors);
+    if (!m->layers || !m->vectors)
+        return err_set(err, ERR_MEMORY, 0, "model '%s': %u layers", m->container->path,
+                       m->layer_count);
+    code = get_norm(m, "blocks.0.ln0", &m->ln0, err);
+    if (!code)
+        code = get_norm(m, "ln_out", &m->ln_out, err);
+    for (uint32_t i = 0; i < m->layer_count && !code; i++)
+        code = get_layer(m, i, err);
+    return code ? code : refuse_unused(m, err);
+}
+
+static void count_work(struct model *m)
+{
+    m->layer_floats = m->version->layer_floats(m);
+    for (uint32_t layer = 0; layer < m->layer_count; layer++)
+        for (int i = 0; i < MATRICES_MAX; i++) {
+            const struct tensor *tensor = m->layers[layer].matrices[i].tensor;
+            m->layers_flops += tensor ? 2 * tensor->values : 0;
+        }
+    m->head_flops = 2 * m->head->values;
+    m->parameters += m->emb->values + m->head->values;
+}
+
+enum err_code model_open(struct model **out, const char *path, struct err *err)
+{
+    struct model *m = calloc(1, sizeof *m);
+    enum err_code code;
+
+    if (!m)
+        return err_set(err, ERR_MEMORY, 0, "model '%s'", path);
+    code = kernels_init(&m->kernels, "ref", "ref", err);
+    if (!code)
+        code = container_open(&m->container, path, err);
+    if (!code)
+        code = find_version(m, err);
+    if (!code)
+        code = find_tensors(m, err);
+    if (code)
+        goto done;
+    count_work(m);
+    *out = m;
+    m = NULL;
+done:
+    model_close(&m);
+    return code;
+}
+
+void model_close(struct model **model)
+{
+    struct model *m = *model;
+
+    *model = NULL;
+    if (!m)
+        return;
+    for (uint32_t i = 0; i < m->layer_count && m->layers; i++)
+        for (int k = 0; k < MATRICES_MAX; k++)
+            product_close(&m->layers[i].matrices[k].product);
+    for (size_t i = 0; i < m->head_tile_count; i++)
+        product_close(&m->head_tiles[i]);
+    for (size_t i = 0; i < m->vector_count; i++)
+        free(m->vectors[i]);
+    free(m->head_tiles);
+    free(m->vectors);
+    free(m->layers);
+    container_close(&m->container);
+    free(m);
+}
+
+/* ---- Fingerprint ---- */
+
+static void hash_number(XXH3_state_t *hash, uint64_t number)
+{
+    uint8_t bytes[8];
+
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (uint8_t)(number >> 8 * i);
+    XXH3_128bits_update(hash, bytes, sizeof bytes);
+}
+
+static void hash_tensor(XXH3_state_t *hash, const struct tensor *tensor)
+{
+    hash_number(hash, strlen(tensor->name));
+    XXH3_128bits_update(hash, tensor->name, strlen(tensor->name));
+    hash_number(hash, tensor->dtype);
+    hash_number(hash, tensor->rank);
+    for (unsigned i = 0; i < tensor->rank; i++)
+        hash_number(hash, tensor->shape[i]);
+    if (!tensor->transposed) {
+        XXH3_128bits_update(hash, tensor->data, tensor->bytes);
+        return;
+    }
+    for (uint64_t row = 0; row < tensor->shape[0]; row++)
+        for (uint64_t column = 0; column < tensor->shape[1]; column++)
+            XXH3_128bits_update(hash, tensor_at(tensor, row, column), dtypes[tensor->dtype].bytes);
+}
+
+enum err_code model_fingerprint(const struct model *model,
+                                uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES], struct err *err)
+{
+    const struct container *c = model->container;
+    XXH3_state_t *hash = XXH3_createState();
+    XXH128_canonical_t canonical;
+    uint32_t eps;
+
+    if (!hash)
+        return err_set(err, ERR_MEMORY, 0, "model '%s': fingerprint", c->path);
+    XXH3_128bits_reset(hash);
+    memcpy(&eps, &model->gn_eps, sizeof eps);
+    hash_number(hash, model->version->major);
+    hash_number(hash, model->version->minor);
+    hash_number(hash, eps);
+    for (size_t i = 0; i < c->count; i++)
+        if (c->tensors[i].used)
+            hash_tensor(hash, &c->tensors[i]);
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(hash));
+    memcpy(fingerprint, canonical.digest, ENGINE_FINGERPRINT_BYTES);
+    XXH3_freeState(hash);
+    return ERR_OK;
+}

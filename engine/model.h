@@ -1,0 +1,136 @@
+/* engine/model.h: a model's weights in canonical form, and what a version of RWKV must be able to do.
+ *
+ * A version is one `const struct version`: a table of its tensors, the size of its state, and a
+ * function that carries a batch through one layer. model.c does everything else from the table:
+ * finds the tensors, checks shapes, refuses what is left over, packs matrices, takes fingerprints.
+ *
+ * Rows     A batch is ragged: rows of many streams one after the other. Products and norms run over
+ *          all rows; token shift and recurrence run over segments, the runs of rows of one stream.
+ * Threads  A model is read-only once packed. A batch and a scratch have one user at a time. */
+#ifndef ENGINE_MODEL_H
+#define ENGINE_MODEL_H
+
+#include "engine/engine.h"
+#include "engine/formats/formats.h"
+#include "engine/kernels/kernels.h"
+
+enum { VECTORS_MAX = 24, MATRICES_MAX = 16, MIXES_MAX = 7 };
+
+struct model;
+struct batch;
+struct scratch;
+
+/* A tensor of a layer. Sizes are letters: C channels, F channel mix, R any (the rank of a low-rank
+ * pair), r the R of the entry before, H heads x head size. D is C for version 4's decay, which files
+ * keep raw or done. Vectors are checked for NaN and infinity, and kept as float32. */
+struct tensor_plan {
+    const char *name; /* after "blocks.N." */
+    char rows;        /* 0: a vector of `columns` */
+    char columns;
+    bool not_first; /* block 0 has none, or one that is ignored */
+};
+
+struct version {
+    unsigned major, minor;
+    const char *name;
+    const struct tensor_plan
+        *plans;   /* ends with a NULL name; NULL: recognised, not supported yet */
+    float gn_eps; /* of the group norm ln_x; 0 where there is none */
+    /* Set heads and head_size. Called when channels are known and before the tensors are looked up. */
+    enum err_code (*sizes)(struct model *model, struct err *err);
+    /* Floats of one layer's state: ffn_x, att_x, then the recurrence. */
+    size_t (*layer_floats)(const struct model *model);
+    void (*layer_origin)(const struct model *model, float *state);
+    /* Carry batch through a layer: take batch->delta into x, leave the layer's last delta there,
+     * and move the segments' states on. */
+    void (*forward)(const struct model *model, uint32_t layer, struct batch *batch,
+                    struct scratch *scratch);
+};
+
+extern const struct version version_4, version_5_1, version_5_2, version_6, version_7;
+
+struct norm {
+    const float *weight, *bias;
+};
+
+struct matrix {
+    const struct tensor *tensor; /* NULL: this layer has none */
+    struct product *product;     /* NULL until packed */
+};
+
+/* Indexed as the version's table counts its vectors and matrices. */
+struct layer {
+    struct norm ln1, ln2;
+    const float *vectors[VECTORS_MAX];
+    struct matrix matrices[MATRICES_MAX];
+};
+
+struct model {
+    struct container *container;
+    const struct version *version;
+    uint32_t layer_count, channels, heads, head_size, ffn_channels, vocab, rank_max;
+    float gn_eps;
+    const struct tensor *emb, *head;
+    struct norm ln0, ln_out;
+    struct layer *layers;
+    struct product **head_tiles; /* LOSS_TILE rows of the head each, the last may have fewer */
+    size_t head_tile_count;
+    float **vectors; /* owns what norms and layers point to */
+    size_t vector_count, vector_room;
+    uint64_t parameters, layers_flops, head_flops; /* layers_flops: of all layers, a token */
+    size_t layer_floats;
+    struct kernels kernels; /* "ref" until engine_open chooses */
+};
+
+/* Map path, find and check all tensors. Nothing is packed. Fails: as engine_open. */
+MUST_CHECK enum err_code model_open(struct model **out, const char *path, struct err *err);
+void model_close(struct model **model);
+
+/* XXH3 over version, epsilon, and each used tensor's canonical name, type, shape and bytes, in the
+ * order of names: the same for any container that keeps the same numbers in the same types. */
+MUST_CHECK enum err_code model_fingerprint(const struct model *model,
+                                           uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES],
+                                           struct err *err);
+
+/* Pack all matrices, by `threads` threads; model->kernels is set before. Fails: ERR_MEMORY,
+ * ERR_MISMATCH. */
+MUST_CHECK enum err_code model_pack(struct model *model, unsigned threads, struct err *err);
+
+/* ---- A batch on its way through the layers. ---- */
+
+struct segment {
+    float *state; /* of the stream, all layers: a worker touches those of its layers only */
+    size_t first, count;
+};
+
+struct batch {
+    size_t rows;
+    bool has_delta;   /* delta is still to be added to x */
+    float *x, *delta; /* (rows, channels) residual stream, and what the last block adds to it */
+    float *v_first;   /* (rows, channels) version 7: the values of layer 0 */
+    struct segment *segments;
+    size_t segment_count;
+    uint64_t products; /* done so far */
+};
+
+struct scratch {
+    float *mix[MIXES_MAX]; /* (rows, channels) each */
+    float *norm;           /* (rows, channels) */
+    float *wide;           /* (rows, the larger of ffn_channels and rank_max) */
+};
+
+/* For versions: scratch->norm = LayerNorm(x + delta), then token shift into scratch->mix: the carried
+ * vector lies `offset` floats into each segment's state of layer, and is replaced. */
+void batch_norm_shift(const struct model *model, const struct norm *norm, struct batch *batch,
+                      struct scratch *scratch, shift_fn *shift, const float *const *mixes,
+                      size_t mix_count, uint32_t layer, size_t offset);
+/* y = x W^T over all rows; counts itself. */
+void batch_product(const struct matrix *matrix, struct batch *batch, const float *x, float *y);
+/* The state of layer in a segment. */
+static inline float *segment_layer(const struct model *model, const struct segment *segment,
+                                   uint32_t layer)
+{
+    return segment->state + (size_t)layer * model->layer_floats;
+}
+
+#endif
