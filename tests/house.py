@@ -60,9 +60,17 @@ class Tree:
             return text.read()
 
     def flags(self, path):
-        """As the build compiles it; what the build does not know gets every include path it uses."""
+        """As the build compiles it, a header as a file of its folder that includes it (which may have
+        flags of an instruction set); what the build does not know gets every include path it uses.
+        """
         if path in self.commands:
             return self.commands[path]
+        if path.endswith(".h"):
+            folder = os.path.dirname(path)
+            for other, flags in self.commands.items():
+                if (os.path.dirname(other) == folder and other in self.files
+                        and f'#include "{path}"' in self.text(other)):
+                    return flags
         include = [f"-I{self.root}", f"-isystem{self.build}"]
         for flags in self.commands.values():
             for at, flag in enumerate(flags):
