@@ -20,3 +20,9 @@ function(engine_test name)
     add_dependencies(${name} nano_models)
 endfunction()
 engine_test(test_engine_vectors)
+
+# The kernels: every level against the key, the key against formulas and against itself of yesterday.
+foreach(name levels accuracy product golden)
+    riverrun_test(test_kernel_${name} LABEL kernel LINK engine Threads::Threads)
+    target_sources(test_kernel_${name} PRIVATE kernel_cases.c)
+endforeach()

@@ -69,11 +69,13 @@ static float exponential(float x)
     return scale(q, n_magic);
 }
 
+/* e / (1 + e) or 1 / (1 + e), then what 1 + e lost when it was rounded is put back to first order. */
 static float logistic(float x)
 {
-    float e = exponential(-fabsf(x));
+    float e = exponential(-fabsf(x)), whole = 1.0f + e, lost = e - (whole - 1.0f);
+    float q = (x < 0.0f ? e : 1.0f) / whole;
 
-    return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+    return fmaf(q * lost, x < 0.0f ? q - 1.0f : -q, q);
 }
 
 static float hyperbolic_tangent(float x)
@@ -85,9 +87,11 @@ static float hyperbolic_tangent(float x)
         q = fmaf(q, z, TANH_C2);
         q = fmaf(q, z, TANH_C1);
         q = fmaf(q, z, TANH_C0);
-        return fmaf(x * z, q, x);
+        q = fmaf(size * z, q, size);
+    } else {
+        q = 1.0f - 2.0f / (exponential(size + size) + 1.0f);
     }
-    return copysignf(1.0f - 2.0f / (exponential(size + size) + 1.0f), x);
+    return copysignf(q, x);
 }
 
 /* ---- Reductions. ---- */

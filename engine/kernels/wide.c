@@ -50,8 +50,13 @@ INLINE struct lanes exponential(struct lanes x)
 
 INLINE struct lanes logistic(struct lanes x)
 {
-    struct lanes one = lanes_set(1.0f), e = exponential(lanes_negate(lanes_abs(x)));
-    return lanes_div(lanes_if_less(x, lanes_set(0.0f), e, one), lanes_add(one, e));
+    struct lanes zero = lanes_set(0.0f), one = lanes_set(1.0f);
+    struct lanes e = exponential(lanes_negate(lanes_abs(x))), whole = lanes_add(one, e);
+    struct lanes lost = lanes_sub(e, lanes_sub(whole, one));
+    struct lanes q = lanes_div(lanes_if_less(x, zero, e, one), whole);
+    struct lanes slope = lanes_if_less(x, zero, lanes_sub(q, one), lanes_negate(q));
+
+    return lanes_fma(lanes_mul(q, lost), slope, q);
 }
 
 INLINE struct lanes hyperbolic_tangent(struct lanes x)
@@ -62,10 +67,10 @@ INLINE struct lanes hyperbolic_tangent(struct lanes x)
     q = lanes_fma(q, z, lanes_set(TANH_C2));
     q = lanes_fma(q, z, lanes_set(TANH_C1));
     q = lanes_fma(q, z, lanes_set(TANH_C0));
-    small = lanes_fma(lanes_mul(x, z), q, x);
+    small = lanes_fma(lanes_mul(size, z), q, size);
     large = lanes_add(exponential(lanes_add(size, size)), one);
     large = lanes_sub(one, lanes_div(lanes_set(2.0f), large));
-    return lanes_if_less(size, lanes_set(TANH_SMALL), small, lanes_sign_of(large, x));
+    return lanes_sign_of(lanes_if_less(size, lanes_set(TANH_SMALL), small, large), x);
 }
 
 INLINE struct lanes relu2(struct lanes x)
