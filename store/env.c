@@ -14,6 +14,7 @@
 #include "store/env.h"
 
 #include "schemas/step.h"
+#include "store/walk.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -610,10 +611,16 @@ static enum err_code read_head(struct env *env, struct err *err)
 
 static enum err_code open_files(struct env *env, struct err *err)
 {
+    bool born;
     int dead, rc;
+    enum err_code code = walk_check(env->place.folder_fd, env->place.path, &born, err);
 
-    if (!env->write && file_bytes(env) == 0)
+    if (code)
+        return code;
+    if (!env->write && !born)
         return err_set(err, ERR_ABSENT, 0, "there is no store in '%s'", env->place.path);
+    if (env->write && !born)
+        (void)unlinkat(env->place.folder_fd, "data.mdb", 0);
     if (env->write)
         (void)unlinkat(env->place.folder_fd, "data.copy", 0);
     rc = handle_open(env);

@@ -3,3 +3,4 @@ add_library(store_help STATIC store_help.c)
 target_link_libraries(store_help PUBLIC PkgConfig::CMOCKA)
 
 riverrun_test(test_store_basics LINK store_help store)
+riverrun_test(test_store_crash LINK store_help store_steps LABEL crash)

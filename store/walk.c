@@ -1,0 +1,508 @@
+/* LMDB's pages carry no checksum and LMDB follows them blindly, so one flipped bit can end in a crash,
+ * an endless loop or a write over living data. This reader knows LMDB's data format 1 (lmdb 0.9) and
+ * follows nothing that it has not checked. It reads with pread into its own memory, so it needs no
+ * child process to die in its place, and works in a program that has threads.
+ *
+ *   page      0 u64 own number | 8 u16 pad | 10 u16 flags | 12 u16 lower | 14 u16 upper
+ *             16 u16 offset[(lower - 16) / 2] .. lower | free | upper .. nodes .. end
+ *   overflow  0 u64 own number | 10 u16 flags | 12 u32 pages of the run | 16 value
+ *   node      0 u16 lo | 2 u16 hi | 4 u16 flags | 6 u16 key bytes | 8 key | value
+ *             leaf: lo, hi are the value's bytes; with BIG the value is the u64 number of a run
+ *             branch: lo, hi, flags are the child's number
+ *   meta      16 u32 magic | 20 u32 version | 24 u64 address | 32 u64 map | 40 free list | 88 keys
+ *             136 u64 last page | 144 u64 transaction
+ *   tree      0 u32 pad (of the free list: page bytes) | 4 u16 flags | 6 u16 depth | 8 u64 branches
+ *             16 u64 leaves | 24 u64 overflow pages | 32 u64 entries | 40 u64 root
+ *
+ * What must hold: each page names itself and is used once (by a tree or by the free list); nodes fill
+ * their page exactly; keys ascend within the bounds that the branches above give; depth and counts are
+ * those of the meta page. Values are the business of their checksums, except the few small ones whose
+ * loss would go unnoticed (a name that is not found looks like a new stream). */
+#include "store/walk.h"
+
+#include "store/keys.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    PAGE_HEADER = 16,
+    PAGE_BRANCH = 1,
+    PAGE_LEAF = 2,
+    PAGE_OVERFLOW = 4,
+    PAGE_META = 8,
+    NODE_HEADER = 8,
+    NODE_BIG = 1,
+    TREE_INTEGER_KEYS = 8,
+    META_BYTES = 152,
+    DEPTH_MAX = 32,          /* LMDB's cursor stack */
+    BEHIND_FILE_MAX = 65536, /* pages a file may lack: freed in the transaction that took them */
+    RUNS_AGAIN = 4,
+    FIRST_PAGE = 2
+};
+#define LMDB_MAGIC   0xBEEFC0DEu
+#define LMDB_VERSION 1u
+#define NO_ROOT      UINT64_MAX
+
+struct tree {
+    uint64_t branches, leaves, overflows, entries, root;
+    uint16_t flags, depth;
+    bool is_free_list;
+};
+
+struct meta {
+    size_t page_bytes;
+    struct tree free_list, keys;
+    uint64_t last_page, transaction;
+};
+
+struct walk {
+    int fd;
+    uint64_t file_bytes, file_pages;
+    struct meta meta;
+    uint8_t *used;  /* a bit a page of the file */
+    uint8_t *pages; /* one buffer a level */
+    struct tree seen;
+    uint16_t depth;     /* of the tree being walked */
+    enum err_code code; /* other than damage */
+    int cause;          /* errno */
+    char what[160];     /* the damage */
+};
+
+static bool damage(struct walk *w, const char *what, uint64_t page)
+{
+    if (!w->what[0])
+        snprintf(w->what, sizeof w->what, "page %llu: %s", (unsigned long long)page, what);
+    return false;
+}
+
+static bool read_at(struct walk *w, uint64_t offset, void *into, size_t bytes)
+{
+    uint8_t *at = into;
+
+    while (bytes) {
+        ssize_t got = pread(w->fd, at, bytes, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            w->code = ERR_SYSTEM;
+            w->cause = errno;
+            return false;
+        }
+        if (got == 0)
+            return damage(w, "the file ends before it",
+                          w->meta.page_bytes ? offset / w->meta.page_bytes : 0);
+        at += got;
+        offset += (uint64_t)got;
+        bytes -= (size_t)got;
+    }
+    return true;
+}
+
+/* ---- Meta pages ---- */
+
+static struct tree read_tree(const uint8_t *at, bool is_free_list)
+{
+    return (struct tree){.flags = load_u16(at + 4),
+                         .depth = load_u16(at + 6),
+                         .branches = load_u64(at + 8),
+                         .leaves = load_u64(at + 16),
+                         .overflows = load_u64(at + 24),
+                         .entries = load_u64(at + 32),
+                         .root = load_u64(at + 40),
+                         .is_free_list = is_free_list};
+}
+
+static bool read_meta(struct walk *w, unsigned index, size_t page_bytes, struct meta *meta)
+{
+    uint8_t at[META_BYTES];
+
+    if (!read_at(w, index * page_bytes, at, sizeof at))
+        return false;
+    if (load_u64(at) != index || load_u16(at + 10) != PAGE_META || load_u32(at + 16) != LMDB_MAGIC)
+        return damage(w, "not a meta page", index);
+    if (load_u32(at + 20) != LMDB_VERSION) {
+        w->code = ERR_VERSION;
+        return false;
+    }
+    meta->page_bytes = load_u32(at + 40);
+    meta->free_list = read_tree(at + 40, true);
+    meta->keys = read_tree(at + 88, false);
+    meta->last_page = load_u64(at + 136);
+    meta->transaction = load_u64(at + 144);
+    size_t bytes = meta->page_bytes;
+    if (bytes < 512 || bytes > 65536 || (bytes & (bytes - 1)) ||
+        (page_bytes && bytes != page_bytes))
+        return damage(w, "its page size makes no sense", index);
+    if (meta->transaction && (meta->transaction & 1) != index)
+        return damage(w, "its transaction belongs to the other meta page", index);
+    return true;
+}
+
+/* The newer of both, as LMDB chooses. Transactions write them in turn, so they differ by one. */
+static bool choose_meta(struct walk *w, struct meta *meta)
+{
+    struct meta first, second;
+
+    if (!read_meta(w, 0, 0, &first) || !read_meta(w, 1, first.page_bytes, &second))
+        return false;
+    *meta = second.transaction > first.transaction ? second : first;
+    uint64_t apart = first.transaction > second.transaction
+                         ? first.transaction - second.transaction
+                         : second.transaction - first.transaction;
+    if (apart > 1)
+        return damage(w, "the meta pages are not of neighbouring transactions", 0);
+    uint64_t file_pages = w->file_bytes / meta->page_bytes;
+    if (meta->last_page < 1 || meta->last_page + 1 > file_pages + BEHIND_FILE_MAX)
+        return damage(w, "the file is shorter than its meta page says", meta->last_page);
+    return true;
+}
+
+/* ---- Pages and nodes ---- */
+
+/* Take pages for one use; each can be taken once. */
+static bool take_pages(struct walk *w, uint64_t first, uint64_t count, uint64_t told_by)
+{
+    if (first < FIRST_PAGE || first > w->meta.last_page || count > w->meta.last_page - first + 1)
+        return damage(w, "it points outside the file", told_by);
+    for (uint64_t page = first; page < first + count && page < w->file_pages; page++) {
+        uint8_t bit = (uint8_t)(1u << (page & 7));
+        if (w->used[page >> 3] & bit)
+            return damage(w, "it points to a page that has another use", told_by);
+        w->used[page >> 3] |= bit;
+    }
+    return true;
+}
+
+struct node {
+    struct view key, value; /* value of a leaf that is not big */
+    uint64_t child, run;    /* of a branch; of a big value */
+    uint64_t value_bytes;
+    bool big;
+};
+
+/* Node index of a page whose header is checked; adds what it takes of the page to *taken. */
+static bool read_node(struct walk *w, const uint8_t *page, uint64_t number, unsigned index,
+                      struct node *node, size_t *taken)
+{
+    size_t page_bytes = w->meta.page_bytes, at = load_u16(page + PAGE_HEADER + 2 * (size_t)index);
+    bool leaf = load_u16(page + 10) == PAGE_LEAF;
+
+    if (at < load_u16(page + 14) || at + NODE_HEADER > page_bytes || (at & 1))
+        return damage(w, "a node lies outside it", number);
+    const uint8_t *header = page + at;
+    uint16_t flags = load_u16(header + 4);
+    size_t key_bytes = load_u16(header + 6), bytes = NODE_HEADER + key_bytes;
+    *node = (struct node){.key = {header + NODE_HEADER, key_bytes}};
+    if (!leaf)
+        node->child = load_u32(header) | (uint64_t)flags << 32;
+    else {
+        if (flags & ~NODE_BIG)
+            return damage(w, "a node is of a kind that is never written", number);
+        node->big = flags & NODE_BIG;
+        node->value_bytes = load_u32(header);
+        bytes += node->big ? 8 : node->value_bytes;
+    }
+    if (key_bytes > KEY_BYTES_MAX || at + bytes > page_bytes)
+        return damage(w, "a node reaches over its end", number);
+    if (node->big)
+        node->run = load_u64(header + NODE_HEADER + key_bytes);
+    else if (leaf)
+        node->value = (struct view){node->key.data + key_bytes, node->value_bytes};
+    *taken += (bytes + 1) & ~(size_t)1;
+    return true;
+}
+
+static bool read_page(struct walk *w, uint64_t number, uint16_t level, const uint8_t **out)
+{
+    uint8_t *page = w->pages + level * w->meta.page_bytes;
+
+    if (!read_at(w, number * w->meta.page_bytes, page, w->meta.page_bytes))
+        return false;
+    size_t lower = load_u16(page + 12), upper = load_u16(page + 14);
+    if (load_u64(page) != number)
+        return damage(w, "it does not name itself", number);
+    if (load_u16(page + 10) != (level + 1 == w->depth ? PAGE_LEAF : PAGE_BRANCH))
+        return damage(w, "it is of a wrong kind", number);
+    if (lower <= PAGE_HEADER || (lower & 1) || lower > upper || upper > w->meta.page_bytes)
+        return damage(w, "its bounds make no sense", number);
+    *out = page;
+    return true;
+}
+
+/* ---- Keys ---- */
+
+static int compare(const struct walk *w, struct view a, struct view b)
+{
+    if (w->seen.is_free_list) {
+        uint64_t x = load_u64(a.data), y = load_u64(b.data);
+        return x < y ? -1 : x > y;
+    }
+    int order = memcmp(a.data, b.data, a.bytes < b.bytes ? a.bytes : b.bytes);
+    return order ? order : a.bytes < b.bytes ? -1 : a.bytes > b.bytes;
+}
+
+/* What the branches above allow: low <= key < high; a bound without data is none. */
+struct bounds {
+    struct view low, high;
+};
+
+static bool key_fits(struct walk *w, struct view key, const struct bounds *bounds, uint64_t number)
+{
+    if (w->seen.is_free_list ? key.bytes != 8 : key.bytes == 0)
+        return damage(w, "a key has a wrong length", number);
+    if ((bounds->low.data && compare(w, key, bounds->low) < 0) ||
+        (bounds->high.data && compare(w, key, bounds->high) >= 0))
+        return damage(w, "a key is out of order", number);
+    return true;
+}
+
+/* ---- Values that the walk looks at ---- */
+
+/* An entry of the free list: a count, then page numbers in descending order. */
+static bool check_free_pages(struct walk *w, const uint8_t *at, uint64_t bytes, uint64_t number)
+{
+    uint64_t count = bytes >= 8 ? load_u64(at) : UINT64_MAX, above = UINT64_MAX;
+
+    if (bytes & 7 || count > bytes / 8 - 1)
+        return damage(w, "an entry of the free list has a wrong length", number);
+    for (uint64_t i = 1; i <= count; i++) {
+        uint64_t page = load_u64(at + 8 * i);
+        if (page >= above)
+            return damage(w, "an entry of the free list is out of order", number);
+        if (!take_pages(w, page, 1, number))
+            return false;
+        above = page;
+    }
+    return true;
+}
+
+static bool check_free_run(struct walk *w, const struct node *node, uint64_t pages, uint64_t number)
+{
+    uint8_t *run = malloc(pages * w->meta.page_bytes);
+    bool good;
+
+    if (!run) {
+        w->code = ERR_MEMORY;
+        return false;
+    }
+    good = read_at(w, node->run * w->meta.page_bytes, run, pages * w->meta.page_bytes);
+    if (good && (load_u64(run) != node->run || load_u16(run + 10) != PAGE_OVERFLOW ||
+                 load_u32(run + 12) != pages))
+        good = damage(w, "the head of a run of pages is wrong", node->run);
+    good = good && check_free_pages(w, run + PAGE_HEADER, node->value_bytes, number);
+    free(run);
+    return good;
+}
+
+/* Small values whose damage nobody would notice later. */
+static bool check_value(struct walk *w, const struct node *node, uint64_t number)
+{
+    uint8_t kind = node->key.data[0];
+    size_t bytes = node->value.bytes - CHECKSUM_BYTES;
+
+    if (kind == KEY_NOTE || kind == KEY_CHECKPOINT || kind == KEY_ENTRY)
+        return true;
+    if (node->big || node->value.bytes < CHECKSUM_BYTES ||
+        load_u64(node->value.data + bytes) != key_checksum(node->key, node->value.data, bytes))
+        return damage(w, "a key or a value of the catalogue is damaged", number);
+    return true;
+}
+
+static bool check_leaf_node(struct walk *w, const struct node *node, uint64_t number)
+{
+    uint64_t pages = 0;
+
+    w->seen.entries++;
+    if (node->big) {
+        pages = (PAGE_HEADER - 1 + node->value_bytes) / w->meta.page_bytes + 1;
+        if (!take_pages(w, node->run, pages, number))
+            return false;
+        if (node->run + pages > w->file_pages)
+            return damage(w, "the file ends within a value of it", number);
+        w->seen.overflows += pages;
+    }
+    if (!w->seen.is_free_list)
+        return check_value(w, node, number);
+    return node->big ? check_free_run(w, node, pages, number)
+                     : check_free_pages(w, node->value.data, node->value_bytes, number);
+}
+
+/* ---- Trees ---- */
+
+static bool check_page(struct walk *w, uint64_t number, uint16_t level, struct bounds bounds,
+                       uint64_t told_by);
+
+/* All nodes, one after the other; of a branch each child with the bounds that its keys give. The key of
+ * a branch's first node means "no bound". */
+static bool check_nodes(struct walk *w, const uint8_t *page, uint64_t number, uint16_t level,
+                        struct bounds bounds)
+{
+    unsigned count = (load_u16(page + 12) - PAGE_HEADER) / 2u;
+    bool leaf = level + 1 == w->depth;
+    size_t taken = 0, ignored = 0;
+    struct node node, next = {0};
+
+    if (!read_node(w, page, number, 0, &next, &taken))
+        return false;
+    for (unsigned i = 0; i < count; i++) {
+        struct bounds inner = bounds;
+        node = next;
+        if (i + 1 < count) {
+            if (!read_node(w, page, number, i + 1, &next, &ignored))
+                return false;
+            inner.high = next.key;
+            if (!key_fits(w, next.key, &bounds, number))
+                return false;
+        }
+        if (leaf || i > 0) {
+            if (!key_fits(w, node.key, &inner, number))
+                return false;
+            inner.low = node.key;
+        }
+        if (leaf ? !check_leaf_node(w, &node, number)
+                 : !check_page(w, node.child, (uint16_t)(level + 1), inner, number))
+            return false;
+    }
+    if (taken + ignored != w->meta.page_bytes - load_u16(page + 14))
+        return damage(w, "its nodes do not fill it", number);
+    return true;
+}
+
+static bool check_page(struct walk *w, uint64_t number, uint16_t level, struct bounds bounds,
+                       uint64_t told_by)
+{
+    const uint8_t *page;
+
+    if (!take_pages(w, number, 1, told_by) || !read_page(w, number, level, &page))
+        return false;
+    if (level + 1 == w->depth)
+        w->seen.leaves++;
+    else
+        w->seen.branches++;
+    return check_nodes(w, page, number, level, bounds);
+}
+
+static bool check_tree(struct walk *w, const struct tree *tree)
+{
+    struct bounds none = {0};
+    uint16_t flags = tree->is_free_list ? TREE_INTEGER_KEYS : 0;
+
+    if (tree->flags != flags)
+        return damage(w, "a tree has flags that are never written", 0);
+    w->seen = (struct tree){.is_free_list = tree->is_free_list};
+    w->depth = tree->depth;
+    if (tree->depth > DEPTH_MAX || (tree->root == NO_ROOT) != (tree->depth == 0))
+        return damage(w, "a tree has an impossible depth", 0);
+    if (tree->root != NO_ROOT && !check_page(w, tree->root, 0, none, 0))
+        return false;
+    if (w->seen.branches != tree->branches || w->seen.leaves != tree->leaves ||
+        w->seen.overflows != tree->overflows || w->seen.entries != tree->entries)
+        return damage(w, "a tree has not the pages and entries that the meta page counts", 0);
+    return true;
+}
+
+/* ---- The file ---- */
+
+/* Nothing but zeros where the first commit would have put the meta pages. */
+static bool is_unborn(struct walk *w)
+{
+    uint8_t start[4096];
+
+    for (uint64_t at = 0; at < w->file_bytes; at += sizeof start) {
+        size_t bytes =
+            w->file_bytes - at < sizeof start ? (size_t)(w->file_bytes - at) : sizeof start;
+        if (!read_at(w, at, start, bytes))
+            return false;
+        for (size_t i = 0; i < bytes; i++)
+            if (start[i])
+                return false;
+    }
+    return true;
+}
+
+static bool check_once(struct walk *w)
+{
+    struct stat status;
+
+    if (fstat(w->fd, &status) != 0) {
+        w->code = ERR_SYSTEM;
+        w->cause = errno;
+        return false;
+    }
+    w->file_bytes = (uint64_t)status.st_size;
+    if (!choose_meta(w, &w->meta))
+        return false;
+    w->file_pages = w->file_bytes / w->meta.page_bytes;
+    w->used = calloc(1, (size_t)(w->file_pages / 8 + 1));
+    w->pages = malloc((DEPTH_MAX + 1) * w->meta.page_bytes);
+    if (!w->used || !w->pages) {
+        w->code = ERR_MEMORY;
+        return false;
+    }
+    return check_tree(w, &w->meta.keys) && check_tree(w, &w->meta.free_list);
+}
+
+/* Whether another process committed meanwhile: then what looked like damage may be its new pages. A
+ * page of the transaction that we read is not written before a later one is complete. */
+static bool has_moved(struct walk *w)
+{
+    struct walk again = {.fd = w->fd, .file_bytes = UINT64_MAX / 2};
+    struct meta meta;
+
+    return w->meta.page_bytes && choose_meta(&again, &meta) &&
+           meta.transaction != w->meta.transaction;
+}
+
+static enum err_code refuse(const struct walk *w, const char *path, struct err *err)
+{
+    if (w->code == ERR_MEMORY)
+        return err_set(err, ERR_MEMORY, 0, "check the pages of '%s'", path);
+    if (w->code == ERR_VERSION)
+        return err_set(err, ERR_VERSION, 0, "'%s/data.mdb' was made by another version of LMDB",
+                       path);
+    if (w->code)
+        return err_set(err, w->code, w->cause, "read '%s/data.mdb'", path);
+    return err_set(err, ERR_DAMAGED, 0,
+                   "the store '%s' is damaged (%s); its files were not touched; `riverrun repair` "
+                   "saves what can be read",
+                   path, w->what);
+}
+
+enum err_code walk_check(int folder_fd, const char *path, bool *born, struct err *err)
+{
+    enum err_code code = ERR_OK;
+    int fd = openat(folder_fd, "data.mdb", O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    bool again = true;
+
+    *born = false;
+    if (fd < 0 && errno == ENOENT)
+        return ERR_OK;
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        code = err_set(err, ERR_SYSTEM, errno, "open '%s/data.mdb'", path);
+        again = false;
+    } else {
+        struct walk start = {.fd = fd, .file_bytes = (uint64_t)status.st_size};
+        if (status.st_size <= 2 * 65536 && is_unborn(&start))
+            again = false;
+        else
+            *born = true;
+    }
+    for (int run = 0; again && run < RUNS_AGAIN; run++) {
+        struct walk w = {.fd = fd};
+        bool good = check_once(&w);
+        code = good ? ERR_OK : refuse(&w, path, err);
+        again = !good && has_moved(&w);
+        if (again)
+            code = ERR_OK; /* a live owner looked at the file when it opened it */
+        free(w.used);
+        free(w.pages);
+    }
+    if (fd >= 0)
+        close(fd);
+    return code;
+}
