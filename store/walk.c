@@ -375,7 +375,7 @@ static bool check_nodes(struct walk *w, const uint8_t *page, uint64_t number, ui
 static bool check_page(struct walk *w, uint64_t number, uint16_t level, struct bounds bounds,
                        uint64_t told_by)
 {
-    const uint8_t *page;
+    const uint8_t *page = NULL;
 
     if (!take_pages(w, number, 1, told_by) || !read_page(w, number, level, &page))
         return false;

@@ -4,3 +4,4 @@ target_link_libraries(store_help PUBLIC PkgConfig::CMOCKA)
 
 riverrun_test(test_store_basics LINK store_help store)
 riverrun_test(test_store_crash LINK store_help store_steps LABEL crash)
+riverrun_test(test_store_journal LINK store_help store LABEL crash)
