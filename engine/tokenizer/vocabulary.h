@@ -1,0 +1,43 @@
+/* engine/tokenizer/vocabulary.h: tokens by id, and the trie that finds the longest one.
+ *
+ * A vocabulary is filled by vocabulary_add and then closed for good by vocabulary_finish, after which
+ * it is read-only and shared freely. */
+#ifndef ENGINE_TOKENIZER_VOCABULARY_H
+#define ENGINE_TOKENIZER_VOCABULARY_H
+
+#include "engine/engine.h"
+
+enum { TOKEN_BYTES_MAX = TOKENIZER_HOLD_MAX + 1, TOKEN_IDS_MAX = 1 << 20 };
+
+/* A double array: the child of the node at slot s by byte b is at slot base(s) + b, if its parent is s.
+ * A node without children has base 0, which no node with children has. */
+struct slot {
+    uint32_t base, parent;
+    uint32_t id; /* of the token that ends here; TOKEN_NONE: none */
+};
+enum { TOKEN_NONE = UINT32_MAX, SLOT_NONE = UINT32_MAX };
+
+struct tokenizer {
+    const char *name;
+    uint32_t vocab; /* largest id + 1 */
+    uint64_t fingerprint;
+    uint8_t *text; /* of all tokens, in the order of adding */
+    size_t text_bytes, text_room;
+    uint32_t *offsets; /* (vocab) into text */
+    uint8_t *lengths;  /* (vocab) 0: no token */
+    size_t id_room;
+    struct slot *slots; /* NULL: single bytes, id = value */
+};
+
+/* Fails: ERR_INPUT: id or token is there already, empty, too long, too large (text says which, without
+ * naming a place); ERR_MEMORY. */
+MUST_CHECK enum err_code vocabulary_add(struct tokenizer *t, uint32_t id, const uint8_t *bytes,
+                                        size_t count, struct err *err);
+/* Build the trie and the fingerprint.
+ * Fails  ERR_INPUT: a token is there twice, or a single byte is no token, so that some text would have
+ *        no ids; ERR_MEMORY */
+MUST_CHECK enum err_code vocabulary_finish(struct tokenizer *t, struct err *err);
+/* The fingerprint alone. Fails: ERR_MEMORY. */
+MUST_CHECK enum err_code vocabulary_fingerprint(struct tokenizer *t, struct err *err);
+
+#endif

@@ -1,0 +1,246 @@
+/* engine/tokenizer/world.c: the vocabulary file of World, spec/tokenizers.md section 1.1.
+ *
+ *     ID SPACE LITERAL SPACE LENGTH, then LF or CR LF
+ *
+ * LITERAL is Python's: '...', "..." or b'...', and may hold spaces, so it lies between the first space
+ * and the last. In a plain literal \xNN is a code point, in a b literal a byte. LENGTH counts bytes. */
+#include "engine/tokenizer/vocabulary.h"
+#include "schemas/bytes.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILE_BYTES_MAX = 64 << 20, LITERAL_BYTES_MAX = 8 * TOKEN_BYTES_MAX };
+
+/* ---- Numbers and literals; a reason in words where they fail, NULL where they do not. ---- */
+
+static bool number_of(struct view text, uint32_t *out)
+{
+    uint32_t value = 0;
+
+    if (text.bytes == 0 || text.bytes > 8)
+        return false;
+    for (size_t i = 0; i < text.bytes; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return false;
+        value = 10 * value + (uint32_t)(text.data[i] - '0');
+    }
+    *out = value;
+    return true;
+}
+
+static bool hex_of(struct reader *r, int digits, uint32_t *out)
+{
+    *out = 0;
+    while (digits-- > 0) {
+        uint8_t c = read_u8(r);
+        uint32_t digit = c >= '0' && c <= '9'   ? c - '0' + 0u
+                         : c >= 'a' && c <= 'f' ? c - 'a' + 10u
+                         : c >= 'A' && c <= 'F' ? c - 'A' + 10u
+                                                : 16u;
+        if (digit > 15)
+            return false;
+        *out = *out << 4 | digit;
+    }
+    return true;
+}
+
+struct token {
+    uint8_t bytes[LITERAL_BYTES_MAX];
+    size_t count;
+};
+
+static void put(struct token *token, uint32_t byte)
+{
+    token->bytes[token->count++] = (uint8_t)byte;
+}
+
+static void put_utf8(struct token *token, uint32_t c)
+{
+    if (c < 0x80) {
+        put(token, c);
+    } else if (c < 0x800) {
+        put(token, 0xC0 | c >> 6);
+        put(token, 0x80 | (c & 0x3F));
+    } else {
+        put(token, 0xE0 | c >> 12);
+        put(token, 0x80 | (c >> 6 & 0x3F));
+        put(token, 0x80 | (c & 0x3F));
+    }
+}
+
+static const char *put_escape(struct token *token, struct reader *r, bool bytes)
+{
+    uint8_t letter = read_u8(r);
+    uint32_t value;
+
+    switch (letter) {
+    case '\\':
+    case '\'':
+        put(token, letter);
+        return NULL;
+    case 'n':
+        put(token, '\n');
+        return NULL;
+    case 'r':
+        put(token, '\r');
+        return NULL;
+    case 't':
+        put(token, '\t');
+        return NULL;
+    case 'x':
+        if (!hex_of(r, 2, &value))
+            return "\\x without two hexadecimal digits";
+        if (bytes)
+            put(token, value);
+        else
+            put_utf8(token, value);
+        return NULL;
+    case 'u':
+        if (bytes || !hex_of(r, 4, &value) || (value >= 0xD800 && value < 0xE000))
+            return "\\u that is no character";
+        put_utf8(token, value);
+        return NULL;
+    default:
+        return "an escape that is not known";
+    }
+}
+
+static const char *literal(struct token *token, struct view text)
+{
+    struct reader r = reader_of(text.data, text.bytes);
+    uint8_t quote = read_u8(&r);
+    bool bytes = quote == 'b';
+
+    token->count = 0;
+    if (bytes)
+        quote = read_u8(&r);
+    if (quote != '\'' && (quote != '"' || bytes))
+        return "no literal in quotes";
+    if (text.bytes > LITERAL_BYTES_MAX)
+        return "a literal that is too long";
+    while (r.at < r.end) {
+        uint8_t c = read_u8(&r);
+        const char *fault = NULL;
+        if (c == quote)
+            return r.at == r.end ? NULL : "a quote inside the literal";
+        if (c == '\\')
+            fault = put_escape(token, &r, bytes);
+        else if (bytes && c >= 0x80)
+            fault = "a byte above 7F in a b literal";
+        else
+            put(token, c);
+        if (fault)
+            return fault;
+    }
+    return "a literal without its closing quote";
+}
+
+/* ---- Lines ---- */
+
+static const char *parse_line(struct view line, uint32_t *id, struct token *token)
+{
+    const uint8_t *first = memchr(line.data, ' ', line.bytes);
+    const uint8_t *last = line.bytes ? memrchr(line.data, ' ', line.bytes) : NULL;
+    const uint8_t *end = line.data + line.bytes;
+    uint32_t length;
+    const char *fault;
+
+    if (!first || first == last)
+        return "not ID LITERAL LENGTH";
+    if (!number_of((struct view){line.data, (size_t)(first - line.data)}, id) || *id == 0)
+        return "no id from 1 on at its start";
+    if (!number_of((struct view){last + 1, (size_t)(end - last - 1)}, &length))
+        return "no length at its end";
+    fault = literal(token, (struct view){first + 1, (size_t)(last - first - 1)});
+    if (fault)
+        return fault;
+    return token->count == length ? NULL : "a length that is not the literal's";
+}
+
+static enum err_code parse_file(struct tokenizer *t, const char *path, struct view file,
+                                struct err *err)
+{
+    const uint8_t *at = file.data, *end = file.data + file.bytes;
+    struct token token;
+
+    for (size_t number = 1; at < end; number++) {
+        const uint8_t *newline = memchr(at, '\n', (size_t)(end - at));
+        struct view line = {at, (size_t)((newline ? newline : end) - at)};
+        const char *fault;
+        struct err why;
+        uint32_t id;
+        at = newline ? newline + 1 : end;
+        if (line.bytes && line.data[line.bytes - 1] == '\r')
+            line.bytes--;
+        fault = parse_line(line, &id, &token);
+        if (fault)
+            return err_set(err, ERR_INPUT, 0, "vocabulary '%.200s', line %zu: %s", path, number,
+                           fault);
+        if (vocabulary_add(t, id, token.bytes, token.count, &why))
+            return err_set(err, why.code, 0, "vocabulary '%.200s', line %zu: %.100s", path, number,
+                           why.text);
+    }
+    return ERR_OK;
+}
+
+static enum err_code read_file(const char *path, struct view *out, struct err *err)
+{
+    enum err_code code = ERR_OK;
+    uint8_t *data = NULL;
+    long bytes = -1;
+    FILE *file = fopen(path, "rbe");
+
+    if (!file)
+        return err_set(err, ERR_SOURCE, errno, "open vocabulary '%s'", path);
+    if (fseek(file, 0, SEEK_END) == 0)
+        bytes = ftell(file);
+    if (bytes < 0 || fseek(file, 0, SEEK_SET) || bytes > FILE_BYTES_MAX) {
+        code = err_set(err, ERR_SOURCE, 0, "vocabulary '%s': no file of at most %d bytes", path,
+                       FILE_BYTES_MAX);
+        goto done;
+    }
+    data = malloc((size_t)bytes + 1);
+    if (!data) {
+        code = err_set(err, ERR_MEMORY, 0, "vocabulary '%s'", path);
+        goto done;
+    }
+    if (fread(data, 1, (size_t)bytes, file) != (size_t)bytes) {
+        code = err_set(err, ERR_SOURCE, ferror(file) ? errno : 0, "read vocabulary '%s'", path);
+        goto done;
+    }
+    *out = (struct view){data, (size_t)bytes};
+    data = NULL;
+done:
+    free(data);
+    fclose(file);
+    return code;
+}
+
+enum err_code tokenizer_open_world(struct tokenizer **out, const char *path, struct err *err)
+{
+    struct tokenizer *t = calloc(1, sizeof *t);
+    struct view file = {NULL, 0};
+    struct err why;
+    enum err_code code;
+
+    if (!t)
+        return err_set(err, ERR_MEMORY, 0, "vocabulary '%s'", path);
+    t->name = "world";
+    code = read_file(path, &file, err);
+    if (!code)
+        code = parse_file(t, path, file, err);
+    free((void *)(uintptr_t)file.data);
+    if (!code) {
+        code = vocabulary_finish(t, &why);
+        if (code)
+            err_set(err, code, 0, "vocabulary '%.200s': %.150s", path, why.text);
+    }
+    if (code)
+        tokenizer_close(&t);
+    else
+        *out = t;
+    return code;
+}

@@ -1,0 +1,390 @@
+/* tests/test_engine_tokenizer.c: ids as the authors' tokenizers give them, however the bytes arrive. */
+#include "tests/engine_help.h"
+
+#include <jansson.h>
+
+enum { TEXT_MAX = 1 << 16 };
+
+static const char *const world_path = SHARED_DIR "/tokenizers/rwkv_vocab_v20230424.txt";
+static bool have_world;
+
+static struct tokenizer *world(void)
+{
+    struct tokenizer *t = NULL;
+    struct err err = {0};
+
+    if (tokenizer_open_world(&t, world_path, &err))
+        fail_msg("%s", err.text);
+    return t;
+}
+
+static size_t encode(const struct tokenizer *t, const uint8_t *data, size_t bytes, uint32_t *ids)
+{
+    size_t count = 0;
+
+    for (size_t at = 0; at < bytes;) {
+        size_t length = tokenizer_next(t, data + at, bytes - at, true, &ids[count]);
+        assert_in_range(length, 1, bytes - at);
+        at += length;
+        count++;
+    }
+    return count;
+}
+
+/* The same, with the bytes arriving in pieces: what is not decided waits for more. */
+static size_t encode_cut(const struct tokenizer *t, const uint8_t *data, size_t bytes,
+                         uint32_t *ids, uint64_t *seed)
+{
+    size_t count = 0, at = 0, arrived = 0;
+
+    while (at < bytes) {
+        size_t length = tokenizer_next(t, data + at, arrived - at, arrived == bytes, &ids[count]);
+        if (length == 0) {
+            size_t more = 1 + next_random(seed) % 9;
+            assert_true(arrived < bytes && arrived - at <= TOKENIZER_HOLD_MAX);
+            arrived = bytes - arrived < more ? bytes : arrived + more;
+            continue;
+        }
+        at += length;
+        count++;
+    }
+    return count;
+}
+
+static void assert_decodes(const struct tokenizer *t, const uint32_t *ids, size_t count,
+                           const uint8_t *data, size_t bytes)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        size_t length;
+        const uint8_t *text = tokenizer_text(t, ids[i], &length);
+        assert_true(length > 0 && length <= bytes - at);
+        assert_memory_equal(text, data + at, length);
+        at += length;
+    }
+    assert_int_equal(at, bytes);
+}
+
+static size_t unhex(const char *hex, uint8_t *out)
+{
+    size_t bytes = strlen(hex) / 2;
+
+    assert_true(bytes <= TEXT_MAX);
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned value;
+        assert_int_equal(sscanf(hex + 2 * i, "%2x", &value), 1);
+        out[i] = (uint8_t)value;
+    }
+    return bytes;
+}
+
+static void world_gives_the_authors_ids(void **unused)
+{
+    static uint8_t text[TEXT_MAX];
+    static uint32_t ids[TEXT_MAX], again[TEXT_MAX];
+    json_t *root, *cases;
+    struct tokenizer *t;
+    uint64_t seed = 1;
+    size_t i;
+    json_t *entry;
+
+    (void)unused;
+    if (!have_world)
+        skip();
+    t = world();
+    root = json_load_file(SHARED_DIR "/vectors/tokenizers.json", 0, NULL);
+    cases = json_object_get(root, "cases");
+    assert_true(json_array_size(cases) > 200);
+    json_array_foreach(cases, i, entry)
+    {
+        const json_t *want = json_object_get(entry, "world");
+        size_t bytes = unhex(json_string_value(json_object_get(entry, "hex")), text);
+        size_t count = encode(t, text, bytes, ids);
+        assert_int_equal(count, json_array_size(want));
+        for (size_t k = 0; k < count; k++)
+            assert_int_equal(ids[k], json_integer_value(json_array_get(want, k)));
+        assert_decodes(t, ids, count, text, bytes);
+        for (int round = 0; round < 3; round++) {
+            assert_int_equal(encode_cut(t, text, bytes, again, &seed), count);
+            assert_memory_equal(again, ids, count * sizeof *ids);
+        }
+    }
+    json_decref(root);
+    tokenizer_close(&t);
+}
+
+/* Bytes of every kind: noise, pieces of tokens, runs. */
+static size_t make_text(const struct tokenizer *t, uint8_t *text, uint64_t *seed)
+{
+    size_t bytes = 0;
+
+    while (bytes < 600) {
+        uint32_t kind = next_random(seed) % 3, length = 1 + next_random(seed) % 20;
+        size_t token_bytes;
+        const uint8_t *token =
+            tokenizer_text(t, next_random(seed) % tokenizer_vocab(t), &token_bytes);
+        if (kind == 0) {
+            for (uint32_t i = 0; i < length; i++)
+                text[bytes++] = (uint8_t)next_random(seed);
+        } else if (kind == 1) {
+            memset(text + bytes, " \n.a"[next_random(seed) % 4], 7 * length);
+            bytes += 7 * length;
+        } else {
+            memcpy(text + bytes, token, token_bytes);
+            bytes += token_bytes;
+        }
+    }
+    return bytes;
+}
+
+static void world_does_not_depend_on_cuts(void **unused)
+{
+    uint8_t text[1024];
+    uint32_t ids[1024], again[1024];
+    struct tokenizer *t;
+    uint64_t seed = 2;
+
+    (void)unused;
+    if (!have_world)
+        skip();
+    t = world();
+    for (int round = 0; round < 2000; round++) {
+        size_t bytes = make_text(t, text, &seed);
+        size_t count = encode(t, text, bytes, ids);
+        assert_decodes(t, ids, count, text, bytes);
+        assert_int_equal(encode_cut(t, text, bytes, again, &seed), count);
+        assert_memory_equal(again, ids, count * sizeof *ids);
+    }
+    tokenizer_close(&t);
+}
+
+static void world_holds_back_at_most_the_stated_bytes(void **unused)
+{
+    uint8_t spaces[TOKENIZER_HOLD_MAX + 1];
+    struct tokenizer *t;
+    uint32_t id = 0;
+    size_t bytes;
+
+    (void)unused;
+    if (!have_world)
+        skip();
+    t = world();
+    memset(spaces, ' ', sizeof spaces);
+    assert_int_equal(tokenizer_next(t, spaces, TOKENIZER_HOLD_MAX, false, &id), 0);
+    assert_int_equal(tokenizer_next(t, spaces, sizeof spaces, false, &id), sizeof spaces);
+    assert_int_equal(id, 65529);
+    assert_int_equal(tokenizer_vocab(t), 65530);
+    tokenizer_text(t, 0, &bytes);
+    assert_int_equal(bytes, 0);
+    tokenizer_text(t, 65535, &bytes);
+    assert_int_equal(bytes, 0);
+    tokenizer_close(&t);
+}
+
+static void world_with_carriage_returns_is_the_same(void **unused)
+{
+    char path[] = "/tmp/riverrun-vocab-XXXXXX";
+    struct tokenizer *t, *other = NULL;
+    size_t bytes, out = 0;
+    uint8_t *data, *crlf;
+    struct err err = {0};
+
+    (void)unused;
+    if (!have_world)
+        skip();
+    t = world();
+    data = file_read(world_path, &bytes);
+    crlf = malloc(2 * bytes);
+    assert_non_null(crlf);
+    for (size_t i = 0; i < bytes; i++) {
+        if (data[i] == '\n')
+            crlf[out++] = '\r';
+        crlf[out++] = data[i];
+    }
+    assert_int_equal(out, 1159262);
+    close(mkstemp(path));
+    file_write(path, crlf, out);
+    if (tokenizer_open_world(&other, path, &err))
+        fail_msg("%s", err.text);
+    assert_true(tokenizer_fingerprint(t) == tokenizer_fingerprint(other));
+    unlink(path);
+    free(crlf);
+    free(data);
+    tokenizer_close(&other);
+    tokenizer_close(&t);
+}
+
+/* ---- Vocabularies made here: the 256 bytes, then lines of the test. ---- */
+
+static void write_vocabulary(const char *path, const char *lines, unsigned left_out)
+{
+    FILE *file = fopen(path, "wb");
+
+    assert_non_null(file);
+    for (unsigned i = 0; i < 256; i++)
+        if (i != left_out)
+            fprintf(file, "%u b'\\x%02x' 1\n", i + 1, i);
+    fputs(lines, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static enum err_code open_lines(struct tokenizer **out, const char *lines, unsigned left_out,
+                                struct err *err)
+{
+    char path[] = "/tmp/riverrun-vocab-XXXXXX";
+    enum err_code code;
+
+    close(mkstemp(path));
+    write_vocabulary(path, lines, left_out);
+    code = tokenizer_open_world(out, path, err);
+    unlink(path);
+    return code;
+}
+
+static void vocabulary_reads_every_escape(void **unused)
+{
+    static const char lines[] = "300 '\\xe9\\u4e2d' 5\r\n"
+                                "301 \"it's\" 4\n"
+                                "302 ' a b ' 5\n"
+                                "303 b'\\xe4\\xb8' 2\n"
+                                "304 '\\\\\\'\\n\\r\\t' 5\n"
+                                "305 'é' 2";
+    static const char *const texts[] = {
+        "\xc3\xa9\xe4\xb8\xad", "it's", " a b ", "\xe4\xb8", "\\'\n\r\t", "\xc3\xa9"};
+    struct tokenizer *t = NULL;
+    struct err err = {0};
+
+    (void)unused;
+    if (open_lines(&t, lines, 256, &err))
+        fail_msg("%s", err.text);
+    for (uint32_t i = 0; i < 6; i++) {
+        uint32_t id;
+        size_t bytes, length = strlen(texts[i]);
+        const uint8_t *text = tokenizer_text(t, 300 + i, &bytes);
+        assert_int_equal(bytes, length);
+        assert_memory_equal(text, texts[i], length);
+        assert_int_equal(tokenizer_next(t, (const uint8_t *)texts[i], length, true, &id), length);
+        assert_int_equal(id, 300 + i);
+    }
+    tokenizer_close(&t);
+}
+
+static void vocabulary_faults_name_the_line(void **unused)
+{
+    static const char *const faults[] = {
+        "300 'ab' 3\n",
+        "300 'ab'\n",
+        "'ab' 2\n",
+        "300 'ab 2\n",
+        "300 ab 2\n",
+        "300 'a\\q' 3\n",
+        "300 '\\x4' 1\n",
+        "300 '\\ud800' 3\n",
+        "300 b'\\u4e2d' 3\n",
+        "300 b'é' 2\n",
+        "0 'ab' 2\n",
+        "1 'ab' 2\n",
+        "-3 'ab' 2\n",
+        "300 '' 0\n",
+        "99999999 'ab' 2\n",
+        "300 'a'b' 3\n",
+        "\n",
+        "300 b\"ab\" 2\n",
+        "300 '\\\"' 1\n",
+        "123456789 'ab' 2\n",
+        "300 'ab' 2x\n",
+        "300 'ab\\' 2\n",
+        "300  2\n",
+        "300 b' 1\n",
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        struct tokenizer *t = NULL;
+        struct err err = {0};
+        if (open_lines(&t, faults[i], 256, &err) != ERR_INPUT || t)
+            fail_msg("taken: %s", faults[i]);
+        assert_non_null(strstr(err.text, "line 257"));
+        assert_null(strchr(err.text, '\n'));
+    }
+}
+
+static void vocabulary_must_cover_every_byte_once(void **unused)
+{
+    struct tokenizer *t = NULL;
+    struct err err = {0};
+    char line[400];
+
+    (void)unused;
+    assert_int_equal(open_lines(&t, "", 65, &err), ERR_INPUT);
+    assert_int_equal(open_lines(&t, "300 'AB' 2\n", 65, &err), ERR_INPUT);
+    assert_non_null(strstr(err.text, "0x41"));
+    assert_int_equal(open_lines(&t, "300 'ab' 2\n301 'ab' 2\n", 256, &err), ERR_INPUT);
+    assert_non_null(strstr(err.text, "300"));
+    snprintf(line, sizeof line, "300 '%0129d' 129\n", 0);
+    assert_int_equal(open_lines(&t, line, 256, &err), ERR_INPUT);
+    assert_int_equal(tokenizer_open_world(&t, "/nowhere/at/all", &err), ERR_SOURCE);
+    assert_int_equal(tokenizer_open_world(&t, "/tmp", &err), ERR_SOURCE);
+    assert_null(t);
+}
+
+static void vocabulary_fingerprint_is_of_tokens_and_ids(void **unused)
+{
+    static const char *const lines[] = {"300 'ab' 2\n301 'cd' 2\n", "301 'cd' 2\n300 'ab' 2\n",
+                                        "300 'cd' 2\n301 'ab' 2\n", "300 'ab' 2\n302 'cd' 2\n"};
+    uint64_t prints[4];
+    struct err err = {0};
+
+    (void)unused;
+    for (int i = 0; i < 4; i++) {
+        struct tokenizer *t = NULL;
+        assert_int_equal(open_lines(&t, lines[i], 256, &err), ERR_OK);
+        prints[i] = tokenizer_fingerprint(t);
+        tokenizer_close(&t);
+    }
+    assert_true(prints[0] == prints[1]);
+    assert_true(prints[0] != prints[2] && prints[0] != prints[3] && prints[2] != prints[3]);
+}
+
+static void bytes_are_their_own_ids(void **unused)
+{
+    struct tokenizer *t = NULL;
+    struct err err = {0};
+
+    (void)unused;
+    assert_int_equal(tokenizer_open_bytes(&t, &err), ERR_OK);
+    assert_string_equal(tokenizer_name(t), "bytes");
+    assert_int_equal(tokenizer_vocab(t), 256);
+    for (unsigned i = 0; i < 256; i++) {
+        uint8_t byte = (uint8_t)i;
+        uint32_t id = 999;
+        size_t length;
+        assert_int_equal(tokenizer_next(t, &byte, 1, false, &id), 1);
+        assert_int_equal(id, i);
+        assert_int_equal(*tokenizer_text(t, i, &length), i);
+        assert_int_equal(length, 1);
+    }
+    assert_int_equal(tokenizer_next(t, NULL, 0, true, &(uint32_t){0}), 0);
+    tokenizer_close(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(world_gives_the_authors_ids),
+        cmocka_unit_test(world_does_not_depend_on_cuts),
+        cmocka_unit_test(world_holds_back_at_most_the_stated_bytes),
+        cmocka_unit_test(world_with_carriage_returns_is_the_same),
+        cmocka_unit_test(vocabulary_reads_every_escape),
+        cmocka_unit_test(vocabulary_faults_name_the_line),
+        cmocka_unit_test(vocabulary_must_cover_every_byte_once),
+        cmocka_unit_test(vocabulary_fingerprint_is_of_tokens_and_ids),
+        cmocka_unit_test(bytes_are_their_own_ids),
+    };
+
+    have_world = access(world_path, R_OK) == 0;
+    if (!have_world)
+        printf("without %s: tests of World are skipped\n", world_path);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
