@@ -13,7 +13,7 @@ struct config {
     /* ingest */
     const char *const *paths; /* (path_count); "-" is standard input */
     size_t path_count;
-    const char *name; /* of the single stream, or NULL */
+    const char *name;    /* of the single stream, or NULL */
     uint32_t read_bytes; /* of one read, 1..MSG_SOURCE_MAX */
     /* tokenize */
     const char *vocab; /* World vocabulary file, or NULL for bytes */
@@ -29,7 +29,7 @@ struct config {
     uint64_t checkpoint_ms;
     bool restart;
     bool accept_model, accept_settings, accept_arithmetic;
-    uint64_t window_bytes; /* of source, granted to all streams together */
+    uint64_t window_bytes;        /* of source, granted to all streams together */
     uint64_t record_window_bytes; /* records sent and not yet durable */
     /* emit */
     const char *output;

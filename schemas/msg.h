@@ -28,8 +28,8 @@ enum { MSG_END = 1 };
 enum {
     MSG_HEADER_BYTES = 56,
     CURSOR_MAX = 256,
-    MSG_SOURCE_MAX = 64 * 1024,    /* source bytes in one BYTES message */
-    MSG_TOKENS_MAX = 4096,         /* tokens in one TOKENS message */
+    MSG_SOURCE_MAX = 64 * 1024,     /* source bytes in one BYTES message */
+    MSG_TOKENS_MAX = 4096,          /* tokens in one TOKENS message */
     MSG_BYTES_MAX = 4 * 1024 * 1024 /* of a whole message */
 };
 

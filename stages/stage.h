@@ -34,8 +34,8 @@ enum { STAGE_STOP_MS = 1500, STAGE_DESCRIPTORS_MAX = 8 };
 struct stage_event {
     enum stage_event_kind kind;
     enum stage_port port;
-    uint64_t now_ms;   /* monotonic */
-    uint64_t clock_ms; /* of the day, for status alone */
+    uint64_t now_ms;                  /* monotonic */
+    uint64_t clock_ms;                /* of the day, for status alone */
     const Riverrun__Request *request; /* borrowed for the call */
 };
 
@@ -63,6 +63,8 @@ struct stage_out {
 struct stage_env {
     const struct config *config;
     struct store *store; /* encode alone */
+    /* Microseconds, for measuring what a thing costs: nothing that is decided may depend on it. */
+    uint64_t (*measure_us)(void);
     void *report_self;
     /* One line for people: about stream (or NULL). Only the pipeline prints. */
     void (*report)(void *self, enum stage_level level, const char *stream, const char *text);

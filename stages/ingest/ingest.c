@@ -2,10 +2,10 @@
  *
  * It holds nothing that matters: a cursor leads back to any place, and a source is read from where
  * `open` says and no further than `grant` allows. Sources are read in turn, one message each. */
-#include "stages/ingest/paths.h"
-#include "stages/ingest/source.h"
 #include "schemas/step.h"
 #include "schemas/table.h"
+#include "stages/ingest/paths.h"
+#include "stages/ingest/source.h"
 #include "stages/stage.h"
 
 #include <stdlib.h>
@@ -25,9 +25,9 @@ struct ingest {
     struct input *inputs; /* (paths.count), in order of their names */
     struct table streams; /* the open ones */
     struct stage_outbox outbox;
-    struct msg *waiting;  /* for room */
-    uint8_t *buffer;      /* (config.read_bytes) */
-    size_t next;          /* whose turn it is */
+    struct msg *waiting; /* for room */
+    uint8_t *buffer;     /* (config.read_bytes) */
+    size_t next;         /* whose turn it is */
     bool stop, bye;
 };
 
@@ -159,8 +159,8 @@ static enum err_code accept_open(struct ingest *g, const Riverrun__Open *open, s
     in->epoch = open->epoch;
     in->sent = in->limit = 0;
     in->opened = in->done = false;
-    if (source_open(&in->source, in->path->file,
-                    (struct view){open->cursor.data, open->cursor.len}, &why))
+    if (source_open(&in->source, in->path->file, (struct view){open->cursor.data, open->cursor.len},
+                    &why))
         refuse(g, in, &why);
     else if (source_ready(&in->source))
         tell_opened(g, in);
@@ -239,8 +239,11 @@ static bool read_one(struct ingest *g, struct input *in, const struct stage_out 
 {
     uint64_t room = in->opened ? in->limit - in->sent : g->env->config->read_bytes;
     uint8_t cursor[SOURCE_CURSOR_BYTES];
-    struct frame f = {.kind = MSG_BYTES, .stream = in->stream, .epoch = in->epoch,
-                      .position = in->sent, .cursor = {cursor, sizeof cursor}};
+    struct frame f = {.kind = MSG_BYTES,
+                      .stream = in->stream,
+                      .epoch = in->epoch,
+                      .position = in->sent,
+                      .cursor = {cursor, sizeof cursor}};
     struct msg *msg = NULL;
     struct err why;
     size_t got;

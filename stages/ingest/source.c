@@ -27,7 +27,8 @@ static enum err_code read_fully(struct source *s, uint8_t *data, size_t count, u
             return err_set(err, ERR_SOURCE, errno, "read '%s' at byte %llu", s->file,
                            (unsigned long long)offset);
         if (got == 0)
-            return err_set(err, ERR_CHANGED, 0, "'%s' became shorter while it was read: byte %llu "
+            return err_set(err, ERR_CHANGED, 0,
+                           "'%s' became shorter while it was read: byte %llu "
                            "is gone; --restart begins it again",
                            s->file, (unsigned long long)offset);
         data += got;
@@ -71,7 +72,7 @@ static enum err_code head_hash(struct source *s, struct err *err)
 
 static enum err_code seek_file(struct source *s, uint64_t offset, uint64_t hash, struct err *err)
 {
-    uint64_t now;
+    uint64_t now = 0;
     enum err_code code;
 
     if (offset > s->size)
@@ -81,10 +82,11 @@ static enum err_code seek_file(struct source *s, uint64_t offset, uint64_t hash,
                        s->file, (unsigned long long)s->size, (unsigned long long)offset);
     code = tail_hash(s, offset, &now, err);
     if (!code && now != hash)
-        code = err_set(err, ERR_CHANGED, 0,
-                       "'%s' changed in the 64 KiB before byte %llu since they were read; --restart "
-                       "begins it again",
-                       s->file, (unsigned long long)offset);
+        code =
+            err_set(err, ERR_CHANGED, 0,
+                    "'%s' changed in the 64 KiB before byte %llu since they were read; --restart "
+                    "begins it again",
+                    s->file, (unsigned long long)offset);
     if (!code)
         s->offset = offset;
     return code;
@@ -121,7 +123,8 @@ enum err_code source_open(struct source *s, const char *file, struct view cursor
     s->size = s->pipe ? 0 : (uint64_t)st.st_size;
     code = s->pipe ? open_pipe(s, err) : head_hash(s, err);
     if (!code && cursor.bytes && (kind == KIND_PIPE) != s->pipe)
-        code = err_set(err, ERR_CHANGED, 0, "'%s' was a %s and now is not; --restart begins it "
+        code = err_set(err, ERR_CHANGED, 0,
+                       "'%s' was a %s and now is not; --restart begins it "
                        "again",
                        file, kind == KIND_PIPE ? "pipe" : "file");
     if (!code && cursor.bytes && s->pipe) {
@@ -179,10 +182,11 @@ static enum err_code read_pipe(struct source *s, uint8_t *data, size_t room, siz
     }
     s->offset += (uint64_t)count;
     if (source_ready(s) && XXH3_64bits_digest(s->hash) != s->skip_hash)
-        return err_set(err, ERR_CHANGED, 0,
-                       "'%s' is not what was read: its first %llu bytes differ; --restart begins it "
-                       "again",
-                       s->file, (unsigned long long)s->offset);
+        return err_set(
+            err, ERR_CHANGED, 0,
+            "'%s' is not what was read: its first %llu bytes differ; --restart begins it "
+            "again",
+            s->file, (unsigned long long)s->offset);
     return ERR_OK;
 }
 

@@ -87,14 +87,12 @@ static enum err_code normalize(struct text *t, struct err *err)
     struct normalize_piece piece;
     size_t done = 0, bytes;
 
-    while (done < t->raw.bytes &&
-           (bytes = normalize_next(t->raw.data + done, t->raw.bytes - done, t->ended, &piece)) > 0) {
+    while (done < t->raw.bytes && (bytes = normalize_next(t->raw.data + done, t->raw.bytes - done,
+                                                          t->ended, &piece)) > 0) {
         uint8_t *at = buffer_add(&t->advance, 2 * piece.bytes);
         buffer_put(&t->plain, piece.data, piece.bytes);
         for (size_t i = 0; at && i < piece.bytes; i++)
-            store_u16(at + 2 * i, piece.unchanged          ? 1
-                                  : i + 1 == piece.bytes   ? (uint16_t)bytes
-                                                           : 0);
+            store_u16(at + 2 * i, piece.unchanged ? 1 : i + 1 == piece.bytes ? (uint16_t)bytes : 0);
         done += bytes;
     }
     buffer_drop(&t->raw, done);

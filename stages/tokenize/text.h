@@ -29,18 +29,18 @@ struct text {
     const struct tokenizer *tokenizer; /* borrowed */
     enum normalize normalize;
     bool line_edges;
-    bool ended;             /* no more bytes will come */
-    struct buffer raw;      /* source bytes that the normaliser has not taken */
-    struct buffer plain;    /* its output that is not yet tokens */
-    struct buffer advance;  /* u16 for each byte of plain: source bytes that end with it; only where
+    bool ended;            /* no more bytes will come */
+    struct buffer raw;     /* source bytes that the normaliser has not taken */
+    struct buffer plain;   /* its output that is not yet tokens */
+    struct buffer advance; /* u16 for each byte of plain: source bytes that end with it; only where
                                normalised, else it is 1 */
-    size_t taken;           /* bytes of plain that are tokens already */
-    size_t line_end;        /* of plain: one behind the next line end, 0 not looked for */
-    uint64_t pushed;        /* source bytes since the open */
-    uint64_t source_at;     /* where the segment of the next token begins, since the open */
-    uint32_t into;          /* output bytes of that segment that are tokens already */
+    size_t taken;          /* bytes of plain that are tokens already */
+    size_t line_end;       /* of plain: one behind the next line end, 0 not looked for */
+    uint64_t pushed;       /* source bytes since the open */
+    uint64_t source_at;    /* where the segment of the next token begins, since the open */
+    uint32_t into;         /* output bytes of that segment that are tokens already */
     uint32_t skip, skip_plain; /* still to be passed over after the open */
-    struct text_mark *marks; /* (mark_count) places at or before source_at and later ones */
+    struct text_mark *marks;   /* (mark_count) places at or before source_at and later ones */
     size_t mark_count, mark_room;
 };
 

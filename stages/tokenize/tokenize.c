@@ -208,8 +208,7 @@ static enum err_code accept_from_down(struct tokenize *t, Riverrun__Control *con
     return ERR_OK;
 }
 
-static enum err_code accept_from_up(struct tokenize *t, Riverrun__Control *control,
-                                    struct err *err)
+static enum err_code accept_from_up(struct tokenize *t, Riverrun__Control *control, struct err *err)
 {
     struct input *in;
 
@@ -265,8 +264,8 @@ static enum err_code tokenize_accept(void *self, enum stage_port port, struct ms
         code = control_read(&f, &control, err);
         if (code)
             return code;
-        code = port == PORT_UP ? accept_from_up(t, control, err)
-                               : accept_from_down(t, control, err);
+        code =
+            port == PORT_UP ? accept_from_up(t, control, err) : accept_from_down(t, control, err);
         riverrun__control__free_unpacked(control, NULL);
     }
     if (!code)
@@ -312,8 +311,8 @@ static enum err_code make_tokens(struct input *in, struct msg **out, struct err 
     static _Thread_local uint8_t ids[4 * MSG_TOKENS_MAX], source[2 * MSG_TOKENS_MAX],
         lengths[2 * MSG_TOKENS_MAX];
     struct buffer text = buffer_of(MSG_BYTES_MAX), cursor = buffer_of(CURSOR_MAX);
-    struct frame f = {.kind = MSG_TOKENS, .stream = in->stream, .epoch = in->epoch,
-                      .position = in->sent};
+    struct frame f = {
+        .kind = MSG_TOKENS, .stream = in->stream, .epoch = in->epoch, .position = in->sent};
     uint8_t *payload;
     enum err_code code = ERR_OK;
 

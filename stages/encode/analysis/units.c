@@ -27,10 +27,10 @@ static void span_add(struct units_span *span, double nats, struct view text)
 static void span_record(const struct units_span *span, enum record_kind kind, uint64_t end,
                         struct record *record)
 {
-    *record = (struct record){.kind = kind, .begin = span->begin, .end = end,
-                              .tokens = span->tokens, .nats = span->nats};
-    record->text = record_excerpt((struct view){span->text, span->held},
-                                  span->held < UNITS_HELD_BYTES);
+    *record = (struct record){
+        .kind = kind, .begin = span->begin, .end = end, .tokens = span->tokens, .nats = span->nats};
+    record->text =
+        record_excerpt((struct view){span->text, span->held}, span->held < UNITS_HELD_BYTES);
 }
 
 /* Does a boundary lie in text? Keeps track of what the current line and unit hold. */

@@ -1,0 +1,234 @@
+/* Checkpoints: snapshot -> sync -> durable -> commit.
+ *
+ *    JOB     a job in flight carries the marker: each worker of the engine copies its layers' state
+ *            as the marker passes. The place (cursor, tokens used) is fixed at submit.
+ *    SYNC    its results are in: analysis and next record number n are fixed. `sync n` follows the
+ *            records before n down to emit, and `durable` comes back with the token of exactly n.
+ *    COMMIT  state, place, analysis, n, token and fingerprints go to the store in one transaction.
+ *
+ * At most one snapshot of a stream is pending, and it is never replaced by a newer one. */
+#include "schemas/step.h"
+#include "stages/encode/encode.h"
+
+#include <stdlib.h>
+
+enum { META_MAX = 1 << 20 };
+
+void token_from(struct jsonl_place *place, const Riverrun__SinkToken *token)
+{
+    *place = (struct jsonl_place){token->generation, token->n,    token->segment,
+                                  token->length,     token->tail, {0}};
+    if (token->chain.len == sizeof place->chain)
+        memcpy(place->chain, token->chain.data, sizeof place->chain);
+}
+
+void checkpoint_clear(struct snapshot *snapshot)
+{
+    if (snapshot->step != SNAPSHOT_JOB) /* else it is the job's, which is still at the engine */
+        free(snapshot->state);
+    buffer_release(&snapshot->analysis);
+    *snapshot = (struct snapshot){.step = SNAPSHOT_NONE};
+}
+
+bool checkpoint_due(const struct stream *s)
+{
+    const struct config *c = s->encode->env->config;
+    uint64_t tokens = s->tokens_submitted - s->snapshot_tokens;
+
+    if (s->snapshot.step != SNAPSHOT_NONE || s->phase != PHASE_RUNNING)
+        return false;
+    return s->want_snapshot ||
+           (tokens && (s->encode->now_ms - s->snapshot_ms >= s->interval_ms ||
+                       (c->checkpoint_tokens && tokens >= c->checkpoint_tokens)));
+}
+
+void checkpoint_attach(struct stream *s, struct job *job)
+{
+    const struct config *c = s->encode->env->config;
+    uint8_t *state = malloc(engine_info(s->encode->engine)->state_bytes);
+
+    require(state);
+    job->engine.snapshot = state;
+    s->snapshot = (struct snapshot){.step = SNAPSHOT_JOB,
+                                    .place = s->submitted,
+                                    .tokens = s->tokens_submitted,
+                                    .finished = s->done_records,
+                                    .pause = s->want_pause,
+                                    .state = state};
+    s->want_snapshot = false;
+    s->snapshot_ms = s->encode->now_ms;
+    s->snapshot_tokens = s->tokens_submitted;
+    s->interval_ms = 2 * s->interval_ms < c->checkpoint_ms ? 2 * s->interval_ms : c->checkpoint_ms;
+}
+
+/* The parts of the snapshot that records and analysis decide. */
+static void fix_records(struct stream *s)
+{
+    s->snapshot.n = s->next_seq;
+    s->snapshot.offset = s->units.offset;
+    s->snapshot.analysis = buffer_of(UNITS_BYTES_MAX);
+    units_save(&s->units, &s->snapshot.analysis);
+    require(!s->snapshot.analysis.refused);
+}
+
+void checkpoint_captured(struct stream *s)
+{
+    fix_records(s);
+    s->snapshot.step = SNAPSHOT_SYNC;
+    STEP(encode_captured);
+}
+
+/* Checkpoint 0 of a generation: before its first record, or an accepted change at the same place. */
+void checkpoint_birth(struct stream *s)
+{
+    s->snapshot = (struct snapshot){.born = true, .place = s->submitted, .tokens = s->tokens};
+    s->durable.generation = s->generation;
+    s->snapshot.token = s->durable;
+    if (!s->origin) {
+        size_t bytes = engine_info(s->encode->engine)->state_bytes;
+        s->snapshot.state = malloc(bytes);
+        require(s->snapshot.state);
+        memcpy(s->snapshot.state, s->loaded, bytes);
+    }
+    fix_records(s);
+    checkpoint_commit(s);
+}
+
+static enum err_code make_meta(const struct stream *s, struct buffer *out, struct err *err)
+{
+    const struct snapshot *p = &s->snapshot;
+    Riverrun__Checkpoint meta = RIVERRUN__CHECKPOINT__INIT;
+    Riverrun__SinkToken token = RIVERRUN__SINK_TOKEN__INIT;
+    char *lineage[1] = {s->lineage};
+
+    token.generation = p->token.generation;
+    token.n = p->token.n;
+    token.segment = p->token.segment;
+    token.length = p->token.length;
+    token.tail = p->token.tail;
+    token.chain = proto_bytes(p->token.chain, sizeof p->token.chain);
+    meta.cursor = proto_bytes(p->place.cursor, p->place.cursor_bytes);
+    meta.used = p->place.used;
+    meta.next_seq = p->n;
+    meta.tokens = p->tokens;
+    meta.offset = p->offset;
+    meta.analysis = proto_bytes(p->analysis.data, p->analysis.bytes);
+    meta.token = &token;
+    meta.generation = s->generation;
+    meta.base_seq = s->base;
+    meta.fingerprints = s->prints;
+    meta.model = proto_bytes(s->encode->model, ENGINE_FINGERPRINT_BYTES);
+    meta.arithmetic = s->encode->arithmetic;
+    meta.unit = proto_text(unit_name(s->encode->env->config->unit));
+    meta.record_format = RECORD_FORMAT;
+    meta.origin = p->state == NULL;
+    meta.finished = p->finished;
+    meta.written_ms = s->encode->clock_ms;
+    if (p->born && s->lineage) {
+        meta.lineage = lineage;
+        meta.n_lineage = 1;
+    }
+    return proto_write(&meta.base, out, err);
+}
+
+static enum err_code make_note(const struct stream *s, struct buffer *out, struct err *err)
+{
+    Riverrun__Note note = RIVERRUN__NOTE__INIT;
+
+    note.source = s->source;
+    note.paused = s->snapshot.pause;
+    return proto_write(&note.base, out, err);
+}
+
+/* The state, split by layer, and the last ln_out behind them. */
+static size_t split_state(const struct stream *s, struct view *parts)
+{
+    const struct engine_info *info;
+    size_t layer;
+
+    if (!s->snapshot.state)
+        return 0;
+    info = engine_info(s->encode->engine);
+    for (layer = 0; layer < info->layers; layer++)
+        parts[layer] = (struct view){s->snapshot.state + layer * info->layer_state_bytes,
+                                     info->layer_state_bytes};
+    parts[layer] = (struct view){s->snapshot.state + layer * info->layer_state_bytes,
+                                 info->state_bytes - layer * info->layer_state_bytes};
+    return layer + 1;
+}
+
+void checkpoint_commit(struct stream *s)
+{
+    struct encode *e = s->encode;
+    uint64_t begin_us = e->env->measure_us();
+    struct store_batch *batch = NULL;
+    struct buffer meta = buffer_of(META_MAX), note = buffer_of(META_MAX);
+    struct view parts[STORE_PARTS_MAX];
+    size_t count = split_state(s, parts);
+    struct err err;
+
+    if (make_meta(s, &meta, &err) || make_note(s, &note, &err) || store_batch_open(&batch, &err) ||
+        batch_stream(batch, s->id, s->name, &err) ||
+        batch_note(batch, s->id, (struct view){note.data, note.bytes}, &err) ||
+        batch_checkpoint(batch, s->id, ++s->number, (struct view){meta.data, meta.bytes}, parts,
+                         count, &err)) {
+        store_batch_close(&batch);
+        stream_fail(s, &err);
+    } else {
+        s->snapshot.step = SNAPSHOT_COMMIT;
+        STEP(encode_commit);
+        store_submit(e->store, &batch, s);
+    }
+    buffer_release(&meta);
+    buffer_release(&note);
+    e->checkpoint_us += e->env->measure_us() - begin_us;
+}
+
+bool checkpoint_collect(struct encode *e)
+{
+    struct err err;
+    void *user;
+    bool any = false;
+
+    while (store_collect(e->store, false, &user, &err)) {
+        struct stream *s = user;
+        struct snapshot done;
+        any = true;
+        if (err.code) {
+            e->fatal = err;
+            continue;
+        }
+        if (!s || s->snapshot.step != SNAPSHOT_COMMIT)
+            continue; /* a note, or of a stream that failed meanwhile */
+        STEP(encode_committed);
+        done = s->snapshot;
+        s->snapshot.state = NULL;
+        s->snapshot.analysis = buffer_of(0);
+        checkpoint_clear(&s->snapshot);
+        s->checkpoint_clock_ms = e->clock_ms;
+        stream_committed(s, &done);
+        checkpoint_clear(&done);
+    }
+    return any;
+}
+
+enum err_code checkpoint_read(struct encode *e, uint64_t stream, uint64_t number,
+                              struct store_checkpoint **values, Riverrun__Checkpoint **meta,
+                              bool with_parts, struct err *err)
+{
+    enum err_code code = store_checkpoint_read(e->store, stream, number, with_parts, values, err);
+    Riverrun__Checkpoint *got;
+
+    if (code)
+        return code;
+    got = riverrun__checkpoint__unpack(NULL, (*values)->meta.bytes, (*values)->meta.data);
+    if (got && got->token && got->fingerprints && got->cursor.len <= CURSOR_MAX) {
+        *meta = got;
+        return ERR_OK;
+    }
+    if (got)
+        riverrun__checkpoint__free_unpacked(got, NULL);
+    store_checkpoint_free(values);
+    return err_set(err, ERR_DAMAGED, 0, "checkpoint %llu cannot be decoded",
+                   (unsigned long long)number);
+}

@@ -1,0 +1,162 @@
+/* Status, pause and resume of a run, as the control socket asks. Requests are answered in order; a
+ * pause is answered when the flag and the snapshot are durable. */
+#include "stages/encode/encode.h"
+#include "stages/encode/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void control_add(struct encode *e, const Riverrun__Request *request)
+{
+    struct buffer bytes = buffer_of(1 << 20);
+    struct request *r = calloc(1, sizeof *r), **at = &e->requests;
+
+    require(r && !proto_write(&request->base, &bytes, NULL));
+    r->message = riverrun__request__unpack(NULL, bytes.bytes, bytes.data);
+    require(r->message);
+    buffer_release(&bytes);
+    while (*at)
+        at = &(*at)->next;
+    *at = r;
+}
+
+static void pop_request(struct encode *e)
+{
+    struct request *r = e->requests;
+
+    e->requests = r->next;
+    riverrun__request__free_unpacked(r->message, NULL);
+    free(r);
+}
+
+void control_drop(struct encode *e)
+{
+    while (e->requests)
+        pop_request(e);
+}
+
+static struct stream *find(struct encode *e, const char *name)
+{
+    for (size_t i = 0; i < e->stream_count; i++)
+        if (!strcmp(e->streams[i]->name, name))
+            return e->streams[i];
+    return NULL;
+}
+
+static void add_live(Riverrun__Reply *reply, const struct stream *s)
+{
+    Riverrun__StreamStatus *one = status_add(reply, s->name);
+
+    status_text(&one->source, s->source);
+    status_text(&one->state, stream_phase_name(s));
+    status_text(&one->text, s->phase == PHASE_FAILED ? s->why.text : "");
+    one->bytes = s->units.offset;
+    one->tokens = s->tokens;
+    one->records = s->next_seq;
+    one->checkpointed = s->checkpoint_clock_ms != 0;
+    one->checkpoint_ms = s->checkpoint_clock_ms;
+    if (s->prints) {
+        one->size_known = s->prints->size_known;
+        one->bytes_total = s->prints->source_bytes;
+    }
+    one->computed = s->counter ? atomic_load_explicit(s->counter, memory_order_relaxed) : 0;
+}
+
+static void fill_status(struct encode *e, const Riverrun__Request *request, Riverrun__Reply *reply)
+{
+    const char *waiting = !e->up_there     ? "tokenize is not there"
+                          : !e->announced  ? "ingest is not there"
+                          : !e->down_there ? "emit is not there"
+                                           : "";
+    struct err err;
+
+    for (size_t i = 0; i < e->stream_count; i++)
+        if (e->streams[i]->phase != PHASE_ANNOUNCED)
+            add_live(reply, e->streams[i]);
+    if (request->all && status_of_store(e->store, reply, &err)) {
+        reply->code = err.code;
+        status_text(&reply->text, err.text);
+    }
+    status_text(&reply->waiting, waiting);
+    reply->checkpoint_us = e->checkpoint_us;
+    reply->run_us = (e->now_ms - e->begin_ms) * 1000;
+}
+
+/* Do what r asks to one stream of this run, or of the store beside it. */
+static void apply(struct encode *e, const char *name, bool pause, Riverrun__Reply *reply)
+{
+    struct stream *s = find(e, name);
+    uint64_t id;
+    struct err err;
+
+    if (s && pause)
+        stream_pause(s);
+    else if (s)
+        stream_resume(s);
+    else if (store_find(e->store, name, &id, &err)) {
+        reply->code = ERR_ABSENT;
+        err_set(&err, ERR_ABSENT, 0, "no stream '%s' here: `riverrun status` names them", name);
+        status_text(&reply->text, err.text);
+    } else {
+        reply->code = ERR_ABSENT;
+        err_set(&err, ERR_ABSENT, 0, "stream '%s' is in the store, but not read by this run", name);
+        status_text(&reply->text, err.text);
+    }
+}
+
+static bool still_pausing(struct encode *e)
+{
+    for (size_t i = 0; i < e->stream_count; i++)
+        if (e->streams[i]->want_pause && !stream_is_over(e->streams[i]))
+            return true;
+    return false;
+}
+
+/* False: not yet. */
+static bool answer(struct encode *e, struct request *r, Riverrun__Reply *reply)
+{
+    const Riverrun__Request *q = r->message;
+    bool pause = !strcmp(q->verb, "pause");
+
+    if (!strcmp(q->verb, "status")) {
+        fill_status(e, q, reply);
+        return true;
+    }
+    if (!pause && strcmp(q->verb, "resume")) {
+        reply->code = ERR_USAGE;
+        status_text(&reply->text, "unknown request");
+        return true;
+    }
+    if (!r->begun) {
+        r->begun = true;
+        for (size_t i = 0; q->all && i < e->stream_count; i++)
+            apply(e, e->streams[i]->name, pause, reply);
+        for (size_t i = 0; i < q->n_names && !reply->code; i++)
+            apply(e, q->names[i], pause, reply);
+        if (reply->code)
+            return true;
+    }
+    return !pause || e->stopping || !still_pausing(e);
+}
+
+bool control_answer(struct encode *e, const struct stage_out *out)
+{
+    bool any = false;
+
+    while (e->requests) {
+        Riverrun__Reply *reply = malloc(sizeof *reply);
+        bool done;
+        require(reply);
+        riverrun__reply__init(reply);
+        done = answer(e, e->requests, reply);
+        if (done) {
+            out->reply(out->self, reply);
+            pop_request(e);
+        }
+        riverrun__reply__free_unpacked(reply, NULL);
+        if (!done)
+            break;
+        any = true;
+    }
+    return any;
+}

@@ -1,0 +1,363 @@
+/* Encode: tokens in, records out, and the truth about where every stream stands.
+ *
+ * This file is the stage: it takes messages and events to the stream that they are for, keeps the
+ * two neighbours' coming and going, and says when all is over. encode.h names the other rooms. */
+#include "stages/encode/encode.h"
+
+#include <stdlib.h>
+
+static void encode_close(void **self);
+
+static enum err_code encode_open(void **self, const struct stage_env *env, struct err *err)
+{
+    struct encode *e = calloc(1, sizeof *e);
+    const struct config *c = env->config;
+    struct engine_options options = {c->blas, c->isa, c->threads, c->block_tokens};
+    enum err_code code;
+
+    if (!e)
+        return err_set(err, ERR_MEMORY, 0, "encode");
+    e->env = env;
+    e->store = env->store;
+    code = engine_fingerprint(c->model, e->model, err);
+    if (!code)
+        code = engine_arithmetic(&options, e->arithmetic, sizeof e->arithmetic, err);
+    if (code)
+        encode_close((void **)&e);
+    *self = e;
+    return code;
+}
+
+/* ---- From above ---- */
+
+static void ask_again(struct encode *e)
+{
+    Riverrun__List list = RIVERRUN__LIST__INIT;
+
+    encode_tell(&e->up, RIVERRUN__CONTROL__IS_LIST, &list);
+    for (size_t i = 0; i < e->active_count; i++) {
+        struct stream *s = e->active[i];
+        s->up_open = false;
+        if (s->phase == PHASE_NEW_SOURCE || s->phase == PHASE_SOURCE ||
+            (s->phase == PHASE_RUNNING && !s->ended))
+            stream_open_up(s);
+    }
+}
+
+static void refused(struct encode *e, const Riverrun__Refused *refused_by)
+{
+    struct stream *s = table_get(&e->by_id, refused_by->stream);
+    struct err why;
+
+    if (!s || s->epoch != refused_by->epoch)
+        return;
+    err_set(&why, refused_by->code < ERR_COUNT ? (enum err_code)refused_by->code : ERR_SYSTEM, 0,
+            "%s", refused_by->text);
+    stream_fail(s, &why);
+}
+
+static enum err_code accept_from_up(struct encode *e, const Riverrun__Control *control,
+                                    struct err *err)
+{
+    struct stream *s;
+
+    switch (control->is_case) {
+    case RIVERRUN__CONTROL__IS_ANNOUNCE:
+        stream_announce(e, control->announce);
+        return ERR_OK;
+    case RIVERRUN__CONTROL__IS_ANNOUNCED:
+        e->announced = true;
+        return ERR_OK;
+    case RIVERRUN__CONTROL__IS_OPENED:
+        s = table_get(&e->by_id, control->opened->stream);
+        if (s)
+            stream_opened(s, control->opened);
+        return ERR_OK;
+    case RIVERRUN__CONTROL__IS_REFUSED:
+        refused(e, control->refused);
+        return ERR_OK;
+    case RIVERRUN__CONTROL__IS_LOST:
+        ask_again(e);
+        return ERR_OK;
+    default:
+        return err_set(err, ERR_INPUT, 0, "encode: unexpected control message %d from above",
+                       (int)control->is_case);
+    }
+}
+
+/* ---- From below ---- */
+
+static void sink_failed(struct encode *e, uint64_t stream, uint64_t owner, uint32_t code,
+                        const char *text)
+{
+    struct stream *s = table_get(&e->by_id, stream);
+    struct err why;
+
+    if (!s || owner != store_owner_epoch(e->store))
+        return;
+    err_set(&why, code < ERR_COUNT ? (enum err_code)code : ERR_SINK, 0, "%s", text);
+    stream_fail(s, &why);
+}
+
+static void sink_lost(struct encode *e, const Riverrun__SinkLost *lost)
+{
+    struct stream *s = table_get(&e->by_id, lost->stream);
+
+    if (!s || lost->owner != store_owner_epoch(e->store) || stream_is_over(s))
+        return;
+    stage_report(e->env, STAGE_WARNING, s->name, "%s: writing again what was not durable",
+                 lost->text);
+    stream_open_down(s);
+}
+
+static enum err_code accept_from_down(struct encode *e, const Riverrun__Control *control,
+                                      struct err *err)
+{
+    const Riverrun__SinkRefused *no;
+    struct stream *s;
+
+    switch (control->is_case) {
+    case RIVERRUN__CONTROL__IS_SINK_OPENED:
+        s = table_get(&e->by_id, control->sink_opened->stream);
+        if (s)
+            stream_sink_opened(s, control->sink_opened);
+        return ERR_OK;
+    case RIVERRUN__CONTROL__IS_SINK_REFUSED:
+        no = control->sink_refused;
+        sink_failed(e, no->stream, no->owner, no->code, no->text);
+        return ERR_OK;
+    case RIVERRUN__CONTROL__IS_SINK_LOST:
+        sink_lost(e, control->sink_lost);
+        return ERR_OK;
+    case RIVERRUN__CONTROL__IS_DURABLE:
+        s = table_get(&e->by_id, control->durable->stream);
+        if (s && !stream_is_over(s))
+            schedule_durable(s, control->durable);
+        return ERR_OK;
+    default:
+        return err_set(err, ERR_INPUT, 0, "encode: unexpected control message %d from below",
+                       (int)control->is_case);
+    }
+}
+
+static enum err_code encode_accept(void *self, enum stage_port port, struct msg **msg,
+                                   struct err *err)
+{
+    struct encode *e = self;
+    struct frame f;
+    Riverrun__Control *control;
+    struct stream *s;
+    struct err why = {.code = ERR_OK};
+    enum err_code code = msg_read(*msg, &f, err);
+
+    if (!code && f.kind == MSG_TOKENS && port == PORT_UP) {
+        s = table_get(&e->by_id, f.stream);
+        if (s)
+            schedule_accept(s, msg, &f, &why);
+        if (why.code) {
+            *err = why;
+            code = why.code;
+        }
+    } else if (!code) {
+        code = control_read(&f, &control, err);
+        if (code)
+            return code;
+        code =
+            port == PORT_UP ? accept_from_up(e, control, err) : accept_from_down(e, control, err);
+        riverrun__control__free_unpacked(control, NULL);
+    }
+    if (!code)
+        msg_free(msg);
+    return code;
+}
+
+/* ---- Events ---- */
+
+static void down_is_back(struct encode *e)
+{
+    for (size_t i = 0; i < e->active_count; i++) {
+        struct stream *s = e->active[i];
+        if (s->phase == PHASE_SOURCE)
+            s->phase = PHASE_SINK; /* what was opened there is gone */
+        if (s->phase == PHASE_SINK || s->phase == PHASE_RUNNING)
+            stream_open_down(s);
+    }
+}
+
+static void peer_event(struct encode *e, const struct stage_event *event)
+{
+    bool there = event->kind == EVENT_PEER;
+
+    if (event->port == PORT_UP) {
+        e->up_there = there;
+        outbox_clear(&e->up);
+        if (there)
+            ask_again(e);
+        return;
+    }
+    e->down_there = there;
+    outbox_clear(&e->down);
+    for (size_t i = 0; i < e->active_count; i++)
+        e->active[i]->down_open = false;
+    if (there)
+        down_is_back(e);
+}
+
+static void encode_event(void *self, const struct stage_event *event)
+{
+    struct encode *e = self;
+
+    e->now_ms = event->now_ms;
+    e->clock_ms = event->clock_ms;
+    if (!e->begin_ms)
+        e->begin_ms = e->now_ms;
+    switch (event->kind) {
+    case EVENT_PEER:
+    case EVENT_PEER_GONE:
+        peer_event(e, event);
+        break;
+    case EVENT_STOP:
+        if (!e->stopping)
+            e->stop_ms = e->now_ms;
+        e->stopping = true;
+        break;
+    case EVENT_REQUEST:
+        control_add(e, event->request);
+        break;
+    case EVENT_TIME:
+    case EVENT_DESCRIPTOR:
+        break;
+    }
+}
+
+/* ---- Over ---- */
+
+/* One code for the run: a fault of all is named, faults of some are ERR_SOME. */
+static void sum_up(const struct encode *e, struct err *err)
+{
+    size_t failed = 0, stopped = 0;
+    const struct stream *first = NULL;
+    bool same = true;
+
+    for (size_t i = 0; i < e->stream_count; i++) {
+        const struct stream *s = e->streams[i];
+        stopped += s->phase != PHASE_FAILED && s->phase != PHASE_FINISHED;
+        if (s->phase != PHASE_FAILED)
+            continue;
+        first = first ? first : s;
+        same = same && s->why.code == first->why.code;
+        failed++;
+    }
+    if (failed && failed == e->stream_count && same)
+        err_set(err, first->why.code, 0, "%s", first->why.text);
+    else if (e->stopping && stopped)
+        err_set(err, ERR_STOPPED, 0, "stopped: run the same command again to resume");
+    else if (failed)
+        err_set(err, ERR_SOME, 0, "%zu of %zu streams failed", failed, e->stream_count);
+    else
+        err_set(err, ERR_OK, 0, "%zu streams", e->stream_count);
+}
+
+static bool all_over(struct encode *e)
+{
+    if (e->stopping) {
+        for (size_t i = e->active_count; i-- > 0;)
+            stream_stop(e->active[i]);
+        return e->active_count == 0 || e->now_ms - e->stop_ms > STAGE_STOP_MS;
+    }
+    if (!e->announced || e->active_count)
+        return false;
+    for (size_t i = 0; i < e->stream_count; i++)
+        if (e->streams[i]->phase != PHASE_FINISHED && e->streams[i]->phase != PHASE_FAILED)
+            return false;
+    return true;
+}
+
+static enum stage_progress leave(struct encode *e, const struct stage_out *out, struct err *err)
+{
+    Riverrun__Bye bye = RIVERRUN__BYE__INIT;
+
+    if (e->fatal.code)
+        *err = e->fatal;
+    else
+        sum_up(e, err);
+    encode_tell(&e->up, RIVERRUN__CONTROL__IS_BYE, &bye);
+    encode_tell(&e->down, RIVERRUN__CONTROL__IS_BYE, &bye);
+    control_answer(e, out);
+    outbox_flush(&e->up, out, PORT_UP);
+    outbox_flush(&e->down, out, PORT_DOWN);
+    return STAGE_DONE;
+}
+
+static enum stage_progress encode_work(void *self, uint64_t budget_us, const struct stage_out *out,
+                                       struct err *err)
+{
+    struct encode *e = self;
+    bool ran = checkpoint_collect(e);
+
+    (void)budget_us;
+    ran = schedule_collect(e) || ran;
+    ran = schedule_run(e, out) || ran;
+    ran = control_answer(e, out) || ran;
+    ran = outbox_flush(&e->up, out, PORT_UP) || ran;
+    ran = outbox_flush(&e->down, out, PORT_DOWN) || ran;
+    if (e->fatal.code || all_over(e))
+        return leave(e, out, err);
+    return ran ? STAGE_RAN : STAGE_IDLE;
+}
+
+static size_t encode_descriptors(void *self, int *fds)
+{
+    struct encode *e = self;
+    size_t count = 0;
+
+    fds[count++] = store_descriptor(e->store);
+    if (e->engine)
+        fds[count++] = engine_descriptor(e->engine);
+    return count;
+}
+
+static uint64_t encode_deadline(void *self)
+{
+    struct encode *e = self;
+
+    return e->stopping ? e->stop_ms + STAGE_STOP_MS + 1 : UINT64_MAX;
+}
+
+static void encode_close(void **self)
+{
+    struct encode *e = *self;
+
+    if (!e)
+        return;
+    while (e->engine && engine_collect(e->engine, true))
+        continue; /* the jobs are freed with their lists below */
+    for (size_t i = 0; i < e->stream_count; i++)
+        stream_free(e->streams[i]);
+    free(e->streams);
+    while (e->free_jobs) {
+        struct job *job = e->free_jobs;
+        e->free_jobs = job->next;
+        free(job);
+    }
+    engine_close(&e->engine);
+    control_drop(e);
+    table_release(&e->by_id);
+    outbox_clear(&e->up);
+    outbox_clear(&e->down);
+    free(e);
+    *self = NULL;
+}
+
+const struct stage_ops encode_ops = {
+    .name = "encode",
+    .has_up = true,
+    .has_down = true,
+    .open = encode_open,
+    .accept = encode_accept,
+    .event = encode_event,
+    .work = encode_work,
+    .descriptors = encode_descriptors,
+    .deadline = encode_deadline,
+    .close = encode_close,
+};

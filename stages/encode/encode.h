@@ -1,0 +1,228 @@
+/* stages/encode/encode.h: what the rooms of encode share. Private to stages/encode.
+ *
+ * Encode owns the truth about where a stream stands. Its rooms:
+ *
+ *   encode.c      the stage: messages and events to the stream they are for
+ *   stream.c      a stream's life: begin or resume, both neighbours opened, finished, paused, failed
+ *   schedule.c    grants up, jobs to the engine, results to records, records down
+ *   checkpoint.c  snapshot -> sync -> durable -> commit, and the metadata of a checkpoint
+ *   control.c     status, pause, resume: what the control socket asks
+ *
+ * A place in a stream is (cursor before a message, tokens of it and of those after it). */
+#ifndef STAGES_ENCODE_ENCODE_H
+#define STAGES_ENCODE_ENCODE_H
+
+#include "engine/engine.h"
+#include "schemas/table.h"
+#include "stages/encode/analysis/units.h"
+#include "stages/stage.h"
+#include "store/store.h"
+#include <stdatomic.h>
+
+enum {
+    ACTIVE_MAX = 16,    /* streams read at a time */
+    JOB_TOKENS = 256,   /* of one job */
+    IN_FLIGHT_MS = 400, /* of work queued at the engine, so that a stop is quick */
+    FIRST_SNAPSHOT_MS = 1000,
+    FAULTS_MAX = 3 /* at one cursor, then the stream is given up */
+};
+
+enum phase {
+    PHASE_ANNOUNCED,  /* not begun */
+    PHASE_NEW_SOURCE, /* a new generation: waits for `opened` */
+    PHASE_NEW_COMMIT, /* waits for its checkpoint 0 (or accepted change) to be durable */
+    PHASE_SINK,       /* waits for `sink_opened` */
+    PHASE_SOURCE,     /* resumed: waits for `opened`, to compare */
+    PHASE_RUNNING,
+    PHASE_PAUSED,
+    PHASE_FINISHED,
+    PHASE_FAILED,
+    PHASE_STOPPED
+};
+
+struct place {
+    size_t cursor_bytes;
+    uint8_t cursor[CURSOR_MAX];
+    uint64_t used;
+};
+
+/* A token message that jobs are cut from. */
+struct piece {
+    struct msg *msg;
+    struct frame frame;
+    struct frame_tokens tokens;
+    struct place before; /* cursor before it; used: tokens of it that are submitted or skipped */
+    size_t text_at;      /* of the text, behind those */
+    unsigned references; /* by the queue and by jobs */
+    struct piece *next;
+};
+
+/* Records that are made and not yet durable. */
+struct records {
+    struct buffer lines, sizes; /* u32 each */
+    uint64_t first;             /* sequence number of the first kept */
+    uint64_t sent;              /* of the next to send */
+    size_t sent_at;             /* its place in lines */
+};
+
+/* A sink token, as the checkpoint keeps it. */
+struct jsonl_place {
+    uint64_t generation, n, segment, length, tail;
+    uint8_t chain[16];
+};
+
+enum snapshot_step { SNAPSHOT_NONE, SNAPSHOT_JOB, SNAPSHOT_SYNC, SNAPSHOT_COMMIT };
+
+struct snapshot {
+    enum snapshot_step step;
+    bool sync_sent, finished, pause, born; /* born: checkpoint 0 or an accepted change */
+    struct place place;
+    uint64_t tokens, offset, n;
+    uint8_t *state; /* NULL: origin */
+    struct buffer analysis;
+    struct jsonl_place token;
+};
+
+struct stream {
+    struct encode *encode;
+    char *name, *source;
+    uint64_t id;
+    enum phase phase;
+    bool known; /* the store has its name */
+    bool note_read, paused, want_pause;
+    bool finished; /* the newest checkpoint says so */
+    uint32_t faults;
+    struct err why; /* PHASE_FAILED */
+
+    /* what it was begun with */
+    uint64_t generation, base, number; /* number: of the newest checkpoint */
+    Riverrun__Fingerprints *prints;
+    char *lineage; /* an accepted change whose record is to be written next, or NULL */
+    struct candidate {
+        uint64_t number;
+        struct jsonl_place token;
+    } candidates[STORE_KEEP]; /* (candidate_count) of a resume, newest first */
+    size_t candidate_count;
+    uint64_t loaded_number;
+    uint8_t *loaded; /* the state of a checkpoint, until the engine takes it; NULL: origin */
+
+    /* upstream */
+    uint64_t epoch, expected;   /* position of the next token */
+    bool up_open;               /* `opened` came for this epoch */
+    struct place accepted;      /* after the last message accepted */
+    uint64_t skip;              /* tokens to pass over, they are in the state */
+    uint64_t consumed, granted; /* source bytes since the open */
+    bool ended;
+    struct piece *head, *tail;
+
+    /* the engine */
+    struct engine_state *state;
+    bool origin;                       /* token 0 is still to be read */
+    unsigned jobs;                     /* in flight */
+    struct place submitted;            /* after the last token submitted */
+    uint64_t tokens_submitted, tokens; /* since the origin; tokens: collected */
+    _Atomic uint64_t *counter;
+
+    /* records */
+    struct units units;
+    uint64_t next_seq;
+    struct records records;
+    bool down_open, done_records;
+
+    /* checkpoints */
+    struct snapshot snapshot;
+    bool want_snapshot, stopping;
+    uint64_t snapshot_ms, interval_ms, snapshot_tokens, checkpoint_clock_ms;
+    struct jsonl_place durable; /* the newest token */
+};
+
+struct job {
+    struct engine_job engine;
+    struct stream *stream;
+    struct piece *piece;
+    uint32_t first, count;
+    size_t text_at;
+    uint64_t tokens_after;
+    bool counts;      /* not the one that reads token 0 */
+    struct job *next; /* free list */
+    uint32_t tokens[JOB_TOKENS];
+    float loss[JOB_TOKENS];
+};
+
+struct encode {
+    const struct stage_env *env;
+    struct store *store;
+    struct engine *engine; /* opened when a stream first needs it */
+    uint8_t model[ENGINE_FINGERPRINT_BYTES];
+    char arithmetic[96];
+    struct stream **streams; /* (stream_count) in the order of their announcement */
+    size_t stream_count, stream_room, begun, turn;
+    struct stream *active[ACTIVE_MAX];
+    size_t active_count;
+    struct table by_id;
+    struct stage_outbox up, down;
+    struct job *free_jobs;
+    uint64_t epochs;     /* counter of opens */
+    uint64_t in_flight;  /* tokens at the engine */
+    uint64_t kept_bytes; /* of records not durable */
+    uint64_t now_ms, clock_ms, begin_ms, stop_ms;
+    uint64_t speed_ms, speed_tokens, tokens_per_s; /* measured */
+    uint64_t checkpoint_us, run_us_begin;
+    bool announced, stopping, up_there, down_there;
+    struct err fatal; /* ends the run when its code is set */
+    struct request {
+        Riverrun__Request *message;
+        bool begun;
+        struct request *next;
+    } * requests; /* oldest first; answered in this order */
+};
+
+/* stream.c */
+void stream_announce(struct encode *e, const Riverrun__Announce *announce);
+void stream_begin(struct stream *s);
+void stream_open_up(struct stream *s);
+void stream_open_down(struct stream *s);
+void stream_opened(struct stream *s, const Riverrun__Opened *opened);
+void stream_sink_opened(struct stream *s, const Riverrun__SinkOpened *opened);
+void stream_committed(struct stream *s, const struct snapshot *done);
+void stream_fail(struct stream *s, const struct err *why);
+void stream_set_note(struct stream *s, bool paused);
+void stream_leave(struct stream *s, enum phase phase);
+void stream_free(struct stream *s);
+bool stream_is_over(const struct stream *s);
+const char *stream_phase_name(const struct stream *s);
+void encode_tell(struct stage_outbox *box, Riverrun__Control__IsCase is, void *body);
+
+/* schedule.c */
+void schedule_accept(struct stream *s, struct msg **msg, const struct frame *f, struct err *err);
+bool schedule_run(struct encode *e, const struct stage_out *out);
+bool schedule_collect(struct encode *e);
+void schedule_durable(struct stream *s, const Riverrun__Durable *durable);
+void schedule_rewind(struct stream *s, uint64_t n);
+void schedule_drop(struct stream *s);
+void schedule_lineage(struct stream *s);
+
+/* checkpoint.c */
+void checkpoint_birth(struct stream *s);
+bool checkpoint_due(const struct stream *s);
+void checkpoint_attach(struct stream *s, struct job *job);
+void checkpoint_captured(struct stream *s);
+void checkpoint_commit(struct stream *s);
+bool checkpoint_collect(struct encode *e);
+void checkpoint_clear(struct snapshot *snapshot);
+enum err_code checkpoint_read(struct encode *e, uint64_t stream, uint64_t number,
+                              struct store_checkpoint **values, Riverrun__Checkpoint **meta,
+                              bool with_parts, struct err *err) MUST_CHECK;
+void token_from(struct jsonl_place *place, const Riverrun__SinkToken *token);
+
+enum err_code stream_find_id(struct stream *s, struct err *err) MUST_CHECK;
+void stream_pause(struct stream *s);
+void stream_resume(struct stream *s);
+void stream_stop(struct stream *s);
+
+/* control.c */
+void control_add(struct encode *e, const Riverrun__Request *request);
+bool control_answer(struct encode *e, const struct stage_out *out);
+void control_drop(struct encode *e);
+
+#endif

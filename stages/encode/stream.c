@@ -1,0 +1,755 @@
+/* A stream's life in encode.
+ *
+ *    new      NEW_SOURCE --opened--> NEW_COMMIT --checkpoint 0 durable--> SINK --sink_opened--> RUNNING
+ *    resumed  SINK --sink_opened: which checkpoint--> SOURCE --opened: still the same?--> RUNNING
+ *    finished as resumed, and then FINISHED without the engine
+ *    accepted change  NEW_COMMIT --durable--> SINK --> SOURCE --> RUNNING
+ *
+ * Either neighbour may go and come back at any point: what waited for it is asked again, with a fresh
+ * epoch upstream, with the last durable token downstream. */
+#include "schemas/step.h"
+#include "stages/encode/encode.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void encode_tell(struct stage_outbox *box, Riverrun__Control__IsCase is, void *body)
+{
+    Riverrun__Control control = RIVERRUN__CONTROL__INIT;
+
+    control.is_case = is;
+    control.list = body; /* the members of the union share their place */
+    outbox_put(box, &control);
+}
+
+bool stream_is_over(const struct stream *s)
+{
+    return s->phase >= PHASE_PAUSED;
+}
+
+const char *stream_phase_name(const struct stream *s)
+{
+    static const char *const names[] = {"waiting", "running", "running",  "running", "running",
+                                        "running", "paused",  "finished", "failed",  "stopped"};
+    return names[s->phase];
+}
+
+void stream_announce(struct encode *e, const Riverrun__Announce *announce)
+{
+    struct stream *s;
+
+    for (size_t i = 0; i < e->stream_count; i++)
+        if (!strcmp(e->streams[i]->name, announce->name))
+            return; /* ingest came back and says it again */
+    if (e->stream_count == e->stream_room) {
+        e->stream_room = e->stream_room ? 2 * e->stream_room : 16;
+        e->streams = realloc(e->streams, e->stream_room * sizeof *e->streams);
+        require(e->streams);
+    }
+    s = calloc(1, sizeof *s);
+    require(s);
+    s->encode = e;
+    s->name = strdup(announce->name);
+    s->source = strdup(announce->source);
+    require(s->name && s->source);
+    s->records.lines = s->records.sizes = buffer_of(SIZE_MAX);
+    e->streams[e->stream_count++] = s;
+}
+
+void stream_free(struct stream *s)
+{
+    schedule_drop(s);
+    checkpoint_clear(&s->snapshot);
+    engine_state_close(&s->state);
+    if (s->prints)
+        riverrun__fingerprints__free_unpacked(s->prints, NULL);
+    free(s->loaded);
+    free(s->lineage);
+    free(s->name);
+    free(s->source);
+    free(s);
+}
+
+/* ---- The neighbours ---- */
+
+void stream_open_up(struct stream *s)
+{
+    struct encode *e = s->encode;
+    Riverrun__Open open = RIVERRUN__OPEN__INIT;
+
+    s->epoch = store_owner_epoch(e->store) << 32 | ++e->epochs;
+    s->expected = s->consumed = s->granted = 0;
+    s->up_open = false;
+    open.stream = s->id;
+    open.epoch = s->epoch;
+    open.name = s->name;
+    open.cursor = proto_bytes(s->accepted.cursor, s->accepted.cursor_bytes);
+    open.normalize = proto_text(normalize_name(e->env->config->normalize));
+    open.line_edges = e->env->config->unit == UNIT_LINE;
+    encode_tell(&e->up, RIVERRUN__CONTROL__IS_OPEN, &open);
+    STEP(encode_open);
+}
+
+static void token_to(const struct jsonl_place *place, Riverrun__SinkToken *token)
+{
+    riverrun__sink_token__init(token);
+    token->generation = place->generation;
+    token->n = place->n;
+    token->segment = place->segment;
+    token->length = place->length;
+    token->tail = place->tail;
+    token->chain = proto_bytes(place->chain, sizeof place->chain);
+}
+
+void stream_open_down(struct stream *s)
+{
+    struct encode *e = s->encode;
+    Riverrun__SinkOpen open = RIVERRUN__SINK_OPEN__INIT;
+    Riverrun__SinkToken tokens[STORE_KEEP], *list[STORE_KEEP];
+    bool resume = s->phase == PHASE_SINK && s->candidate_count;
+    size_t count = resume ? s->candidate_count : 1;
+
+    for (size_t i = 0; i < count; i++) {
+        token_to(resume ? &s->candidates[i].token : &s->durable, &tokens[i]);
+        list[i] = &tokens[i];
+    }
+    s->down_open = false;
+    open.stream = s->id;
+    open.owner = store_owner_epoch(e->store);
+    open.generation = s->generation;
+    open.name = s->name;
+    open.store_id = proto_bytes(store_id(e->store), STORE_ID_BYTES);
+    open.tokens = list;
+    open.n_tokens = count;
+    encode_tell(&e->down, RIVERRUN__CONTROL__IS_SINK_OPEN, &open);
+    STEP(encode_sink_open);
+}
+
+static void close_neighbours(struct stream *s)
+{
+    struct encode *e = s->encode;
+    Riverrun__Close up = RIVERRUN__CLOSE__INIT;
+    Riverrun__SinkClose down = RIVERRUN__SINK_CLOSE__INIT;
+
+    up.stream = down.stream = s->id;
+    up.epoch = s->epoch;
+    down.owner = store_owner_epoch(e->store);
+    encode_tell(&e->up, RIVERRUN__CONTROL__IS_CLOSE, &up);
+    encode_tell(&e->down, RIVERRUN__CONTROL__IS_SINK_CLOSE, &down);
+    s->epoch = 0;
+    s->up_open = s->down_open = false;
+}
+
+/* ---- Over ---- */
+
+void stream_leave(struct stream *s, enum phase phase)
+{
+    struct encode *e = s->encode;
+
+    close_neighbours(s);
+    s->phase = phase;
+    schedule_drop(s);
+    checkpoint_clear(&s->snapshot);
+    s->want_snapshot = s->want_pause = false;
+    if (s->jobs == 0)
+        engine_state_close(&s->state);
+    free(s->loaded);
+    s->loaded = NULL;
+    for (size_t i = 0; i < e->active_count; i++)
+        if (e->active[i] == s) {
+            e->active[i] = e->active[--e->active_count];
+            break;
+        }
+}
+
+/* What changes between checkpoints: paused, failed. Durable in its own time, in order. */
+void stream_set_note(struct stream *s, bool paused)
+{
+    Riverrun__Note note = RIVERRUN__NOTE__INIT;
+    struct store_batch *batch = NULL;
+    struct buffer bytes = buffer_of(64 * 1024);
+    struct err err;
+
+    s->paused = paused;
+    note.source = s->source;
+    note.paused = paused;
+    note.failed = s->phase == PHASE_FAILED;
+    note.code = note.failed ? s->why.code : 0;
+    note.text = proto_text(note.failed ? s->why.text : "");
+    note.faults = s->faults;
+    note.fault_cursor = proto_bytes(s->accepted.cursor, s->accepted.cursor_bytes);
+    if (!proto_write(&note.base, &bytes, &err) && !store_batch_open(&batch, &err) &&
+        !batch_note(batch, s->id, (struct view){bytes.data, bytes.bytes}, &err))
+        store_submit(s->encode->store, &batch, NULL);
+    else
+        stage_report(s->encode->env, STAGE_WARNING, s->name, "note not kept: %s", err.text);
+    store_batch_close(&batch);
+    buffer_release(&bytes);
+}
+
+void stream_fail(struct stream *s, const struct err *why)
+{
+    struct encode *e = s->encode;
+
+    if (stream_is_over(s))
+        return;
+    stage_report(e->env, STAGE_ERROR, s->name, "%s", why->text);
+    s->why = *why;
+    if (why->code == ERR_FULL) {
+        e->fatal = *why; /* nothing more can be made safe: end the run, all that is durable stays */
+        stream_leave(s, PHASE_STOPPED);
+        return;
+    }
+    s->faults += why->code == ERR_MODEL || why->code == ERR_INPUT || why->code == ERR_SOURCE;
+    stream_leave(s, PHASE_FAILED);
+    if (s->known)
+        stream_set_note(s, false);
+}
+
+/* ---- Begin ---- */
+
+static enum err_code need_engine(struct encode *e, struct err *err)
+{
+    const struct config *c = e->env->config;
+    struct engine_options options = {c->blas, c->isa, c->threads, c->block_tokens};
+
+    if (e->engine)
+        return ERR_OK;
+    return engine_open(&e->engine, c->model, &options, err);
+}
+
+static void begin_new(struct stream *s)
+{
+    s->origin = true;
+    s->finished = false;
+    s->accepted = (struct place){0};
+    s->candidate_count = 0;
+    s->phase = PHASE_NEW_SOURCE;
+    stream_open_up(s);
+}
+
+static void hex(const uint8_t *bytes, size_t count, char *out)
+{
+    for (size_t i = 0; i < count && i < 4; i++)
+        sprintf(out + 2 * i, "%02x", bytes[i]);
+}
+
+/* What this run does otherwise than the checkpoint; "" where nothing. */
+static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint *meta,
+                                    char *changed, size_t room, struct err *err)
+{
+    const struct config *c = s->encode->env->config;
+    const char *what = NULL, *flag = NULL, *old = "", *new = "";
+    char old_hex[16] = "?", new_hex[16];
+    bool accepted = false;
+
+    changed[0] = 0;
+    if (meta->model.len != ENGINE_FINGERPRINT_BYTES ||
+        memcmp(meta->model.data, s->encode->model, ENGINE_FINGERPRINT_BYTES)) {
+        hex(meta->model.data, meta->model.len, old_hex);
+        hex(s->encode->model, ENGINE_FINGERPRINT_BYTES, new_hex);
+        what = "model", flag = "--accept-model", old = old_hex, new = new_hex;
+        accepted = c->accept_model;
+    } else if (strcmp(meta->arithmetic, s->encode->arithmetic)) {
+        what = "arithmetic", flag = "--accept-arithmetic", old = meta->arithmetic;
+        new = s->encode->arithmetic;
+        accepted = c->accept_arithmetic;
+    } else if (strcmp(meta->unit, unit_name(c->unit))) {
+        what = "--unit", old = meta->unit, new = unit_name(c->unit);
+    } else if (strcmp(meta->fingerprints->normalize, normalize_name(c->normalize))) {
+        what = "--normalize", old = meta->fingerprints->normalize;
+        new = normalize_name(c->normalize);
+    } else if (meta->record_format != RECORD_FORMAT) {
+        what = "record format", old = "another", new = "this program's";
+    } else {
+        return ERR_OK;
+    }
+    snprintf(changed, room, "%s: %s -> %s", what, old, new);
+    if (accepted)
+        return ERR_OK;
+    return err_set(
+        err, ERR_MISMATCH, 0,
+        "begun with %s %s, now %s: run it as it was begun, begin again with --restart%s%s", what,
+        old, new, flag ? ", or go on with " : "", flag ? flag : "");
+}
+
+/* The checkpoints to resume from, below number: the newest that is whole, then others of its
+ * generation. */
+static enum err_code find_candidates(struct stream *s, uint64_t below, struct err *err)
+{
+    struct encode *e = s->encode;
+    uint64_t numbers[STORE_KEEP];
+    size_t count;
+    struct err why;
+
+    s->candidate_count = 0;
+    if (store_checkpoints(e->store, s->id, numbers, &count, err))
+        return err->code;
+    if (count && numbers[0] >= s->number)
+        s->number = numbers[0];
+    for (size_t i = 0; i < count; i++) {
+        struct store_checkpoint *values;
+        Riverrun__Checkpoint *meta;
+        if (numbers[i] >= below)
+            continue;
+        if (checkpoint_read(e, s->id, numbers[i], &values, &meta, s->candidate_count == 0, &why)) {
+            stage_report(e->env, STAGE_WARNING, s->name,
+                         "%s; going on from the checkpoint before it", why.text);
+            continue;
+        }
+        if (s->candidate_count == 0)
+            s->generation = meta->generation;
+        if (meta->generation == s->generation) {
+            struct candidate *c = &s->candidates[s->candidate_count++];
+            c->number = numbers[i];
+            token_from(&c->token, meta->token);
+        }
+        riverrun__checkpoint__free_unpacked(meta, NULL);
+        store_checkpoint_free(&values);
+    }
+    if (s->candidate_count == 0)
+        return err_set(err, ERR_DAMAGED, 0,
+                       "no whole checkpoint is left: begin again with --restart");
+    return ERR_OK;
+}
+
+/* Take over what a checkpoint says. */
+static enum err_code load(struct stream *s, const Riverrun__Checkpoint *meta,
+                          const struct store_checkpoint *values, struct err *err)
+{
+    size_t bytes = 0, at = 0;
+
+    if (units_load(&s->units, (struct view){meta->analysis.data, meta->analysis.len}, err))
+        return err->code;
+    s->generation = meta->generation;
+    s->base = meta->base_seq;
+    s->finished = meta->finished;
+    s->origin = meta->origin;
+    s->accepted.cursor_bytes = meta->cursor.len;
+    memcpy(s->accepted.cursor, meta->cursor.data, meta->cursor.len);
+    s->submitted = s->accepted;
+    s->submitted.used = s->skip = meta->used;
+    s->tokens = s->tokens_submitted = meta->tokens;
+    s->next_seq = meta->next_seq;
+    s->checkpoint_clock_ms = meta->written_ms;
+    token_from(&s->durable, meta->token);
+    s->records.first = s->records.sent = s->next_seq;
+    free(s->lineage);
+    s->lineage = meta->n_lineage ? strdup(meta->lineage[0]) : NULL;
+    if (s->prints)
+        riverrun__fingerprints__free_unpacked(s->prints, NULL);
+    s->prints = meta->fingerprints;
+    for (size_t i = 0; i < values->part_count; i++)
+        bytes += values->parts[i].bytes;
+    free(s->loaded);
+    s->loaded = malloc(bytes + 1);
+    require(s->loaded);
+    for (size_t i = 0; i < values->part_count; i++) {
+        memcpy(s->loaded + at, values->parts[i].data, values->parts[i].bytes);
+        at += values->parts[i].bytes;
+    }
+    return ERR_OK;
+}
+
+static enum err_code load_number(struct stream *s, uint64_t number, char *changed, size_t room,
+                                 struct err *err)
+{
+    struct store_checkpoint *values;
+    Riverrun__Checkpoint *meta;
+    enum err_code code;
+
+    code = checkpoint_read(s->encode, s->id, number, &values, &meta, true, err);
+    if (code)
+        return code;
+    code = check_settings(s, meta, changed, room, err);
+    if (!code)
+        code = load(s, meta, values, err);
+    if (!code) {
+        meta->fingerprints = NULL; /* taken over */
+        s->loaded_number = number;
+    }
+    riverrun__checkpoint__free_unpacked(meta, NULL);
+    store_checkpoint_free(&values);
+    return code;
+}
+
+static void resume(struct stream *s)
+{
+    char changed[240];
+    struct err err;
+
+    if (find_candidates(s, UINT64_MAX, &err) ||
+        load_number(s, s->candidates[0].number, changed, sizeof changed, &err)) {
+        stream_fail(s, &err);
+        return;
+    }
+    if (changed[0]) {
+        s->lineage = strdup(changed);
+        s->generation++;
+        s->candidate_count = 0;
+        s->phase = PHASE_NEW_COMMIT;
+        checkpoint_birth(s);
+        return;
+    }
+    s->phase = PHASE_SINK;
+    stream_open_down(s);
+}
+
+static void read_note(struct stream *s)
+{
+    struct buffer bytes = buffer_of(64 * 1024);
+    Riverrun__Note *note = NULL;
+
+    s->note_read = true;
+    if (!store_note(s->encode->store, s->id, &bytes, NULL))
+        note = riverrun__note__unpack(NULL, bytes.bytes, bytes.data);
+    if (note) {
+        s->paused = note->paused;
+        s->faults = note->faults;
+        riverrun__note__free_unpacked(note, NULL);
+    }
+    buffer_release(&bytes);
+}
+
+/* The store's name for s, or a new one. */
+enum err_code stream_find_id(struct stream *s, struct err *err)
+{
+    struct encode *e = s->encode;
+    enum err_code code;
+
+    if (s->id)
+        return ERR_OK;
+    code = store_find(e->store, s->name, &s->id, err);
+    s->known = !code;
+    if (code == ERR_ABSENT) {
+        s->id = store_reserve(e->store);
+        code = ERR_OK;
+    }
+    if (!code)
+        code = store_counter(e->store, s->id, &s->counter, err);
+    if (!code)
+        code = table_set(&e->by_id, s->id, s, err);
+    return code;
+}
+
+void stream_begin(struct stream *s)
+{
+    struct encode *e = s->encode;
+    struct err err;
+    uint64_t numbers[STORE_KEEP];
+    size_t count = 0;
+
+    e->active[e->active_count++] = s;
+    if (stream_find_id(s, &err) ||
+        (s->known && store_checkpoints(e->store, s->id, numbers, &count, &err))) {
+        stream_fail(s, &err);
+        return;
+    }
+    if (s->known && !s->note_read)
+        read_note(s);
+    if (s->paused) {
+        stage_report(e->env, STAGE_NOTE, s->name, "paused: `riverrun resume` lets it go on");
+        stream_leave(s, PHASE_PAUSED);
+        return;
+    }
+    if (!count) {
+        s->generation = 1;
+        begin_new(s);
+    } else if (e->env->config->restart && !s->number) {
+        s->faults = 0;
+        if (find_candidates(s, UINT64_MAX, &err))
+            stage_report(e->env, STAGE_WARNING, s->name, "%s", err.text);
+        s->generation = (s->candidate_count ? s->generation : numbers[0]) + 1;
+        s->number = numbers[0];
+        begin_new(s);
+    } else if (s->faults >= FAULTS_MAX) {
+        err_set(&err, ERR_INPUT, 0, "failed %u times at one place: begin again with --restart",
+                s->faults);
+        stream_fail(s, &err);
+    } else {
+        resume(s);
+    }
+}
+
+/* ---- Asked to pause, to go on, to stop ---- */
+
+/* Not begun, or nothing of it in memory: the flag alone is made durable. */
+static void pause_at_rest(struct stream *s)
+{
+    struct store_batch *batch = NULL;
+    struct err err;
+
+    if (stream_find_id(s, &err) || store_batch_open(&batch, &err) ||
+        batch_stream(batch, s->id, s->name, &err)) {
+        stage_report(s->encode->env, STAGE_WARNING, s->name, "not paused: %s", err.text);
+        store_batch_close(&batch);
+        return;
+    }
+    store_submit(s->encode->store, &batch, NULL);
+    s->known = s->note_read = true;
+    s->phase = PHASE_PAUSED;
+    stream_set_note(s, true);
+}
+
+void stream_pause(struct stream *s)
+{
+    if (s->phase == PHASE_ANNOUNCED)
+        pause_at_rest(s);
+    else if (!stream_is_over(s))
+        s->want_pause = s->want_snapshot = true;
+}
+
+void stream_resume(struct stream *s)
+{
+    s->want_pause = false;
+    if (s->phase != PHASE_PAUSED)
+        return;
+    stream_set_note(s, false);
+    s->phase = PHASE_ANNOUNCED;
+    s->encode->begun = 0; /* look through them again */
+}
+
+/* True when nothing of s is pending any more. */
+static bool at_rest(const struct stream *s)
+{
+    return s->snapshot.step == SNAPSHOT_NONE && !s->want_snapshot && !s->jobs;
+}
+
+/* Called until s is over. */
+void stream_stop(struct stream *s)
+{
+    if (stream_is_over(s))
+        return;
+    if (s->phase == PHASE_RUNNING && !s->stopping) {
+        s->stopping = true;
+        s->want_snapshot = s->want_snapshot || s->tokens_submitted != s->snapshot_tokens;
+    }
+    if (s->phase == PHASE_RUNNING ? !at_rest(s) : s->snapshot.step == SNAPSHOT_COMMIT)
+        return;
+    if (s->phase == PHASE_RUNNING)
+        stage_report(s->encode->env, STAGE_NOTE, s->name,
+                     "stopped at byte %llu, %llu records are safe",
+                     (unsigned long long)s->units.offset, (unsigned long long)s->durable.n);
+    stream_leave(s, PHASE_STOPPED);
+}
+
+/* ---- Answers ---- */
+
+static void run(struct stream *s)
+{
+    struct encode *e = s->encode;
+    struct err err;
+
+    if (need_engine(e, &err)) {
+        e->fatal = err;
+        return;
+    }
+    if (engine_state_open(e->engine, &s->state, &err) ||
+        (!s->origin && engine_state_load(s->state, s->loaded, &err))) {
+        stream_fail(s, &err);
+        return;
+    }
+    free(s->loaded);
+    s->loaded = NULL;
+    s->phase = PHASE_RUNNING;
+    s->snapshot_ms = e->now_ms;
+    s->snapshot_tokens = s->tokens;
+    s->interval_ms = FIRST_SNAPSHOT_MS < e->env->config->checkpoint_ms
+                         ? FIRST_SNAPSHOT_MS
+                         : e->env->config->checkpoint_ms;
+    if (s->lineage)
+        schedule_lineage(s);
+    if (s->tokens)
+        stage_report(e->env, STAGE_NOTE, s->name,
+                     "resumed at byte %llu, %llu tokens and %llu records in",
+                     (unsigned long long)s->units.offset, (unsigned long long)s->tokens,
+                     (unsigned long long)s->next_seq);
+}
+
+/* The tokenizer must be the model's. */
+static enum err_code check_vocab(struct stream *s, uint32_t vocab, const char *tokenizer,
+                                 struct err *err)
+{
+    uint32_t model = engine_info(s->encode->engine)->vocab;
+
+    if (vocab <= model && (strcmp(tokenizer, "bytes") || model == 256))
+        return ERR_OK;
+    return err_set(err, ERR_MISMATCH, 0, "the model has %u tokens, the tokenizer '%s' %u: %s",
+                   model, tokenizer, vocab,
+                   strcmp(tokenizer, "bytes") ? "take the vocabulary that belongs to the model"
+                                              : "give the model's vocabulary with --vocab FILE");
+}
+
+static Riverrun__Fingerprints *copy_prints(const Riverrun__Fingerprints *prints)
+{
+    struct buffer bytes = buffer_of(64 * 1024);
+    Riverrun__Fingerprints *copy = NULL;
+
+    if (!proto_write(&prints->base, &bytes, NULL))
+        copy = riverrun__fingerprints__unpack(NULL, bytes.bytes, bytes.data);
+    buffer_release(&bytes);
+    require(copy);
+    return copy;
+}
+
+static void born(struct stream *s, const Riverrun__Opened *opened)
+{
+    struct encode *e = s->encode;
+    struct err err;
+
+    if (need_engine(e, &err)) {
+        e->fatal = err;
+        return;
+    }
+    if (check_vocab(s, opened->vocab, opened->fingerprints->tokenizer, &err)) {
+        stream_fail(s, &err);
+        return;
+    }
+    if (s->prints)
+        riverrun__fingerprints__free_unpacked(s->prints, NULL);
+    s->prints = copy_prints(opened->fingerprints);
+    s->accepted = (struct place){.cursor_bytes = opened->cursor.len};
+    memcpy(s->accepted.cursor, opened->cursor.data, opened->cursor.len);
+    s->submitted = s->accepted;
+    s->skip = s->tokens = s->tokens_submitted = 0;
+    s->base = s->next_seq = 0;
+    s->records.first = s->records.sent = 0;
+    units_begin(&s->units, e->env->config->unit, 0);
+    s->durable = (struct jsonl_place){.generation = s->generation};
+    s->phase = PHASE_NEW_COMMIT;
+    checkpoint_birth(s);
+}
+
+/* Is upstream still what the stream was begun with? */
+static enum err_code check_prints(const struct stream *s, const Riverrun__Fingerprints *now,
+                                  struct err *err)
+{
+    const Riverrun__Fingerprints *then = s->prints;
+
+    if (then->size_known != now->size_known || then->source_bytes != now->source_bytes)
+        return err_set(err, ERR_CHANGED, 0,
+                       "'%s' had %llu bytes, now it has %llu: begin again with --restart",
+                       s->source, (unsigned long long)then->source_bytes,
+                       (unsigned long long)now->source_bytes);
+    if (then->head.len != now->head.len ||
+        (now->head.len && memcmp(then->head.data, now->head.data, now->head.len)))
+        return err_set(err, ERR_CHANGED, 0,
+                       "'%s' changed in its first 64 KiB: begin again with --restart", s->source);
+    if (strcmp(then->tokenizer, now->tokenizer) || then->vocabulary != now->vocabulary)
+        return err_set(err, ERR_MISMATCH, 0,
+                       "begun with another vocabulary ('%s', now '%s'): take that one, or begin "
+                       "again with --restart",
+                       then->tokenizer, now->tokenizer);
+    if (strcmp(then->normalize, now->normalize) || then->line_edges != now->line_edges ||
+        strcmp(then->unicode, now->unicode))
+        return err_set(err, ERR_MISMATCH, 0,
+                       "begun with --normalize %s and Unicode %s, now %s and %s: begin again with "
+                       "--restart",
+                       then->normalize, then->unicode, now->normalize, now->unicode);
+    return ERR_OK;
+}
+
+void stream_opened(struct stream *s, const Riverrun__Opened *opened)
+{
+    struct err err;
+
+    if (opened->epoch != s->epoch || !opened->fingerprints || opened->cursor.len > CURSOR_MAX)
+        return;
+    s->up_open = true;
+    STEP(encode_opened);
+    if (s->phase == PHASE_NEW_SOURCE) {
+        born(s, opened);
+        return;
+    }
+    if (s->phase != PHASE_SOURCE && s->phase != PHASE_RUNNING)
+        return;
+    if (check_prints(s, opened->fingerprints, &err)) {
+        stream_fail(s, &err);
+        return;
+    }
+    if (s->phase == PHASE_RUNNING)
+        return;
+    if (!s->finished) {
+        run(s);
+        return;
+    }
+    stage_report(s->encode->env, STAGE_NOTE, s->name,
+                 "finished before: %llu records, nothing to do", (unsigned long long)s->next_seq);
+    stream_leave(s, PHASE_FINISHED);
+}
+
+/* Emit has chosen the newest checkpoint that the file bears out. */
+static bool take_chosen(struct stream *s, uint64_t n, struct err *err)
+{
+    char changed[240];
+    size_t i = 0;
+    enum err_code code;
+
+    while (i < s->candidate_count && s->candidates[i].token.n != n)
+        i++;
+    if (i == s->candidate_count) {
+        err_set(err, ERR_SINK, 0, "emit answers with %llu records, which no checkpoint has",
+                (unsigned long long)n);
+        return false;
+    }
+    if (s->candidates[i].number == s->loaded_number)
+        return true;
+    code = load_number(s, s->candidates[i].number, changed, sizeof changed, err);
+    if (code == ERR_DAMAGED && !find_candidates(s, s->candidates[i].number, err)) {
+        err->code = ERR_OK;
+        stream_open_down(s); /* ask again, without the damaged one */
+        return false;
+    }
+    return !code;
+}
+
+void stream_sink_opened(struct stream *s, const Riverrun__SinkOpened *opened)
+{
+    struct err err = {.code = ERR_OK};
+
+    if (opened->owner != store_owner_epoch(s->encode->store) || opened->generation != s->generation)
+        return;
+    if (opened->warning && opened->warning[0])
+        stage_report(s->encode->env, STAGE_WARNING, s->name, "%s", opened->warning);
+    STEP(encode_sink_opened);
+    if (s->phase == PHASE_RUNNING) {
+        schedule_rewind(s, opened->n);
+        return;
+    }
+    if (s->phase != PHASE_SINK)
+        return;
+    if (s->candidate_count && !take_chosen(s, opened->n, &err)) {
+        if (err.code)
+            stream_fail(s, &err);
+        return;
+    }
+    s->candidate_count = 0;
+    s->down_open = true;
+    if (s->up_open) {
+        run(s);
+        return;
+    }
+    s->phase = PHASE_SOURCE;
+    stream_open_up(s);
+}
+
+void stream_committed(struct stream *s, const struct snapshot *done)
+{
+    struct encode *e = s->encode;
+
+    s->known = true;
+    if (done->born && s->phase == PHASE_NEW_COMMIT) {
+        s->phase = PHASE_SINK;
+        stream_open_down(s);
+    } else if (done->finished) {
+        s->finished = true;
+        stage_report(e->env, STAGE_NOTE, s->name, "finished: %llu records, %llu tokens",
+                     (unsigned long long)s->next_seq, (unsigned long long)s->tokens);
+        stream_leave(s, PHASE_FINISHED);
+    } else if (done->pause) {
+        s->paused = true;
+        stage_report(e->env, STAGE_NOTE, s->name, "paused at byte %llu",
+                     (unsigned long long)s->units.offset);
+        stream_leave(s, PHASE_PAUSED);
+    }
+}
