@@ -47,6 +47,7 @@ int cascade_descriptor(const struct cascade *cascade);
 uint64_t cascade_products(struct cascade *cascade);
 /* While held, submitted jobs wait: for tests, which need jobs to meet in one block. */
 void cascade_hold(struct cascade *cascade, bool held);
+void engine_hold(struct engine *engine, bool held);
 
 /* ---- engine/head.c: from the last layer to losses and logits. ---- */
 

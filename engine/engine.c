@@ -278,3 +278,8 @@ uint64_t engine_products(const struct engine *engine)
 {
     return cascade_products(engine->cascade);
 }
+
+void engine_hold(struct engine *engine, bool held)
+{
+    cascade_hold(engine->cascade, held);
+}

@@ -11,6 +11,9 @@ function(nano_model file)
 endfunction()
 nano_model(nano.safetensors --version 7 --seed 1)
 nano_model(nano4.safetensors --version 4 --seed 1)
+# More than one tile of vocabulary, sizes that are no multiple of 16, more layers.
+nano_model(nano_tiles.safetensors --version 7 --seed 2 --vocab 2500 --channels 40 --head 8 --layers 5
+    --rank 5 --ffn 100 --dtype BF16)
 add_custom_target(nano_models ALL DEPENDS ${NANO_MODELS})
 
 # Tests of the engine. The nano models lie in NANO_DIR, which is this build's tests folder.
@@ -27,3 +30,4 @@ foreach(name levels accuracy product golden)
     target_sources(test_kernel_${name} PRIVATE kernel_cases.c)
 endforeach()
 engine_test(test_engine_tokenizer)
+engine_test(test_engine_bits)

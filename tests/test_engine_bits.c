@@ -1,0 +1,470 @@
+/* tests/test_engine_bits.c: the promise of engine.h, bit for bit.
+ *
+ * What comes out for a stream is compared with the plainest way there is: the answer key's kernels, one
+ * worker, blocks of one row, one token a job. */
+#include "engine/cascade.h"
+#include "tests/engine_help.h"
+
+enum { TOKENS = 150, VOCAB_MOST = 2500, STATE_MOST = 1 << 17, OTHERS_MOST = 40, POISON = 255 };
+
+static const char *const models[] = {NANO_DIR "/nano.safetensors", NANO_DIR "/nano4.safetensors",
+                                     NANO_DIR "/nano_tiles.safetensors"};
+enum { MODELS = sizeof models / sizeof *models };
+
+struct outcome {
+    float loss[TOKENS], logits[VOCAB_MOST];
+    uint8_t state[STATE_MOST];
+    size_t state_bytes, vocab;
+};
+
+/* The tokens of stream number `stream`; only those of odd numbers may hold the poison. */
+static void make_tokens(uint32_t *tokens, uint64_t stream, uint32_t vocab)
+{
+    uint64_t seed = 100 + stream;
+
+    for (size_t i = 0; i < TOKENS; i++) {
+        tokens[i] = next_random(&seed) % vocab;
+        tokens[i] -= tokens[i] == POISON;
+    }
+    if (stream % 2)
+        tokens[stream % 7] = POISON;
+}
+
+/* A copy of a model in which one token's embedding is NaN. Returns its path, malloc'ed. */
+static char *poisoned(const char *path)
+{
+    char *copy = strdup("/tmp/riverrun-poison-XXXXXX");
+    struct container *c = NULL;
+    struct err err;
+    size_t bytes;
+    uint8_t *data = file_read(path, &bytes);
+    const struct tensor *emb;
+
+    assert_int_equal(container_open(&c, path, &err), ERR_OK);
+    emb = container_find(c, "emb.weight");
+    memset(data + (tensor_at(emb, POISON, 0) - c->map), 0xFF, emb->bytes / emb->shape[0]);
+    container_close(&c);
+    close(mkstemp(copy));
+    file_write(copy, data, bytes);
+    free(data);
+    return copy;
+}
+
+static char *paths[MODELS];
+
+static int make_models(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < MODELS; i++)
+        paths[i] = poisoned(models[i]);
+    return 0;
+}
+
+static int drop_models(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < MODELS; i++) {
+        unlink(paths[i]);
+        free(paths[i]);
+    }
+    return 0;
+}
+
+static struct engine *try_open(const char *path, const char *blas, const char *isa,
+                               unsigned threads, uint32_t block)
+{
+    struct engine *engine = NULL;
+    struct err err = {0};
+    enum err_code code =
+        engine_open(&engine, path, &(struct engine_options){blas, isa, threads, block}, &err);
+
+    if (code && code != ERR_MISMATCH)
+        fail_msg("%s", err.text);
+    return engine;
+}
+
+/* ---- Feeding a stream ---- */
+
+enum cut { ONE_BY_ONE, WHOLE, RANDOM };
+
+struct feed {
+    struct engine_job jobs[TOKENS + 1];
+    size_t count;
+};
+
+/* Cut tokens from..to of a stream into jobs, all with losses but the stream's first token. */
+static void plan(struct feed *feed, struct engine_state *state, const uint32_t *tokens, size_t from,
+                 size_t to, enum cut cut, uint64_t *seed, struct outcome *out)
+{
+    feed->count = 0;
+    for (size_t at = from; at < to;) {
+        size_t left = to - at, count = cut == WHOLE    ? left
+                                       : cut == RANDOM ? next_random(seed) % 30
+                                                       : 1;
+        count = at == 0 ? 1 : count > left ? left : count;
+        feed->jobs[feed->count++] = (struct engine_job){
+            .state = state,
+            .tokens = tokens + at,
+            .count = count,
+            .loss = at == 0 ? NULL : out->loss + at,
+            .logits = at + count == to ? out->logits : NULL,
+        };
+        at += count;
+        if (feed->count == TOKENS)
+            cut = WHOLE;
+    }
+}
+
+static void submit_all(struct engine *engine, struct feed *feed)
+{
+    for (size_t i = 0; i < feed->count; i++)
+        must_submit(engine, &feed->jobs[i]);
+}
+
+static void collect_all(struct engine *engine)
+{
+    while (engine_collect(engine, true))
+        continue;
+}
+
+static void finish(struct engine *engine, struct engine_state *state, struct outcome *out)
+{
+    out->state_bytes = engine_info(engine)->state_bytes;
+    out->vocab = engine_info(engine)->vocab;
+    assert_true(out->state_bytes <= STATE_MOST && out->vocab <= VOCAB_MOST);
+    engine_state_save(state, out->state);
+}
+
+static struct outcome *alone(struct engine *engine, enum cut cut, uint64_t seed)
+{
+    struct outcome *out = calloc(1, sizeof *out);
+    struct engine_state *state = state_of(engine);
+    uint32_t tokens[TOKENS];
+    struct feed feed;
+
+    assert_non_null(out);
+    make_tokens(tokens, 0, engine_info(engine)->vocab);
+    plan(&feed, state, tokens, 0, TOKENS, cut, &seed, out);
+    submit_all(engine, &feed);
+    collect_all(engine);
+    finish(engine, state, out);
+    engine_state_close(&state);
+    return out;
+}
+
+static void assert_same(const struct outcome *a, const struct outcome *b, const char *what)
+{
+    assert_int_equal(a->state_bytes, b->state_bytes);
+    for (size_t i = 0; i < TOKENS; i++)
+        if (memcmp(&a->loss[i], &b->loss[i], sizeof(float)))
+            fail_msg("%s: loss %zu is %.9g, not %.9g", what, i, (double)b->loss[i],
+                     (double)a->loss[i]);
+    if (memcmp(a->logits, b->logits, a->vocab * sizeof(float)))
+        fail_msg("%s: the logits differ", what);
+    if (memcmp(a->state, b->state, a->state_bytes))
+        fail_msg("%s: the states differ", what);
+}
+
+static struct outcome *answer(const char *path)
+{
+    struct engine *engine = try_open(path, "ref", "ref", 1, 1);
+    struct outcome *out = alone(engine, ONE_BY_ONE, 0);
+
+    assert_string_equal(engine_info(engine)->arithmetic, "f32-1");
+    for (size_t i = 1; i < TOKENS; i++)
+        assert_true(isfinite(out->loss[i]) && out->loss[i] > 0);
+    engine_close(&engine);
+    return out;
+}
+
+/* ---- What must not matter ---- */
+
+static void cuts_threads_and_blocks_do_not_matter(void **unused)
+{
+    static const uint32_t blocks[] = {1, 3, 16, 77, 256};
+
+    (void)unused;
+    for (int model = 0; model < MODELS; model++) {
+        struct outcome *want = answer(paths[model]);
+        for (unsigned threads = 1; threads <= 3; threads++)
+            for (size_t b = 0; b < 5; b++) {
+                struct engine *engine = try_open(paths[model], NULL, NULL, threads, blocks[b]);
+                for (uint64_t round = 0; round < 4; round++) {
+                    enum cut cut = round == 0 ? WHOLE : round == 1 ? ONE_BY_ONE : RANDOM;
+                    struct outcome *got = alone(engine, cut, 10 * round + threads);
+                    char what[120];
+                    snprintf(what, sizeof what, "model %d, %u threads, blocks of %u, cut %d", model,
+                             threads, blocks[b], cut);
+                    assert_same(want, got, what);
+                    free(got);
+                }
+                engine_close(&engine);
+            }
+        free(want);
+    }
+}
+
+static void every_product_and_level_gives_its_arithmetic(void **unused)
+{
+    static const char *const blas[] = {"ref", "own", "onednn", "openblas"};
+    static const char *const isa[] = {"ref", "avx2", "avx512", "auto"};
+    int same = 0;
+
+    (void)unused;
+    for (int model = 0; model < MODELS; model++) {
+        struct outcome *key = answer(paths[model]);
+        for (int i = 0; i < 16; i++) {
+            struct engine *engine = try_open(paths[model], blas[i / 4], isa[i % 4], 2, 64);
+            struct outcome *want = NULL, *got;
+            char what[120];
+            if (!engine)
+                continue;
+            if (strcmp(engine_info(engine)->arithmetic, "f32-1"))
+                want = alone(engine, ONE_BY_ONE, 0);
+            got = alone(engine, RANDOM, (uint64_t)i);
+            snprintf(what, sizeof what, "model %d, %s at %s", model, blas[i / 4], isa[i % 4]);
+            assert_same(want ? want : key, got, what);
+            same++;
+            free(want);
+            free(got);
+            engine_close(&engine);
+        }
+        free(key);
+    }
+    assert_true(same >= 2 * MODELS);
+    printf("%d combinations of %d could be had\n", same, 16 * MODELS);
+}
+
+/* Our stream beside others, whose jobs come before, between and after ours. */
+static void crowd(struct engine *engine, size_t others, uint64_t seed, const struct outcome *want)
+{
+    struct engine_state *states[OTHERS_MOST + 1];
+    static struct feed feeds[OTHERS_MOST + 1];
+    static uint32_t tokens[OTHERS_MOST + 1][TOKENS];
+    struct outcome *outs = calloc(others + 1, sizeof *outs);
+    size_t next[OTHERS_MOST + 1] = {0}, open = 0;
+    bool any_nan = false;
+
+    assert_non_null(outs);
+    for (size_t i = 0; i <= others; i++) {
+        states[i] = state_of(engine);
+        make_tokens(tokens[i], i, engine_info(engine)->vocab);
+        plan(&feeds[i], states[i], tokens[i], 0, TOKENS, RANDOM, &seed, &outs[i]);
+        open += feeds[i].count;
+    }
+    engine_hold(engine, true);
+    while (open > 0) {
+        size_t i = next_random(&seed) % (others + 1);
+        if (next[i] == feeds[i].count)
+            continue;
+        must_submit(engine, &feeds[i].jobs[next[i]++]);
+        if (--open % 50 == 0)
+            engine_hold(engine, false);
+    }
+    collect_all(engine);
+    for (size_t i = 0; i <= others; i++) {
+        finish(engine, states[i], &outs[i]);
+        any_nan = any_nan || isnan(outs[i].loss[TOKENS - 1]);
+        engine_state_close(&states[i]);
+    }
+    assert_true(any_nan == (others > 0));
+    assert_same(want, &outs[0], "in a crowd");
+    free(outs);
+}
+
+static void other_streams_do_not_matter_even_with_nan(void **unused)
+{
+    static const size_t others[] = {0, 1, 2, 7, 16, OTHERS_MOST};
+
+    (void)unused;
+    for (int model = 0; model < MODELS; model++) {
+        struct outcome *want = answer(paths[model]);
+        for (unsigned threads = 1; threads <= 3; threads++) {
+            struct engine *engine = try_open(paths[model], NULL, NULL, threads, 40);
+            for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+                crowd(engine, others[i], 1000 * threads + i, want);
+            engine_close(&engine);
+        }
+        free(want);
+    }
+}
+
+/* Another stream takes the first `before` rows of the block that ours ends in. */
+static void the_row_does_not_matter(void **unused)
+{
+    enum { BLOCK = 70 };
+
+    (void)unused;
+    for (int model = 0; model < MODELS; model++) {
+        struct outcome *want = answer(paths[model]);
+        struct engine *engine = try_open(paths[model], NULL, NULL, 1, BLOCK);
+        for (size_t before = 0; before < BLOCK; before++) {
+            struct engine_state *state = state_of(engine), *other = state_of(engine);
+            struct outcome *got = calloc(1, sizeof *got);
+            uint32_t tokens[TOKENS], noise[TOKENS];
+            struct feed feed;
+            struct engine_job job = {.state = other, .tokens = noise, .count = before};
+            uint64_t seed = before;
+
+            assert_non_null(got);
+            make_tokens(tokens, 0, engine_info(engine)->vocab);
+            make_tokens(noise, 1 + before % 2, engine_info(engine)->vocab);
+            plan(&feed, state, tokens, 0, TOKENS, WHOLE, &seed, got);
+            engine_hold(engine, true);
+            must_submit(engine, &job);
+            submit_all(engine, &feed);
+            engine_hold(engine, false);
+            collect_all(engine);
+            finish(engine, state, got);
+            assert_same(want, got, "at another row");
+            engine_state_close(&state);
+            engine_state_close(&other);
+            free(got);
+        }
+        engine_close(&engine);
+        free(want);
+    }
+}
+
+static void saving_and_loading_does_not_matter(void **unused)
+{
+    (void)unused;
+    for (int model = 0; model < MODELS; model++) {
+        struct outcome *want = answer(paths[model]);
+        struct engine *engines[2] = {try_open(paths[model], NULL, NULL, 2, 32),
+                                     try_open(paths[model], "own", NULL, 1, 9)};
+        for (uint64_t round = 0; round < 20; round++) {
+            struct outcome *got = calloc(1, sizeof *got);
+            uint32_t tokens[TOKENS];
+            uint64_t seed = round;
+            size_t at = 0;
+            bool begun = false;
+            struct err err;
+
+            assert_non_null(got);
+            make_tokens(tokens, 0, engine_info(engines[0])->vocab);
+            while (at < TOKENS) {
+                struct engine *engine = engines[next_random(&seed) % 2];
+                struct engine_state *state = state_of(engine);
+                size_t to = at + 1 + next_random(&seed) % 40;
+                struct feed feed;
+                to = to > TOKENS ? TOKENS : to;
+                if (begun)
+                    assert_int_equal(engine_state_load(state, got->state, &err), ERR_OK);
+                plan(&feed, state, tokens, at, to, RANDOM, &seed, got);
+                submit_all(engine, &feed);
+                collect_all(engine);
+                finish(engine, state, got);
+                engine_state_close(&state);
+                at = to;
+                begun = true;
+            }
+            assert_same(want, got, "saved and loaded");
+            free(got);
+        }
+        engine_close(&engines[0]);
+        engine_close(&engines[1]);
+        free(want);
+    }
+}
+
+/* A snapshot among jobs of its own stream, all queued at once, is the state at that very token. */
+static void snapshots_are_the_state_behind_their_token(void **unused)
+{
+    (void)unused;
+    for (int model = 0; model < MODELS; model++)
+        for (unsigned threads = 1; threads <= 3; threads++) {
+            struct engine *engine = try_open(paths[model], NULL, NULL, threads, 64);
+            size_t bytes = engine_info(engine)->state_bytes;
+            struct engine_state *state = state_of(engine), *plain = state_of(engine);
+            uint8_t *taken = calloc(12, bytes), *want = malloc(bytes);
+            struct engine_job jobs[12];
+            uint32_t tokens[TOKENS];
+
+            assert_true(taken && want);
+            make_tokens(tokens, 0, engine_info(engine)->vocab);
+            engine_hold(engine, true);
+            for (size_t i = 0; i < 12; i++) {
+                jobs[i] = (struct engine_job){.state = state,
+                                              .tokens = tokens + 10 * i,
+                                              .count = i % 3 == 2 ? 0 : 10,
+                                              .snapshot = i % 2 ? taken + i * bytes : NULL};
+                must_submit(engine, &jobs[i]);
+            }
+            engine_hold(engine, false);
+            for (size_t i = 0; i < 12; i++)
+                assert_ptr_equal(engine_collect(engine, true), &jobs[i]);
+            for (size_t i = 0; i < 12; i++) {
+                must_run(engine, &(struct engine_job){.state = plain,
+                                                      .tokens = jobs[i].tokens,
+                                                      .count = jobs[i].count});
+                engine_state_save(plain, want);
+                if (jobs[i].snapshot)
+                    assert_memory_equal(want, jobs[i].snapshot, bytes);
+            }
+            engine_state_close(&state);
+            engine_state_close(&plain);
+            free(taken);
+            free(want);
+            engine_close(&engine);
+        }
+}
+
+/* The products of one block of rows in all, which belong to `streams` streams. */
+static uint64_t products_of(struct engine *engine, size_t streams, size_t rows)
+{
+    struct engine_state *states[OTHERS_MOST];
+    struct engine_job jobs[OTHERS_MOST];
+    float losses[TOKENS];
+    uint32_t tokens[TOKENS];
+    uint64_t before;
+
+    make_tokens(tokens, 0, engine_info(engine)->vocab);
+    for (size_t i = 0; i < streams; i++) {
+        states[i] = state_of(engine);
+        must_run(engine, &(struct engine_job){.state = states[i], .tokens = tokens, .count = 1});
+    }
+    before = engine_products(engine);
+    engine_hold(engine, true);
+    for (size_t i = 0; i < streams; i++) {
+        jobs[i] = (struct engine_job){.state = states[i],
+                                      .tokens = tokens + i,
+                                      .count = rows / streams,
+                                      .loss = losses + i * (rows / streams)};
+        must_submit(engine, &jobs[i]);
+    }
+    engine_hold(engine, false);
+    collect_all(engine);
+    for (size_t i = 0; i < streams; i++)
+        engine_state_close(&states[i]);
+    return engine_products(engine) - before;
+}
+
+static void products_do_not_grow_with_streams(void **unused)
+{
+    (void)unused;
+    for (int model = 0; model < MODELS; model++) {
+        struct engine *engine = try_open(paths[model], NULL, NULL, 2, 64);
+        uint64_t one = products_of(engine, 1, 40);
+
+        assert_true(one > 0);
+        assert_int_equal(products_of(engine, 2, 40), one);
+        assert_int_equal(products_of(engine, 40, 40), one);
+        engine_close(&engine);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cuts_threads_and_blocks_do_not_matter),
+        cmocka_unit_test(every_product_and_level_gives_its_arithmetic),
+        cmocka_unit_test(other_streams_do_not_matter_even_with_nan),
+        cmocka_unit_test(the_row_does_not_matter),
+        cmocka_unit_test(saving_and_loading_does_not_matter),
+        cmocka_unit_test(snapshots_are_the_state_behind_their_token),
+        cmocka_unit_test(products_do_not_grow_with_streams),
+    };
+
+    return cmocka_run_group_tests(tests, make_models, drop_models);
+}
