@@ -515,16 +515,39 @@ static int look_again(struct env *env, const struct writing *w, bool *there, str
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-/* A commit failed with rc. ERR_OK: it is there and durable; ERR_STOPPED: write it again. */
-static enum err_code after_fault(struct env *env, const struct writing *w, int rc, struct err *err)
+/* LMDB says EIO where a write was cut short, which is how a disk (or a file size limit) often tells
+ * that it is full. So ask for room: that many bytes behind the end of the data, in a scratch file. */
+static int ask_for_room(const struct env *env, size_t bytes)
 {
-    enum err_code code = env_fail(env, rc, "commit", err);
-    struct err fault = *err, later;
+    int folder = env->place.folder_fd, failed;
+    int fd = openat(folder, "data.copy", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+    if (fd < 0)
+        return errno;
+    failed = posix_fallocate(fd, (off_t)file_bytes(env), (off_t)(bytes + MAP_SLACK_BYTES));
+    close(fd);
+    (void)unlinkat(folder, "data.copy", 0);
+    return failed;
+}
+
+/* A commit failed with rc. ERR_OK: it is there and durable; ERR_STOPPED: write it again.
+ *
+ * No space is no reason to distrust the disk, and a copy would find no space either: what the failed
+ * transaction wrote lies in pages that no tree has, and is written anew before a tree gets them. */
+static enum err_code after_fault(struct env *env, const struct writing *w, int rc, size_t about,
+                                 struct err *err)
+{
+    struct err fault, later;
+    enum err_code code;
     bool there;
 
     pthread_rwlock_wrlock(&env->lock);
     int looked = look_again(env, w, &there, &later);
     pthread_rwlock_unlock(&env->lock);
+    if (rc == EIO && !looked && !there && is_full(ask_for_room(env, about)))
+        rc = ENOSPC;
+    code = env_fail(env, rc, "commit", err);
+    fault = *err;
     if (is_full(rc) && !looked && !there)
         return code;
     env->suspect = true;
@@ -538,9 +561,10 @@ static enum err_code after_fault(struct env *env, const struct writing *w, int r
 static enum err_code write_all(struct env *env, size_t about, struct writing *w, struct err *err)
 {
     int rc = 0, faults = 0;
+    size_t room = about; /* wanted in the map */
 
     for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-        enum err_code code = make_ready(env, about, err);
+        enum err_code code = make_ready(env, room, err);
         if (code)
             return code;
         pthread_rwlock_rdlock(&env->lock);
@@ -551,13 +575,13 @@ static enum err_code write_all(struct env *env, size_t about, struct writing *w,
             return ERR_OK;
         }
         if (rc == MDB_MAP_FULL)
-            about = env->map_bytes;
+            room = env->map_bytes;
         else if (rc == MDB_MAP_RESIZED || (rc == MDB_PANIC && !w->committing)) {
             pthread_rwlock_wrlock(&env->lock);
             rc = rc == MDB_PANIC ? handle_reopen(env) : map_follow(env);
             pthread_rwlock_unlock(&env->lock);
         } else if (w->committing) {
-            code = after_fault(env, w, rc, err);
+            code = after_fault(env, w, rc, about, err);
             if (code == ERR_OK)
                 env->head = w->head;
             if (code != ERR_STOPPED || ++faults == FAULTS_MAX)

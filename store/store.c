@@ -225,8 +225,16 @@ static int find_values(struct env_txn *txn, uint64_t stream, uint64_t number, bo
                        struct found *found, size_t *part_count, struct err *err)
 {
     struct key key = key_checkpoint(stream, number, 0);
+    struct key any;
+    uint64_t there;
     int rc = env_get(txn, &key, &found->values[0], err);
 
+    if (rc == MDB_NOTFOUND && env_seek(txn, &key, false, &any) == 0 &&
+        key_is_checkpoint((struct view){any.data, any.bytes}, stream, &there) && there == number) {
+        err_set(err, ERR_DAMAGED, 0, "stream %llu, checkpoint %llu: its meta value is missing",
+                (unsigned long long)stream, (unsigned long long)number);
+        return ENV_REFUSED;
+    }
     if (rc)
         return rc;
     *part_count = found->values[0].bytes >= 4 ? load_u32(found->values[0].data) : SIZE_MAX;

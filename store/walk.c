@@ -17,10 +17,12 @@
  * What must hold: each page names itself and is used once (by a tree or by the free list); nodes fill
  * their page exactly; keys ascend within the bounds that the branches above give; depth and counts are
  * those of the meta page. Values are the business of their checksums, except the few small ones whose
- * loss would go unnoticed (a name that is not found looks like a new stream). */
+ * loss would go unnoticed (a name that is not found looks like a new stream). For the same reason the
+ * keys must fit together: parts and entries are numbered without gaps, streams have a name. */
 #include "store/walk.h"
 
 #include "store/keys.h"
+#include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -66,6 +68,9 @@ struct walk {
     uint8_t *used;  /* a bit a page of the file */
     uint8_t *pages; /* one buffer a level */
     struct tree seen;
+    struct key before; /* the last key of the keys' tree */
+    uint8_t *named;    /* a bit a stream */
+    int64_t names_less_entries;
     uint16_t depth;     /* of the tree being walked */
     enum err_code code; /* other than damage */
     int cause;          /* errno */
@@ -312,6 +317,69 @@ static bool check_value(struct walk *w, const struct node *node, uint64_t number
     return true;
 }
 
+/* A stream's number in a key, marked or asked for. */
+static bool note_stream(struct walk *w, struct view key, bool name, uint64_t number)
+{
+    uint64_t stream = key.bytes >= 9 ? key_number(key.data + 1) : 0;
+
+    if (stream == 0 || stream >= STORE_STREAMS_MAX || (name && key.bytes != 9))
+        return damage(w, "a key holds no stream number", number);
+    if (name)
+        w->named[stream >> 3] |= (uint8_t)(1u << (stream & 7));
+    else if (!(w->named[stream >> 3] & (1u << (stream & 7))))
+        return damage(w, "a key belongs to a stream without name", number);
+    return true;
+}
+
+/* Whether key and the key before it differ in their last `digits` bytes alone. */
+static bool shares_prefix(const struct walk *w, struct view key, size_t digits)
+{
+    return w->before.bytes == key.bytes &&
+           memcmp(w->before.data, key.data, key.bytes - digits) == 0;
+}
+
+/* Keys that count must count on from the key before: the last `digits` bytes of both. */
+static bool follows(const struct walk *w, struct view key, size_t digits)
+{
+    uint64_t now = 0, then = 0;
+
+    if (!shares_prefix(w, key, digits))
+        return false;
+    for (size_t i = key.bytes - digits; i < key.bytes; i++) {
+        now = now << 8 | key.data[i];
+        then = then << 8 | w->before.data[i];
+    }
+    return now == then + 1;
+}
+
+/* Whether a key fits to those before it. */
+static bool check_layout(struct walk *w, struct view key, uint64_t number)
+{
+    static const uint8_t zero[4];
+    uint8_t kind = key.data[0];
+    bool good = true;
+
+    if (kind == KEY_CATALOGUE)
+        w->names_less_entries--;
+    else if (kind == KEY_NAME) {
+        w->names_less_entries++;
+        good = note_stream(w, key, true, number);
+    } else if (kind == KEY_NOTE || kind == KEY_SAVEPOINT)
+        good = note_stream(w, key, false, number);
+    else if (kind == KEY_CHECKPOINT) {
+        good = note_stream(w, key, false, number);
+        if (good &&
+            (key.bytes != 25 || (memcmp(key.data + 21, zero, 4) != 0 && !follows(w, key, 4))))
+            good = damage(w, "parts of a checkpoint are missing", number);
+    } else if (kind == KEY_ENTRY) {
+        if (key.bytes < 1 + 1 + 1 + 8 || (shares_prefix(w, key, 8) && !follows(w, key, 8)))
+            good = damage(w, "entries of a journal are missing", number);
+    }
+    w->before.bytes = key.bytes;
+    memcpy(w->before.data, key.data, key.bytes);
+    return good;
+}
+
 static bool check_leaf_node(struct walk *w, const struct node *node, uint64_t number)
 {
     uint64_t pages = 0;
@@ -326,7 +394,7 @@ static bool check_leaf_node(struct walk *w, const struct node *node, uint64_t nu
         w->seen.overflows += pages;
     }
     if (!w->seen.is_free_list)
-        return check_value(w, node, number);
+        return check_value(w, node, number) && check_layout(w, node->key, number);
     return node->big ? check_free_run(w, node, pages, number)
                      : check_free_pages(w, node->value.data, node->value_bytes, number);
 }
@@ -439,11 +507,14 @@ static bool check_once(struct walk *w)
     w->file_pages = w->file_bytes / w->meta.page_bytes;
     w->used = calloc(1, (size_t)(w->file_pages / 8 + 1));
     w->pages = malloc((DEPTH_MAX + 1) * w->meta.page_bytes);
-    if (!w->used || !w->pages) {
+    w->named = calloc(1, STORE_STREAMS_MAX / 8);
+    if (!w->used || !w->pages || !w->named) {
         w->code = ERR_MEMORY;
         return false;
     }
-    return check_tree(w, &w->meta.keys) && check_tree(w, &w->meta.free_list);
+    if (!check_tree(w, &w->meta.keys) || !check_tree(w, &w->meta.free_list))
+        return false;
+    return w->names_less_entries == 0 || damage(w, "names and numbers of streams do not match", 0);
 }
 
 /* Whether another process committed meanwhile: then what looked like damage may be its new pages. A
@@ -501,6 +572,7 @@ enum err_code walk_check(int folder_fd, const char *path, bool *born, struct err
             code = ERR_OK; /* a live owner looked at the file when it opened it */
         free(w.used);
         free(w.pages);
+        free(w.named);
     }
     if (fd >= 0)
         close(fd);

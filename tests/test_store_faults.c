@@ -1,0 +1,722 @@
+/* What the world does to a store: flipped bits, newer formats, second owners, full and failing disks. */
+#include "tests/store_help.h"
+
+#include "store/env.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- System calls that fail on demand: LMDB's go through these, because a program's own functions come
+ * before those of libraries. Only calls on regular files count. ---- */
+
+enum { ON_WRITE = 1, ON_SYNC = 2 };
+static atomic_int fail_in;    /* the call that fails: 1 is the next one; 0 or less: none */
+static atomic_int fail_count; /* how many fail from there on */
+static int fail_errno, fail_kinds;
+
+static bool fails_now(int fd, int kind)
+{
+    struct stat status;
+
+    if (!(fail_kinds & kind) || fstat(fd, &status) != 0 || !S_ISREG(status.st_mode))
+        return false;
+    if (atomic_fetch_sub(&fail_in, 1) > 1 || atomic_load(&fail_count) <= 0)
+        return false;
+    atomic_fetch_sub(&fail_count, 1);
+    errno = fail_errno;
+    return true;
+}
+
+ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
+{
+    return fails_now(fd, ON_WRITE) ? -1 : (ssize_t)syscall(SYS_pwrite64, fd, data, bytes, offset);
+}
+
+ssize_t write(int fd, const void *data, size_t bytes)
+{
+    return fails_now(fd, ON_WRITE) ? -1 : (ssize_t)syscall(SYS_write, fd, data, bytes);
+}
+
+struct iovec;
+ssize_t writev(int fd, const struct iovec *pieces, int count);
+ssize_t writev(int fd, const struct iovec *pieces, int count)
+{
+    return fails_now(fd, ON_WRITE) ? -1 : (ssize_t)syscall(SYS_writev, fd, pieces, count);
+}
+
+int fdatasync(int fd)
+{
+    return fails_now(fd, ON_SYNC) ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+    return fails_now(fd, ON_SYNC) ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+static void fail_calls(int kinds, int first, int count, int code)
+{
+    fail_kinds = kinds;
+    fail_errno = code;
+    atomic_store(&fail_count, count);
+    atomic_store(&fail_in, first);
+}
+
+static void fail_nothing(void)
+{
+    fail_kinds = 0;
+}
+
+/* ---- Helpers ---- */
+
+static enum err_code try_open(const char *path, bool write, struct store **store, struct err *err)
+{
+    struct store_options options = {.write = write};
+    *store = NULL;
+    *err = (struct err){0};
+    return store_open(store, path, &options, err);
+}
+
+static enum err_code try_checkpoint(struct store *store, uint64_t stream, uint64_t number,
+                                    size_t part_count, size_t part_bytes, struct err *err)
+{
+    struct store_batch *batch;
+
+    assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
+    fill_checkpoint(batch, stream, number, part_count, part_bytes);
+    return commit(store, &batch, err);
+}
+
+static uint64_t inode_of(const char *folder)
+{
+    char path[400];
+    struct stat status;
+
+    snprintf(path, sizeof path, "%s/data.mdb", folder);
+    assert_int_equal(stat(path, &status), 0);
+    return status.st_ino;
+}
+
+struct bytes {
+    uint8_t *data;
+    size_t bytes;
+};
+
+static struct bytes load(const char *folder)
+{
+    char path[400];
+    struct bytes file = {NULL, file_bytes_of(folder, "data.mdb")};
+    FILE *in;
+
+    snprintf(path, sizeof path, "%s/data.mdb", folder);
+    in = fopen(path, "rb");
+    file.data = malloc(file.bytes);
+    assert_non_null(in);
+    assert_int_equal(fread(file.data, 1, file.bytes, in), file.bytes);
+    fclose(in);
+    return file;
+}
+
+static void save(const char *folder, struct bytes file, size_t bytes)
+{
+    char path[400];
+    FILE *out;
+
+    snprintf(path, sizeof path, "%s/data.mdb", folder);
+    out = fopen(path, "wb");
+    assert_non_null(out);
+    assert_int_equal(fwrite(file.data, 1, bytes, out), bytes);
+    fclose(out);
+}
+
+/* Run in a child: its exit status, or 1000 + the signal that ended it. */
+static int in_child(int (*body)(const char *path), const char *path)
+{
+    int status;
+
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(body(path));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+/* ---- Flipped bits ---- */
+
+enum { PARTS = 3, PART_BYTES = 20000 };
+
+/* Two streams with three checkpoints and a note; also used pages that are free again. */
+static void make_store(const char *path)
+{
+    struct store *store = open_store(path);
+
+    add_stream(store, "one");
+    add_stream(store, "two");
+    for (uint64_t number = 1; number <= 6; number++) {
+        put_checkpoint(store, 1, number, PARTS, PART_BYTES);
+        put_checkpoint(store, 2, number, PARTS, 100);
+    }
+    put_note(store, 1, "note");
+    store_close(&store);
+}
+
+enum { REFUSED = 40, WRONG = 50 };
+
+/* Read and compare one checkpoint without cmocka: right, refused, or WRONG. */
+static int look_at(struct store *store, uint64_t stream, uint64_t number)
+{
+    struct store_checkpoint *found = NULL;
+    struct err err = {0};
+    enum err_code code = store_checkpoint_read(store, stream, number, true, &found, &err);
+
+    store_checkpoint_free(&found);
+    if (code == ERR_DAMAGED)
+        return strstr(err.text, "checkpoint") ? REFUSED : WRONG;
+    if (code)
+        return WRONG;
+    check_checkpoint(store, stream, number, PARTS, stream == 1 ? PART_BYTES : 100);
+    return 0;
+}
+
+/* Open a store of which one bit is wrong and use all of it. 0: nothing was noticed, and all is right;
+ * 1: refused at open; 2: one checkpoint or note refused; WRONG: something else. */
+static int use_flipped(const char *path)
+{
+    struct store *store;
+    struct err err;
+    struct buffer note = buffer_of(100);
+    enum err_code code = try_open(path, true, &store, &err);
+    int refused = 0;
+
+    if (code)
+        return (code == ERR_DAMAGED && strstr(err.text, "riverrun repair")) || code == ERR_VERSION
+                   ? 1
+                   : WRONG;
+    for (uint64_t stream = 1; stream <= 2; stream++) {
+        uint64_t found, numbers[STORE_KEEP];
+        size_t count;
+        if (store_find(store, stream == 1 ? "one" : "two", &found, NULL) || found != stream ||
+            store_checkpoints(store, stream, numbers, &count, NULL) || count != STORE_KEEP)
+            return WRONG;
+        for (size_t i = 0; i < count; i++) {
+            int looked = numbers[i] == 6 - i ? look_at(store, stream, numbers[i]) : WRONG;
+            if (looked == WRONG)
+                return WRONG;
+            refused += looked == REFUSED;
+        }
+    }
+    code = store_note(store, 1, &note, NULL);
+    if (code ? code != ERR_DAMAGED : note.bytes != 4 || memcmp(note.data, "note", 4) != 0)
+        return WRONG;
+    refused += code == ERR_DAMAGED;
+    /* Writing frees the oldest: its pages may be the damaged ones. */
+    for (uint64_t number = 7; number <= 9; number++)
+        if (try_checkpoint(store, 1, number, PARTS, PART_BYTES, &err) == ERR_OK)
+            check_checkpoint(store, 1, number, PARTS, PART_BYTES);
+        else if (err.code == ERR_DAMAGED)
+            refused++;
+        else
+            return WRONG;
+    store_close(&store);
+    buffer_release(&note);
+    return refused ? 2 : 0;
+}
+
+static bool is_tree_page(const struct bytes *file, size_t page)
+{
+    uint16_t flags = load_u16(file->data + page * 4096 + 10);
+    return load_u64(file->data + page * 4096) == page && (flags == 1 || flags == 2 || flags == 8);
+}
+
+/* Flip in turn bits of the pages chosen, each time in a fresh copy. How many ended how, by status. */
+static void flip_through(const char *path, bool tree_pages, size_t stride, int outcomes[3])
+{
+    struct bytes file = load(path), after;
+    uint64_t seed = 4711;
+
+    for (size_t at = 0; at < file.bytes; at += 1 + random_next(&seed) % (2 * stride)) {
+        uint8_t bit = (uint8_t)(1u << random_next(&seed) % 8);
+        if (is_tree_page(&file, at / 4096) != tree_pages)
+            continue;
+        file.data[at] ^= bit;
+        save(path, file, file.bytes);
+        int outcome = in_child(use_flipped, path);
+        if (outcome < 0 || outcome > 2) {
+            fail_msg("byte %zu of page %zu, bit mask %u: outcome %d", at % 4096, at / 4096, bit,
+                     outcome);
+            break;
+        }
+        outcomes[outcome]++;
+        if (outcome == 1) {
+            after = load(path);
+            assert_int_equal(after.bytes, file.bytes);
+            assert_memory_equal(after.data, file.data, file.bytes);
+            free(after.data);
+        }
+        file.data[at] ^= bit;
+    }
+    save(path, file, file.bytes);
+    free(file.data);
+}
+
+static void a_flipped_bit_in_a_value_spares_the_others(void **state)
+{
+    int outcomes[3] = {0};
+
+    make_store(folder_of(state));
+    flip_through(folder_of(state), false, 700, outcomes);
+    /* Some bits lie in values (refused at read), some in pages without use. */
+    assert_true(outcomes[2] > 50);
+    assert_true(outcomes[0] > 5);
+}
+
+static void a_flipped_bit_in_a_tree_page_is_refused_or_harmless(void **state)
+{
+    int outcomes[3] = {0};
+
+    make_store(folder_of(state));
+    flip_through(folder_of(state), true, 12, outcomes);
+    assert_true(outcomes[1] > 100);
+}
+
+static void a_damaged_value_is_named_and_the_one_before_it_is_read(void **state)
+{
+    const char *path = folder_of(state);
+    struct store_checkpoint *found = NULL;
+    struct bytes file;
+    struct store *store;
+    struct err err;
+    char name[] = "meta of 1/6";
+    size_t at = 0;
+
+    make_store(path);
+    file = load(path);
+    /* The newest copy: pages that were used before hold older ones, all older numbers. */
+    while (at + sizeof name < file.bytes && memcmp(file.data + at, name, sizeof name - 1) != 0)
+        at++;
+    for (; at + sizeof name < file.bytes; at++)
+        if (memcmp(file.data + at, name, sizeof name - 1) == 0)
+            file.data[at] ^= 1;
+    save(path, file, file.bytes);
+    free(file.data);
+    store = open_store(path);
+    assert_int_equal(store_checkpoint_read(store, 1, 6, true, &found, &err), ERR_DAMAGED);
+    assert_non_null(strstr(err.text, "stream 1, checkpoint 6, meta value"));
+    check_checkpoint(store, 1, 5, PARTS, PART_BYTES);
+    store_close(&store);
+}
+
+static int open_and_read(const char *path)
+{
+    struct store *store;
+    struct err err;
+
+    if (try_open(path, true, &store, &err))
+        return err.code == ERR_DAMAGED ? 1 : WRONG;
+    for (uint64_t number = 4; number <= 6; number++)
+        if (read_checkpoint(store, 1, number))
+            return 2;
+    store_close(&store);
+    return 0;
+}
+
+static void a_file_cut_short_is_refused(void **state)
+{
+    const char *path = folder_of(state);
+    struct bytes file;
+    int refused = 0;
+
+    make_store(path);
+    file = load(path);
+    for (size_t bytes = 4096; bytes < file.bytes; bytes += 4096 + 512) {
+        save(path, file, bytes);
+        int outcome = in_child(open_and_read, path);
+        assert_true(outcome <= 1);
+        refused += outcome;
+    }
+    assert_true(refused > 10);
+    /* All zeros, as a power cut leaves a file whose data were not written: a store never begun. */
+    memset(file.data, 0, 8192);
+    save(path, file, 8192);
+    free(file.data);
+    struct store *store = open_store(path);
+    assert_int_equal(store_owner_epoch(store), 1);
+    store_close(&store);
+}
+
+/* ---- Versions ---- */
+
+static int raise_format(void *user, struct env_txn *txn, struct err *err)
+{
+    (void)user;
+    (void)err;
+    txn->head.format = ENV_FORMAT + 1;
+    return 0;
+}
+
+static void a_newer_format_is_refused_and_untouched(void **state)
+{
+    struct env_options options = {.kind = ENV_STORE, .write = true};
+    const char *path = folder_of(state);
+    struct env *env = NULL;
+    struct store *store;
+    struct err err;
+    struct bytes before, after;
+
+    assert_int_equal(env_open(&env, path, &options, NULL), ERR_OK);
+    assert_int_equal(env_write(env, 0, raise_format, NULL, NULL), ERR_OK);
+    env_close(&env);
+    before = load(path);
+    assert_int_equal(try_open(path, true, &store, &err), ERR_VERSION);
+    assert_int_equal(try_open(path, false, &store, &err), ERR_VERSION);
+    after = load(path);
+    assert_int_equal(before.bytes, after.bytes);
+    assert_memory_equal(before.data, after.data, before.bytes);
+    free(before.data);
+    free(after.data);
+}
+
+/* ---- Owners ---- */
+
+/* A child that opens the store, says so, waits for a byte, then writes checkpoint 50 of stream 1 and
+ * ends with the outcome's code; 99 where it could not open. */
+struct owner {
+    pid_t child;
+    int said, go;
+};
+
+static struct owner start_owner(const char *path)
+{
+    struct owner owner;
+    int said[2], go[2];
+    char byte = 0;
+
+    assert_int_equal(pipe(said), 0);
+    assert_int_equal(pipe(go), 0);
+    fflush(NULL);
+    owner.child = fork();
+    assert_true(owner.child >= 0);
+    if (owner.child == 0) {
+        struct store *store;
+        struct err err;
+        close(go[1]);
+        close(said[0]);
+        if (try_open(path, true, &store, &err))
+            _exit(99);
+        (void)!write(said[1], "x", 1);
+        (void)!read(go[0], &byte, 1);
+        enum err_code code = try_checkpoint(store, 1, 50, 1, 100, &err);
+        if (code == ERR_OK)
+            for (uint64_t number = 51; number < 60; number++)
+                put_checkpoint(store, 1, number, 2, 200000);
+        (void)!write(said[1], "y", 1);
+        (void)!read(go[0], &byte, 1);
+        store_close(&store);
+        _exit((int)code);
+    }
+    close(said[1]);
+    close(go[0]);
+    owner.said = said[0];
+    owner.go = go[1];
+    assert_int_equal(read(owner.said, &byte, 1), 1);
+    return owner;
+}
+
+static void next_step(const struct owner *owner)
+{
+    char byte;
+    assert_int_equal(write(owner->go, "g", 1), 1);
+    assert_int_equal(read(owner->said, &byte, 1), 1);
+}
+
+static int end_owner(const struct owner *owner)
+{
+    int status;
+
+    close(owner->go);
+    close(owner->said);
+    assert_int_equal(waitpid(owner->child, &status, 0), owner->child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static void a_second_owner_waits_until_the_first_is_dead(void **state)
+{
+    const char *path = folder_of(state);
+    struct owner owner;
+    struct store *store;
+    struct err err;
+
+    make_store(path);
+    owner = start_owner(path);
+    assert_int_equal(try_open(path, true, &store, &err), ERR_BUSY);
+    kill(owner.child, SIGKILL);
+    assert_int_equal(end_owner(&owner), 1000 + SIGKILL);
+    store = open_store(path);
+    assert_int_equal(store_owner_epoch(store), 3);
+    store_close(&store);
+}
+
+static void a_store_is_open_once_in_a_process(void **state)
+{
+    struct store *store = open_store(folder_of(state)), *second;
+    struct err err;
+
+    assert_int_equal(try_open(folder_of(state), true, &second, &err), ERR_BUSY);
+    assert_int_equal(try_open(folder_of(state), false, &second, &err), ERR_BUSY);
+    assert_null(second);
+    store_close(&store);
+}
+
+static void one_who_looks_sees_what_the_owner_writes(void **state)
+{
+    const char *path = folder_of(state);
+    struct owner owner;
+    struct store *store;
+    struct err err;
+    uint64_t numbers[STORE_KEEP];
+    size_t count;
+
+    make_store(path);
+    owner = start_owner(path);
+    assert_int_equal(try_open(path, false, &store, &err), ERR_OK);
+    check_checkpoint(store, 1, 6, PARTS, PART_BYTES);
+    next_step(&owner);
+    assert_int_equal(store_checkpoints(store, 1, numbers, &count, NULL), ERR_OK);
+    assert_int_equal(numbers[0], 59);
+    check_checkpoint(store, 1, 59, 2, 200000);
+    assert_int_equal(store_descriptor(store), -1);
+    store_close(&store);
+    assert_int_equal(end_owner(&owner), 0);
+}
+
+static void a_superseded_owner_writes_nothing(void **state)
+{
+    const char *path = folder_of(state);
+    struct owner owner;
+    struct store *store;
+    char lock[400];
+    uint64_t numbers[STORE_KEEP];
+    size_t count;
+
+    make_store(path);
+    owner = start_owner(path);
+    /* The lock went away under the first owner, so a second one could come. */
+    snprintf(lock, sizeof lock, "%s/owner.lock", path);
+    assert_int_equal(unlink(lock), 0);
+    store = open_store(path);
+    put_checkpoint(store, 1, 40, 1, 10);
+    next_step(&owner);
+    put_checkpoint(store, 1, 41, 1, 10);
+    assert_int_equal(end_owner(&owner), ERR_BUSY);
+    assert_int_equal(store_checkpoints(store, 1, numbers, &count, NULL), ERR_OK);
+    assert_int_equal(numbers[0], 41);
+    assert_int_equal(numbers[1], 40);
+    assert_int_equal(numbers[2], 6);
+    store_close(&store);
+}
+
+static int open_read_only_folder(const char *path)
+{
+    struct store *store;
+    struct err err;
+
+    if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
+        return 77;
+    if (try_open(path, true, &store, &err) != ERR_SYSTEM || !strstr(err.text, "Permission denied"))
+        return 1;
+    if (try_open(path, false, &store, &err) != ERR_SYSTEM)
+        return 2;
+    return 0;
+}
+
+static void a_folder_without_permission_is_refused_in_words(void **state)
+{
+    const char *path = folder_of(state);
+    char file[400];
+
+    make_store(path);
+    assert_int_equal(chmod(path, 0555), 0);
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"data.mdb", "lock.mdb", "owner.lock"};
+        snprintf(file, sizeof file, "%s/%s", path, names[i]);
+        assert_int_equal(chmod(file, 0444), 0);
+    }
+    assert_int_equal(in_child(open_read_only_folder, path), 0);
+    assert_int_equal(chmod(path, 0755), 0);
+}
+
+/* ---- Room ---- */
+
+static void the_map_grows_from_tiny_to_large(void **state)
+{
+    struct store_options options = {.write = true, .map_bytes = 1};
+    struct store *store = NULL;
+    char name[20];
+
+    assert_int_equal(store_open(&store, folder_of(state), &options, NULL), ERR_OK);
+    for (uint64_t stream = 1; stream <= 60; stream++) {
+        snprintf(name, sizeof name, "s%d", (int)stream);
+        assert_int_equal(add_stream(store, name), stream);
+        for (uint64_t number = 1; number <= 4; number++)
+            put_checkpoint(store, stream, number, 4, stream * 2500);
+    }
+    for (uint64_t stream = 1; stream <= 60; stream++)
+        check_checkpoint(store, stream, 4, 4, stream * 2500);
+    assert_true(file_bytes_of(folder_of(state), "data.mdb") > 40u << 20);
+    store_close(&store);
+    assert_int_equal(store_open(&store, folder_of(state), &options, NULL), ERR_OK);
+    check_checkpoint(store, 60, 3, 4, 60 * 2500);
+    put_checkpoint(store, 1, 9, 100, 20000);
+    store_close(&store);
+}
+
+/* In a child, because a limit on file size is the process's; the limit plays the full disk. */
+static int fill_up(const char *path)
+{
+    struct rlimit unlimited, tight;
+    struct store *store = open_store(path);
+    struct err err;
+    uint64_t written = 6;
+    _Atomic uint64_t *counter;
+
+    signal(SIGXFSZ, SIG_IGN);
+    if (getrlimit(RLIMIT_FSIZE, &unlimited) != 0)
+        return 1;
+    tight = unlimited;
+    tight.rlim_cur = file_bytes_of(path, "data.mdb") + 300000;
+    if (setrlimit(RLIMIT_FSIZE, &tight) != 0)
+        return 2;
+    while (try_checkpoint(store, 1, written + 1, 3, 60000, &err) == ERR_OK && written < 100)
+        written++;
+    if (err.code != ERR_FULL ||
+        store_counter(store, STORE_STREAMS_MAX - 1, &counter, &err) != ERR_FULL)
+        return 3;
+    /* As before: the last that was written is the newest, and whole. Small things may still fit. */
+    for (int again = 0; again < 3; again++)
+        if (try_checkpoint(store, 1, written + 1, 3, 600000, &err) != ERR_FULL)
+            return 4;
+    uint64_t numbers[STORE_KEEP];
+    size_t count;
+    if (store_checkpoints(store, 1, numbers, &count, NULL) || numbers[0] != written)
+        return 5;
+    check_checkpoint(store, 2, 6, PARTS, 100);
+    if (setrlimit(RLIMIT_FSIZE, &unlimited) != 0)
+        return 6;
+    put_checkpoint(store, 1, written + 1, 3, 600000);
+    check_checkpoint(store, 1, written + 1, 3, 600000);
+    if (store_counter(store, STORE_STREAMS_MAX - 1, &counter, &err))
+        return 7;
+    store_close(&store);
+    store = open_store(path);
+    check_checkpoint(store, 1, written + 1, 3, 600000);
+    store_close(&store);
+    return 0;
+}
+
+static void a_full_disk_leaves_all_as_before_and_room_heals_it(void **state)
+{
+    make_store(folder_of(state));
+    assert_int_equal(in_child(fill_up, folder_of(state)), 0);
+}
+
+/* ---- Failing disks ---- */
+
+/* Fail the n-th call for n = 1, 2, 3 ... until a commit meets none; each time look at the outcome, then
+ * open again and compare. */
+static void fail_each_call(const char *path, int kinds, int count, int code, int codes[ERR_COUNT])
+{
+    uint64_t number = 6;
+    bool met = true;
+
+    make_store(path);
+    for (int n = 1; met; n++) {
+        struct store *store = open_store(path);
+        uint64_t numbers[STORE_KEEP], before = inode_of(path);
+        size_t found;
+        struct err err;
+        fail_calls(kinds, n, count, code);
+        try_checkpoint(store, 1, number + 1, 2, 50000, &err);
+        met = atomic_load(&fail_count) < count;
+        fail_nothing();
+        codes[err.code]++;
+        assert_true(n < 200);
+        number += err.code == ERR_OK;
+        assert_int_equal(store_checkpoints(store, 1, numbers, &found, NULL), ERR_OK);
+        if (err.code == ERR_OK || err.code == ERR_FULL)
+            assert_int_equal(numbers[0], number);
+        /* A refusal that is neither leaves open which; it is as before or whole. */
+        assert_true(numbers[0] == number || numbers[0] == number + 1);
+        number = numbers[0];
+        /* Whatever happened, the next commit stands, in a file of its own after a fault. */
+        number++;
+        put_checkpoint(store, 1, number, 2, 50000);
+        check_checkpoint(store, 1, number, 2, 50000);
+        if (met && code == EIO)
+            assert_true(inode_of(path) != before);
+        store_close(&store);
+        store = open_store(path);
+        check_checkpoint(store, 1, number, 2, 50000);
+        check_checkpoint(store, 2, 6, PARTS, 100);
+        store_close(&store);
+    }
+}
+
+static void a_call_that_fails_once_is_mended_by_a_new_file(void **state)
+{
+    int codes[ERR_COUNT] = {0};
+
+    fail_each_call(folder_of(state), ON_WRITE | ON_SYNC, 1, EIO, codes);
+    assert_true(codes[ERR_OK] >= 4);
+    assert_int_equal(codes[ERR_SYSTEM], 0);
+}
+
+static void calls_that_keep_failing_are_told_and_mended_later(void **state)
+{
+    int codes[ERR_COUNT] = {0};
+
+    fail_each_call(folder_of(state), ON_WRITE | ON_SYNC, 1000, EIO, codes);
+    assert_true(codes[ERR_SYSTEM] >= 3);
+    assert_int_equal(codes[ERR_OK], 1);
+}
+
+static void a_disk_full_at_each_write_leaves_all_as_before(void **state)
+{
+    int codes[ERR_COUNT] = {0};
+
+    fail_each_call(folder_of(state), ON_WRITE, 1000, ENOSPC, codes);
+    assert_true(codes[ERR_FULL] >= 2);
+    assert_int_equal(codes[ERR_OK], 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STORE_TEST(a_flipped_bit_in_a_value_spares_the_others),
+        STORE_TEST(a_flipped_bit_in_a_tree_page_is_refused_or_harmless),
+        STORE_TEST(a_damaged_value_is_named_and_the_one_before_it_is_read),
+        STORE_TEST(a_file_cut_short_is_refused),
+        STORE_TEST(a_newer_format_is_refused_and_untouched),
+        STORE_TEST(a_second_owner_waits_until_the_first_is_dead),
+        STORE_TEST(a_store_is_open_once_in_a_process),
+        STORE_TEST(one_who_looks_sees_what_the_owner_writes),
+        STORE_TEST(a_superseded_owner_writes_nothing),
+        STORE_TEST(a_folder_without_permission_is_refused_in_words),
+        STORE_TEST(the_map_grows_from_tiny_to_large),
+        STORE_TEST(a_full_disk_leaves_all_as_before_and_room_heals_it),
+        STORE_TEST(a_call_that_fails_once_is_mended_by_a_new_file),
+        STORE_TEST(calls_that_keep_failing_are_told_and_mended_later),
+        STORE_TEST(a_disk_full_at_each_write_leaves_all_as_before),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
