@@ -7,7 +7,8 @@
  *
  *     LEVEL                    name of the level, ends the names of exported symbols
  *     TILE_ROWS, TILE_PANELS   the product's register tile: ROWS x PANELS accumulators
- *     SCAN_ROWS                rows of the state that the scan sums at a time, 2, 4, 8 or 16 */
+ *     SCAN_ROWS                rows of the state that the scan sums at a time
+ *     PEAK_CHAINS              chains of fma that fit the registers, a divisor of 24 */
 #ifndef ENGINE_KERNELS_LANES_H
 #define ENGINE_KERNELS_LANES_H
 
@@ -23,6 +24,7 @@
 #define TILE_ROWS   8
 #define TILE_PANELS 3
 #define SCAN_ROWS   16
+#define PEAK_CHAINS 24
 
 struct lanes {
     __m512 v;
@@ -188,6 +190,7 @@ INLINE void lanes_sums(const struct lanes x[SCAN_ROWS], float *sums)
 #define TILE_ROWS   6
 #define TILE_PANELS 1
 #define SCAN_ROWS   4
+#define PEAK_CHAINS 6
 
 struct lanes {
     __m256 a, b; /* lanes 0-7, 8-15 */

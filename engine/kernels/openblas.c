@@ -1,9 +1,10 @@
 /* openblas.c: cblas_sgemm, an arithmetic under its own name.
  *
- * Its sums are in an order of its own, which depends on the processor it believes to run on. Reading
- * through it is allowed only where a row's bits are the same whatever the number of rows and whatever
- * the row's place, which is tried out when a product is opened. One row alone is a path of its own in
- * it (sgemv), so one row is multiplied as two. */
+ * Its sums are in an order of its own, which depends on the processor it believes to run on, and on
+ * more: one row alone is a path of its own (sgemv), and so are small products (on SkylakeX below
+ * a million multiply-adds). So each product has a least number of rows, found when it is opened by
+ * trying: fewer rows are padded up to it. Where no padding gives a row the same bits among all
+ * numbers of neighbours and at every place, the product is refused. */
 #include "engine/kernels/inside.h"
 
 #include <cblas.h>
@@ -13,8 +14,14 @@
 
 enum { CHECK_ROWS = 300 };
 
+void omp_set_num_threads(int count); /* libgomp; <omp.h> comes with one compiler only */
+
+/* Tried in this order. */
+static const size_t least_rows[] = {2, 8, 32, 64, 128, 256};
+
 struct openblas {
     size_t outputs, inputs;
+    size_t least;    /* rows that are multiplied at least */
     float weights[]; /* [outputs][inputs] */
 };
 
@@ -30,33 +37,39 @@ void openblas_arithmetic(char *name, size_t name_bytes)
     snprintf(name, name_bytes, "f32-openblas-%.*s-%s", length, config, openblas_get_corename());
 }
 
+/* The OpenMP build asks the calling thread for its number of threads at each call, whatever
+ * openblas_set_num_threads was told before. */
 static void multiply(const struct openblas *p, const float *x, size_t rows, size_t x_stride,
                      float *y, size_t y_stride)
 {
+    omp_set_num_threads(1);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows, (blasint)p->outputs,
                 (blasint)p->inputs, 1.0f, x, (blasint)x_stride, p->weights, (blasint)p->inputs,
                 0.0f, y, (blasint)y_stride);
 }
 
-/* The second row is the first again. A copy, since BLAS refuses the stride of 0 that would read one row
- * twice, and since the caller has room for one row of y only. */
-static void multiply_one(const struct openblas *p, const float *x, float *y)
+/* A copy of the rows, the first of them again as padding. That the copy's memory is asked for at each
+ * call is the price of a path that reading takes only where asked for by name. */
+static void multiply_padded(const struct openblas *p, const float *x, size_t rows, size_t x_stride,
+                            float *y, size_t y_stride)
 {
-    float *pair = malloc((2 * p->inputs + 2 * p->outputs) * sizeof *pair);
+    const size_t K = p->inputs, N = p->outputs;
+    float *in = malloc(p->least * (K + N) * sizeof *in), *out = in + p->least * K;
 
-    require(pair);
-    memcpy(pair, x, p->inputs * sizeof *pair);
-    memcpy(pair + p->inputs, x, p->inputs * sizeof *pair);
-    multiply(p, pair, 2, p->inputs, pair + 2 * p->inputs, p->outputs);
-    memcpy(y, pair + 2 * p->inputs, p->outputs * sizeof *y);
-    free(pair);
+    require(in);
+    for (size_t row = 0; row < p->least; row++)
+        memcpy(in + row * K, x + (row < rows ? row : 0) * x_stride, K * sizeof *in);
+    multiply(p, in, p->least, K, out, N);
+    for (size_t row = 0; row < rows; row++)
+        memcpy(y + row * y_stride, out + row * N, N * sizeof *y);
+    free(in);
 }
 
 void openblas_run(const struct openblas *p, const float *x, size_t rows, size_t x_stride, float *y,
                   size_t y_stride)
 {
-    if (rows == 1)
-        multiply_one(p, x, y);
+    if (rows < p->least)
+        multiply_padded(p, x, rows, x_stride, y, y_stride);
     else
         multiply(p, x, rows, x_stride, y, y_stride);
 }
@@ -79,17 +92,21 @@ static bool rows_are_stable(const struct openblas *p, const float *x, const floa
     return true;
 }
 
-static enum err_code check(const struct openblas *p, struct err *err)
+/* Find the least number of rows that makes rows stable; 0 where none does. */
+static enum err_code find_least(struct openblas *p, struct err *err)
 {
     size_t x_count = CHECK_ROWS * p->inputs, y_count = CHECK_ROWS * p->outputs;
     float *x = malloc((x_count + 2 * y_count) * sizeof *x);
-    bool stable;
+    bool stable = false;
 
     if (!x)
         return err_set(err, ERR_MEMORY, 0, "the check of a product");
     check_floats(x, x_count, 1);
     multiply(p, x, CHECK_ROWS, p->inputs, x + x_count, p->outputs);
-    stable = rows_are_stable(p, x, x + x_count, x + x_count + y_count);
+    for (size_t i = 0; !stable && i < sizeof least_rows / sizeof *least_rows; i++) {
+        p->least = least_rows[i];
+        stable = rows_are_stable(p, x, x + x_count, x + x_count + y_count);
+    }
     free(x);
     if (!stable)
         return err_set(err, ERR_MISMATCH, 0,
@@ -107,11 +124,10 @@ enum err_code openblas_open(struct openblas **out, const struct weights *weights
 
     if (!p)
         return err_set(err, ERR_MEMORY, 0, "%zu floats of a matrix", count);
-    openblas_set_num_threads(1);
     p->outputs = weights->outputs;
     p->inputs = weights->inputs;
     weights->rows(weights->from, 0, p->outputs, p->weights);
-    code = check(p, err);
+    code = find_least(p, err);
     if (code)
         openblas_close(&p);
     else

@@ -12,7 +12,7 @@ enum { PIECE_FLOATS = 1 << 16, ALIGN = 64, SIZE_LIMIT = 1 << 24 };
 
 struct product {
     size_t outputs, inputs;
-    enum kernels_blas blas; /* never BLAS_AUTO */
+    enum kernels_blas blas;
     bool fell_back;
     panels_fn *multiply;
     float *data; /* ref: [outputs][inputs]; own: panels */
@@ -88,13 +88,6 @@ static enum err_code open_own(struct product *p, const struct weights *w, struct
     return ERR_OK;
 }
 
-/* With auto, which of the two that give the key's bits is faster, by a rule that looks at the shape
- * only (README.md has the measurements behind it). */
-static bool onednn_is_faster(size_t outputs, size_t inputs)
-{
-    return inputs >= 384 && outputs >= 384;
-}
-
 static enum err_code open_kind(struct product *p, const struct weights *w, struct err *err)
 {
     enum err_code code = ERR_OK;
@@ -126,8 +119,6 @@ enum err_code product_open(struct product **out, const struct weights *weights,
     p->inputs = weights->inputs;
     p->multiply = kernels->panels;
     p->blas = kernels->which;
-    if (p->blas == BLAS_AUTO)
-        p->blas = onednn_is_faster(p->outputs, p->inputs) ? BLAS_ONEDNN : BLAS_OWN;
     code = open_kind(p, weights, err);
     if (code)
         product_close(&p);

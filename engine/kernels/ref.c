@@ -438,4 +438,5 @@ void kernels_ref(struct kernels *kernels)
     kernels->wkv4 = wkv4;
     kernels->loss_tile = loss_tile;
     kernels->panels = NULL;
+    kernels->peak = NULL;
 }

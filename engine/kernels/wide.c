@@ -293,24 +293,30 @@ struct token7 {
     float *y;
 };
 
-/* SCAN_ROWS rows of S. The partial sums of all of them are kept in registers and summed together, a
- * tree's cost shared by the rows; S is read once for Sa and once more, from the first-level
- * cache, for update and y. Only for n that 16 divides. */
-INLINE void wkv7_rows(float *S, const struct token7 *t, size_t i, size_t n)
+/* Sa of SCAN_ROWS rows of S. Their partial sums stay in registers and are summed together, so that the
+ * rows share a tree's cost. Here and below only for n that 16 divides. */
+INLINE void wkv7_dots(float *Sa, const float *S, const float *a, size_t n)
 {
     struct lanes p[SCAN_ROWS];
-    float Sa[SCAN_ROWS];
 
+#pragma GCC unroll 16
     for (size_t row = 0; row < SCAN_ROWS; row++)
         p[row] = lanes_set(0.0f);
     for (size_t j = 0; j < n; j += 16) {
-        struct lanes a = lanes_load(t->a + j);
+        struct lanes factor = lanes_load(a + j);
 #pragma GCC unroll 16
         for (size_t row = 0; row < SCAN_ROWS; row++)
-            p[row] = lanes_fma(lanes_load(S + row * n + j), a, p[row]);
+            p[row] = lanes_fma(lanes_load(S + row * n + j), factor, p[row]);
     }
     lanes_sums(p, Sa);
+}
 
+/* SCAN_ROWS rows of S from row i on: the new S, and y. */
+INLINE void wkv7_update(float *S, const struct token7 *t, const float *Sa, size_t i, size_t n)
+{
+    struct lanes p[SCAN_ROWS];
+
+#pragma GCC unroll 16
     for (size_t row = 0; row < SCAN_ROWS; row++)
         p[row] = lanes_set(0.0f);
     for (size_t j = 0; j < n; j += 16) {
@@ -348,23 +354,30 @@ INLINE void wkv7_row(float *S, const struct token7 *t, size_t i, size_t n)
     t->y[i] = lanes_sum(p);
 }
 
+/* All Sa first, then all updates: the trees' latency hides behind other rows. S stays in the
+ * first-level cache between the two. */
 INLINE void wkv7_tokens(const struct wkv7 *scan, size_t tokens, size_t n)
 {
+    float Sa[KERNELS_HEAD_MAX];
+    const size_t wide = n % 16 == 0 ? n / SCAN_ROWS * SCAN_ROWS : 0;
+
     for (size_t step = 0; step < tokens; step++) {
-        size_t at = step * scan->stride, i = 0;
+        size_t at = step * scan->stride;
         struct token7 t = {scan->r + at, scan->w + at, scan->k + at, scan->v + at,
                            scan->a + at, scan->b + at, scan->y + at};
 
-        if (n % 16 == 0)
-            for (; i + SCAN_ROWS <= n; i += SCAN_ROWS)
-                wkv7_rows(scan->S + i * n, &t, i, n);
-        for (; i < n; i++)
+        for (size_t i = 0; i < wide; i += SCAN_ROWS)
+            wkv7_dots(Sa + i, scan->S + i * n, t.a, n);
+        for (size_t i = 0; i < wide; i += SCAN_ROWS)
+            wkv7_update(scan->S + i * n, &t, Sa + i, i, n);
+        for (size_t i = wide; i < n; i++)
             wkv7_row(scan->S + i * n, &t, i, n);
     }
 }
 
 static void wkv7(const struct wkv7 *scan, size_t tokens, size_t n)
 {
+    require(n <= KERNELS_HEAD_MAX);
     if (n == 64) /* the head size of every published model: the compiler gets it as a constant */
         wkv7_tokens(scan, tokens, 64);
     else
@@ -481,6 +494,7 @@ INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end,
 #pragma GCC unroll 8
         for (size_t j = 0; j < panels; j++)
             sums[i][j] = lanes_set(0.0f);
+#pragma GCC unroll 4
     for (size_t k = begin; k < end; k++, at += 16) {
         struct lanes weight[8];
 #pragma GCC unroll 8
@@ -576,6 +590,24 @@ static void panels_product(const struct panels *w, const float *x, size_t rows, 
         group(w, panel, x, rows, x_stride, y, y_stride, 1);
 }
 
+/* 24 chains of 16 lanes, as many at a time as fit the registers. */
+static float peak(size_t rounds, float x)
+{
+    struct lanes sums[24], factor = lanes_set(x);
+
+#pragma GCC unroll 24
+    for (size_t i = 0; i < 24; i++)
+        sums[i] = lanes_set((float)i);
+    for (size_t part = 0; part < 24; part += PEAK_CHAINS)
+        for (size_t round = 0; round < rounds; round++)
+#pragma GCC unroll 24
+            for (size_t i = 0; i < PEAK_CHAINS; i++)
+                sums[part + i] = lanes_fma(sums[part + i], factor, factor);
+    for (size_t i = 1; i < 24; i++)
+        sums[0] = lanes_add(sums[0], sums[i]);
+    return lanes_sum(sums[0]);
+}
+
 #define JOIN(a, b)   a##b
 #define EXPORT(a, b) JOIN(a, b)
 #define TEXT(a)      #a
@@ -604,4 +636,5 @@ void EXPORT(kernels_, LEVEL)(struct kernels *kernels)
     kernels->wkv4 = wkv4;
     kernels->loss_tile = loss_tile;
     kernels->panels = panels_product;
+    kernels->peak = peak;
 }
