@@ -100,6 +100,8 @@ enum err_code rwkvcpp_read(struct container *c, struct err *err)
         return container_fail(c, err, "rwkv.cpp file version %u, 100 and 101 are known", version);
     if (!dtype_of(type, &dtype))
         return container_fail(c, err, "the header names an unknown data type %u", type);
+    if (!c->stated_vocab || !c->stated_channels || !c->stated_layers)
+        return container_fail(c, err, "the header says 0 tokens, channels or layers");
     c->converted = true;
     while (!code && left(&r))
         code = read_tensor(c, &r, version, err);
