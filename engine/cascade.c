@@ -389,6 +389,8 @@ void cascade_close(struct cascade **cascade)
     for (unsigned i = 0; i < c->worker_count; i++)
         if (c->workers[i].started)
             pthread_join(c->workers[i].thread, NULL);
+    while (c->collected < c->submitted)
+        c->jobs[c->collected++ % JOBS_MAX]->state->jobs--;
     for (unsigned i = 0; i < c->worker_count; i++)
         close_worker(&c->workers[i]);
     for (unsigned i = 0; i < c->block_count; i++) {

@@ -35,7 +35,7 @@ struct engine_state {
  * Borrows model until close. Fails: ERR_MEMORY, ERR_SYSTEM. */
 MUST_CHECK enum err_code cascade_open(struct cascade **out, const struct model *model,
                                       unsigned threads, uint32_t block_tokens, struct err *err);
-/* Jobs not yet done are dropped; none is touched after this. */
+/* Jobs not yet collected are dropped; none is touched after this, and their states are free. */
 void cascade_close(struct cascade **cascade);
 
 unsigned cascade_workers(const struct cascade *cascade);
