@@ -299,12 +299,12 @@ INLINE void wkv7_dots(float *Sa, const float *S, const float *a, size_t n)
 {
     struct lanes p[SCAN_ROWS];
 
-#pragma GCC unroll 16
+    UNROLL_ALL
     for (size_t row = 0; row < SCAN_ROWS; row++)
         p[row] = lanes_set(0.0f);
     for (size_t j = 0; j < n; j += 16) {
         struct lanes factor = lanes_load(a + j);
-#pragma GCC unroll 16
+        UNROLL_ALL
         for (size_t row = 0; row < SCAN_ROWS; row++)
             p[row] = lanes_fma(lanes_load(S + row * n + j), factor, p[row]);
     }
@@ -316,13 +316,13 @@ INLINE void wkv7_update(float *S, const struct token7 *t, const float *Sa, size_
 {
     struct lanes p[SCAN_ROWS];
 
-#pragma GCC unroll 16
+    UNROLL_ALL
     for (size_t row = 0; row < SCAN_ROWS; row++)
         p[row] = lanes_set(0.0f);
     for (size_t j = 0; j < n; j += 16) {
         struct lanes w = lanes_load(t->w + j), b = lanes_load(t->b + j);
         struct lanes k = lanes_load(t->k + j), r = lanes_load(t->r + j);
-#pragma GCC unroll 16
+        UNROLL_ALL
         for (size_t row = 0; row < SCAN_ROWS; row++) {
             struct lanes s = lanes_mul(lanes_load(S + row * n + j), w);
             s = lanes_fma(lanes_set(Sa[row]), b, s);
@@ -489,28 +489,29 @@ INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end,
     const size_t next = w->inputs * 16;
     struct lanes sums[TILE_ROWS][8];
 
-#pragma GCC unroll 8
-    for (size_t i = 0; i < rows; i++)
-#pragma GCC unroll 8
+    UNROLL_ALL
+    for (size_t i = 0; i < rows; i++) {
+        UNROLL_ALL
         for (size_t j = 0; j < panels; j++)
             sums[i][j] = lanes_set(0.0f);
-#pragma GCC unroll 4
+    }
+    UNROLL_4
     for (size_t k = begin; k < end; k++, at += 16) {
         struct lanes weight[8];
-#pragma GCC unroll 8
+        UNROLL_ALL
         for (size_t j = 0; j < panels; j++)
             weight[j] = lanes_load(at + j * next);
-#pragma GCC unroll 8
+        UNROLL_ALL
         for (size_t i = 0; i < rows; i++) {
             struct lanes one = lanes_set(x[i * x_stride + k]);
-#pragma GCC unroll 8
+            UNROLL_ALL
             for (size_t j = 0; j < panels; j++)
                 sums[i][j] = lanes_fma(one, weight[j], sums[i][j]);
         }
     }
-#pragma GCC unroll 8
-    for (size_t i = 0; i < rows; i++)
-#pragma GCC unroll 8
+    UNROLL_ALL
+    for (size_t i = 0; i < rows; i++) {
+        UNROLL_ALL
         for (size_t j = 0; j < panels; j++) {
             size_t column = (panel + j) * 16, left = w->outputs - column;
             float *to = y + i * y_stride + column;
@@ -518,6 +519,7 @@ INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end,
                 sums[i][j] = lanes_add(load(to, left), sums[i][j]);
             store(to, sums[i][j], left);
         }
+    }
 }
 
 /* rows < TILE_ROWS as well, each its own code. */
@@ -595,14 +597,15 @@ static float peak(size_t rounds, float x)
 {
     struct lanes sums[24], factor = lanes_set(x);
 
-#pragma GCC unroll 24
+    UNROLL_ALL
     for (size_t i = 0; i < 24; i++)
         sums[i] = lanes_set((float)i);
     for (size_t part = 0; part < 24; part += PEAK_CHAINS)
-        for (size_t round = 0; round < rounds; round++)
-#pragma GCC unroll 24
+        for (size_t round = 0; round < rounds; round++) {
+            UNROLL_ALL
             for (size_t i = 0; i < PEAK_CHAINS; i++)
                 sums[part + i] = lanes_fma(sums[part + i], factor, factor);
+        }
     for (size_t i = 1; i < 24; i++)
         sums[0] = lanes_add(sums[0], sums[i]);
     return lanes_sum(sums[0]);
