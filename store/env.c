@@ -24,9 +24,6 @@
 #include <unistd.h>
 
 enum {
-    HEAD_BYTES = 4 + 4 + ENV_ID_BYTES + 8 + 8 + 8,
-    PAGE_HEADER_BYTES = 16, /* of LMDB, see guard_overflow */
-    PAGE_OVERFLOW = 4,
     ATTEMPTS_MAX = 64, /* of one write: each but the last few doubled the map */
     FAULTS_MAX = 2
 };
@@ -68,186 +65,7 @@ enum err_code env_fail(const struct env *env, int rc, const char *doing, struct 
     return err_set(err, code, rc, "%s in '%s': %s", doing, path, mdb_strerror(rc));
 }
 
-/* ---- Values ---- */
-
-static MDB_val val_of(const struct key *key)
-{
-    return (MDB_val){key->bytes, (void *)key->data};
-}
-
-static int refuse_value(const struct env *env, const struct key *key, const char *why,
-                        struct err *err)
-{
-    char words[160];
-    key_words((struct view){key->data, key->bytes}, words, sizeof words);
-    err_set(err, ERR_DAMAGED, 0, "the store '%s': %s: %s", env->place.path, words, why);
-    return ENV_REFUSED;
-}
-
-int env_get(struct env_txn *txn, const struct key *key, struct view *payload, struct err *err)
-{
-    MDB_val name = val_of(key), value;
-    struct view found;
-    int rc = mdb_get(txn->mdb, txn->env->dbi, &name, &value);
-
-    if (rc)
-        return rc;
-    if (value.mv_size < CHECKSUM_BYTES)
-        return refuse_value(txn->env, key, "the value is damaged (too short)", err);
-    found = (struct view){value.mv_data, value.mv_size - CHECKSUM_BYTES};
-    if (load_u64(found.data + found.bytes) !=
-        key_checksum((struct view){key->data, key->bytes}, found.data, found.bytes))
-        return refuse_value(txn->env, key, "the value is damaged (its checksum differs)", err);
-    *payload = found;
-    return 0;
-}
-
-/* Before LMDB frees the run of pages of a large value it must know that the run's length is intact:
- * it stands in the run's own header, which neither the walk at open nor the checksum covers. 0 when
- * there is no such value. */
-static int guard_overflow(struct env_txn *txn, const struct key *key, struct err *err)
-{
-    size_t page_bytes = txn->env->page_bytes;
-    size_t node_max = (((page_bytes - PAGE_HEADER_BYTES) / 2) & ~(size_t)1) - 2;
-    MDB_val name = val_of(key), value;
-    int rc = mdb_get(txn->mdb, txn->env->dbi, &name, &value);
-
-    if (rc)
-        return rc == MDB_NOTFOUND ? 0 : rc;
-    if (8 + key->bytes + value.mv_size <= node_max)
-        return 0;
-    const uint8_t *page = (const uint8_t *)value.mv_data - PAGE_HEADER_BYTES;
-    size_t pages = (PAGE_HEADER_BYTES + value.mv_size + page_bytes - 1) / page_bytes;
-    if (!(load_u16(page + 10) & PAGE_OVERFLOW) || load_u32(page + 12) != pages)
-        return refuse_value(txn->env, key, "its pages are damaged: try `riverrun repair`", err);
-    return 0;
-}
-
-int env_put(struct env_txn *txn, const struct key *key, const struct view *pieces,
-            size_t piece_count, struct err *err)
-{
-    MDB_val name = val_of(key), value = {CHECKSUM_BYTES, NULL};
-    uint8_t *at;
-    int rc = guard_overflow(txn, key, err);
-
-    for (size_t i = 0; i < piece_count; i++)
-        value.mv_size += pieces[i].bytes;
-    if (!rc)
-        rc = mdb_put(txn->mdb, txn->env->dbi, &name, &value, MDB_RESERVE);
-    if (rc)
-        return rc;
-    at = value.mv_data;
-    for (size_t i = 0; i < piece_count; i++) {
-        if (pieces[i].bytes)
-            memcpy(at, pieces[i].data, pieces[i].bytes);
-        at += pieces[i].bytes;
-    }
-    store_u64(at, key_checksum((struct view){key->data, key->bytes}, value.mv_data,
-                               value.mv_size - CHECKSUM_BYTES));
-    return 0;
-}
-
-int env_delete(struct env_txn *txn, const struct key *key, struct err *err)
-{
-    MDB_val name = val_of(key);
-    int rc = guard_overflow(txn, key, err);
-    return rc ? rc : mdb_del(txn->mdb, txn->env->dbi, &name, NULL);
-}
-
-int env_seek(struct env_txn *txn, const struct key *from, bool before, struct key *found)
-{
-    MDB_cursor *cursor;
-    MDB_val name = val_of(from), value;
-    int rc = mdb_cursor_open(txn->mdb, txn->env->dbi, &cursor);
-
-    if (rc)
-        return rc;
-    rc = mdb_cursor_get(cursor, &name, &value, MDB_SET_RANGE);
-    if (before && rc == 0)
-        rc = mdb_cursor_get(cursor, &name, &value, MDB_PREV);
-    else if (before && rc == MDB_NOTFOUND)
-        rc = mdb_cursor_get(cursor, &name, &value, MDB_LAST);
-    if (!rc && name.mv_size > KEY_BYTES_MAX)
-        rc = MDB_CORRUPTED;
-    if (!rc) {
-        struct key copy = {.bytes = name.mv_size}; /* found and from may be one */
-        memcpy(copy.data, name.mv_data, name.mv_size);
-        *found = copy;
-    }
-    mdb_cursor_close(cursor);
-    return rc;
-}
-
-int env_delete_range(struct env_txn *txn, const struct key *first, const struct key *last,
-                     struct err *err)
-{
-    for (;;) {
-        struct key at;
-        int rc = env_seek(txn, first, false, &at);
-        MDB_val found = val_of(&at), end = val_of(last);
-
-        if (rc)
-            return rc == MDB_NOTFOUND ? 0 : rc;
-        if (mdb_cmp(txn->mdb, txn->env->dbi, &found, &end) >= 0)
-            return 0;
-        rc = env_delete(txn, &at, err);
-        if (rc)
-            return rc;
-    }
-}
-
-/* ---- The head record ---- */
-
-static int head_put(struct env_txn *txn, struct err *err)
-{
-    struct key key = key_of(KEY_HEAD);
-    uint8_t bytes[HEAD_BYTES];
-    struct view piece = {bytes, sizeof bytes};
-
-    store_u32(bytes, txn->head.format);
-    store_u32(bytes + 4, txn->head.kind);
-    memcpy(bytes + 8, txn->head.id, ENV_ID_BYTES);
-    store_u64(bytes + 24, txn->head.owner_epoch);
-    store_u64(bytes + 32, txn->head.next_stream);
-    store_u64(bytes + 40, txn->head.sequence);
-    return env_put(txn, &key, &piece, 1, err);
-}
-
-/* 0, MDB_NOTFOUND where there is none yet, ENV_REFUSED. A later format keeps the version first. */
-static int head_get(struct env_txn *txn, struct err *err)
-{
-    struct key key = key_of(KEY_HEAD);
-    struct view payload;
-    struct head head = {0};
-    int rc = env_get(txn, &key, &payload, err);
-
-    if (rc)
-        return rc;
-    struct reader r = reader_of(payload.data, payload.bytes);
-    head.format = read_u32(&r);
-    head.kind = read_u32(&r);
-    if (head.format > ENV_FORMAT) {
-        err_set(err, ERR_VERSION, 0,
-                "the store '%s' has format %u, made by a newer version; this one knows up to %d",
-                txn->env->place.path, (unsigned)head.format, ENV_FORMAT);
-        return ENV_REFUSED;
-    }
-    const uint8_t *id = read_bytes(&r, ENV_ID_BYTES);
-    head.owner_epoch = read_u64(&r);
-    head.next_stream = read_u64(&r);
-    head.sequence = read_u64(&r);
-    if (!read_done(&r))
-        return refuse_value(txn->env, &key, "it has a wrong size", err);
-    memcpy(head.id, id, ENV_ID_BYTES);
-    if (head.kind != txn->env->kind) {
-        err_set(err, ERR_DAMAGED, 0, "'%s' is %s, not %s", txn->env->place.path,
-                head.kind == ENV_JOURNAL ? "a journal" : "a store",
-                txn->env->kind == ENV_JOURNAL ? "a journal" : "a store");
-        return ENV_REFUSED;
-    }
-    txn->head = head;
-    return 0;
-}
+/* ---- The head record of a new environment ---- */
 
 static enum err_code head_make(struct env_txn *txn, struct err *err)
 {
@@ -259,16 +77,20 @@ static enum err_code head_make(struct env_txn *txn, struct err *err)
 
 /* ---- The handle and its map. The caller holds env->lock for writing. ---- */
 
-static size_t file_bytes(const struct env *env)
+static struct stat file_status(const struct env *env)
 {
     struct stat status;
-    return fstatat(env->place.folder_fd, "data.mdb", &status, 0) == 0 ? (size_t)status.st_size : 0;
+
+    if (fstatat(env->place.folder_fd, "data.mdb", &status, 0) != 0)
+        status = (struct stat){0};
+    return status;
 }
 
 static int handle_open(struct env *env)
 {
     unsigned flags = MDB_NOTLS | (env->write ? 0 : MDB_RDONLY);
-    size_t used = file_bytes(env);
+    struct stat file = file_status(env);
+    size_t used = (size_t)file.st_size;
     MDB_txn *txn = NULL;
     MDB_stat stat;
     int rc = mdb_env_create(&env->mdb);
@@ -292,6 +114,7 @@ static int handle_open(struct env *env)
         rc = mdb_env_stat(env->mdb, &stat);
     if (!rc)
         env->page_bytes = stat.ms_psize;
+    env->inode = env->write ? 0 : file.st_ino;
     if (rc) {
         mdb_env_close(env->mdb);
         env->mdb = NULL;
@@ -384,8 +207,12 @@ static enum err_code make_ready(struct env *env, size_t about, struct err *err)
         mdb_env_info(env->mdb, &info);
         size_t used = (info.me_last_pgno + 1) * env->page_bytes;
         size_t wanted = used + about + about / 4 + MAP_SLACK_BYTES;
-        if (wanted > env->map_bytes)
+        if (wanted > env->map_bytes) {
+            int dead;
+            /* One who looked and was killed would keep pages from being used again. */
+            (void)mdb_reader_check(env->mdb, &dead);
             rc = map_grow(env, wanted > 2 * env->map_bytes ? wanted : 2 * env->map_bytes);
+        }
     }
     pthread_rwlock_unlock(&env->lock);
     return rc ? env_fail(env, rc, "prepare a commit", err) : ERR_OK;
@@ -395,7 +222,9 @@ static enum err_code make_ready(struct env *env, size_t about, struct err *err)
 
 static int read_once(struct env *env, struct env_txn *txn)
 {
-    int rc = env->mdb ? 0 : MDB_PANIC;
+    /* An owner that copied to a new file leaves those who look with the old one. */
+    bool moved = !env->write && env->inode != file_status(env).st_ino;
+    int rc = env->mdb && !moved ? 0 : MDB_PANIC;
 
     *txn = (struct env_txn){.env = env};
     if (!rc)
@@ -446,7 +275,7 @@ struct writing {
 static int fill_head(struct env_txn *txn, const struct writing *w, struct err *err)
 {
     struct env *env = txn->env;
-    int rc = head_get(txn, err);
+    int rc = env_head_get(txn, err);
 
     if (rc == MDB_NOTFOUND && w->raise)
         rc = head_make(txn, err) ? ENV_REFUSED : 0;
@@ -481,7 +310,7 @@ static int write_once(struct env *env, struct writing *w, struct err *err)
     if (!rc && w->fill)
         rc = w->fill(w->user, &txn, err);
     if (!rc)
-        rc = head_put(&txn, err);
+        rc = env_head_put(&txn, err);
     if (rc) {
         mdb_txn_abort(txn.mdb);
         return rc;
@@ -506,7 +335,7 @@ static int look_again(struct env *env, const struct writing *w, bool *there, str
         rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn.mdb);
     if (rc)
         return rc;
-    rc = head_get(&txn, err);
+    rc = env_head_get(&txn, err);
     if (rc == 0)
         *there = txn.head.sequence == w->head.sequence &&
                  txn.head.owner_epoch == w->head.owner_epoch &&
@@ -524,7 +353,7 @@ static int ask_for_room(const struct env *env, size_t bytes)
 
     if (fd < 0)
         return errno;
-    failed = posix_fallocate(fd, (off_t)file_bytes(env), (off_t)(bytes + MAP_SLACK_BYTES));
+    failed = posix_fallocate(fd, file_status(env).st_size, (off_t)(bytes + MAP_SLACK_BYTES));
     close(fd);
     (void)unlinkat(folder, "data.copy", 0);
     return failed;
@@ -624,7 +453,7 @@ static enum err_code read_head(struct env *env, struct err *err)
 
     if (code)
         return code;
-    rc = head_get(&txn, err);
+    rc = env_head_get(&txn, err);
     if (rc == 0)
         env->head = txn.head;
     env_read_end(&txn);

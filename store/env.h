@@ -38,6 +38,7 @@ struct env {
     MDB_env *mdb;          /* NULL after a fault that closed it: opened again before the next use */
     MDB_dbi dbi;
     size_t page_bytes, map_bytes;
+    ino_t inode;      /* without write: of the file that is mapped */
     bool suspect;     /* a write or sync failed: copy before the next commit */
     struct head head; /* as last committed or read by this handle */
 };
@@ -83,6 +84,11 @@ MUST_CHECK int env_delete_range(struct env_txn *txn, const struct key *first,
  * Values are not looked at. */
 MUST_CHECK int env_seek(struct env_txn *txn, const struct key *from, bool before,
                         struct key *found);
+
+/* The head record of txn: 0, MDB_NOTFOUND where there is none yet, ENV_REFUSED. The version stands
+ * first in it and will in every later format. */
+MUST_CHECK int env_head_get(struct env_txn *txn, struct err *err);
+MUST_CHECK int env_head_put(struct env_txn *txn, struct err *err);
 
 /* A code and a line from what LMDB returned; passes ENV_REFUSED's on. */
 enum err_code env_fail(const struct env *env, int rc, const char *doing, struct err *err);

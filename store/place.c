@@ -17,6 +17,7 @@
 struct listed {
     dev_t device;
     ino_t inode;
+    pid_t process; /* a forked child inherits the list, but not what it means */
     struct listed *next;
 };
 
@@ -111,10 +112,11 @@ static enum err_code list_add(struct place *place, struct err *err)
 
     if (!entry)
         return err_set(err, ERR_MEMORY, 0, "open the store '%s'", place->path);
-    *entry = (struct listed){place->device, place->inode, NULL};
+    *entry = (struct listed){place->device, place->inode, getpid(), NULL};
     pthread_mutex_lock(&list_lock);
     for (const struct listed *at = list; at && !code; at = at->next)
-        if (at->device == entry->device && at->inode == entry->inode)
+        if (at->device == entry->device && at->inode == entry->inode &&
+            at->process == entry->process)
             code = err_set(err, ERR_BUSY, 0, "the store '%s' is open already in this process",
                            place->path);
     if (!code) {
@@ -132,7 +134,8 @@ static void list_remove(const struct place *place)
 {
     pthread_mutex_lock(&list_lock);
     for (struct listed **at = &list; *at; at = &(*at)->next)
-        if ((*at)->device == place->device && (*at)->inode == place->inode) {
+        if ((*at)->device == place->device && (*at)->inode == place->inode &&
+            (*at)->process == getpid()) {
             struct listed *gone = *at;
             *at = gone->next;
             free(gone);

@@ -71,6 +71,11 @@ uint64_t store_owner_epoch(const struct store *store)
     return store->owner_epoch;
 }
 
+bool store_is_owned(const struct store *store)
+{
+    return place_is_owned(&store->env->place);
+}
+
 const char *store_path(const struct store *store)
 {
     return store->env->place.path;
@@ -317,12 +322,12 @@ enum err_code store_checkpoint_read(struct store *store, uint64_t stream, uint64
                            (unsigned long long)number, (unsigned long long)stream);
     }
     env_read_end(&txn);
-    if (code)
-        return code;
-    copy->stream = stream;
-    copy->number = number;
-    *out = copy;
-    return ERR_OK;
+    if (copy) {
+        copy->stream = stream;
+        copy->number = number;
+        *out = copy;
+    }
+    return code;
 }
 
 void store_checkpoint_free(struct store_checkpoint **checkpoint)

@@ -29,10 +29,11 @@ struct store_options {
     size_t map_bytes; /* first size of the map, it grows; 0 is the default */
 };
 
-/* Open the store in folder path, creating it for write. For write this also takes the kernel lock, so
- * there is one owner, clears stale readers, and walks free list and keys in a child process, so that
- * a damaged tree page is refused instead of followed.
- * Fails  ERR_BUSY: another process owns it; ERR_ABSENT: not there (only without write);
+/* Open the store in folder path, creating it for write. All tree pages (keys and free list, not large
+ * values) are checked first, so that a damaged one is refused instead of followed. For write this
+ * also takes the kernel lock, so there is one owner, and clears stale readers. Without write it works
+ * beside a living owner, and needs the permission to write lock.mdb.
+ * Fails  ERR_BUSY: another process owns it, or this one has it open, for whatever; ERR_ABSENT: not there (only without write);
  *        ERR_VERSION: a newer format; ERR_DAMAGED: a tree page, the text names `riverrun repair`;
  *        ERR_SYSTEM: a network file system, no permission; ERR_FULL. */
 MUST_CHECK enum err_code store_open(struct store **out, const char *path,
@@ -45,6 +46,8 @@ void store_close(struct store **store);
 const uint8_t *store_id(const struct store *store);
 uint64_t store_owner_epoch(const struct store *store);
 const char *store_path(const struct store *store);
+/* True while some process owns the store (this one, where it was opened for write). */
+bool store_is_owned(const struct store *store);
 
 /* ---- Catalogue: streams by name and number. Numbers are dense from 1 and never used again. ---- */
 
@@ -105,8 +108,10 @@ MUST_CHECK enum err_code batch_forget(struct store_batch *batch, uint64_t stream
  * goes wrong is told at collect. */
 void store_submit(struct store *store, struct store_batch **batch, void *user);
 /* One finished batch: true, its user, and in *err its outcome (ERR_OK; ERR_FULL: nothing of it is
- * stored, the store is as before; ERR_BUSY: a newer owner epoch is in the store, nothing was stored;
- * ERR_SYSTEM). False when none is finished; with wait, false only when none is in flight. */
+ * stored, the store is as before, try again when there is room; ERR_BUSY: a newer owner epoch is in
+ * the store, nothing was stored; ERR_MISMATCH: a name or number is taken, ERR_ABSENT: a note or
+ * checkpoint of a stream without name, ERR_LIMIT, ERR_MEMORY, ERR_DAMAGED: nothing was stored;
+ * ERR_SYSTEM: the disk fails, the batch may or may not be there: submit it again). False when none is finished; with wait, false only when none is in flight. */
 bool store_collect(struct store *store, bool wait, void **user, struct err *err);
 /* Readable (poll) while store_collect has something. */
 int store_descriptor(const struct store *store);

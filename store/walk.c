@@ -221,21 +221,24 @@ static bool read_node(struct walk *w, const uint8_t *page, uint64_t number, unsi
     return true;
 }
 
-static bool read_page(struct walk *w, uint64_t number, uint16_t level, const uint8_t **out)
+/* A page of a tree into its level's buffer, its header checked; NULL when that fails. */
+static const uint8_t *read_page(struct walk *w, uint64_t number, uint16_t level)
 {
     uint8_t *page = w->pages + level * w->meta.page_bytes;
+    const char *bad = NULL;
 
     if (!read_at(w, number * w->meta.page_bytes, page, w->meta.page_bytes))
-        return false;
+        return NULL;
     size_t lower = load_u16(page + 12), upper = load_u16(page + 14);
     if (load_u64(page) != number)
-        return damage(w, "it does not name itself", number);
-    if (load_u16(page + 10) != (level + 1 == w->depth ? PAGE_LEAF : PAGE_BRANCH))
-        return damage(w, "it is of a wrong kind", number);
-    if (lower <= PAGE_HEADER || (lower & 1) || lower > upper || upper > w->meta.page_bytes)
-        return damage(w, "its bounds make no sense", number);
-    *out = page;
-    return true;
+        bad = "it does not name itself";
+    else if (load_u16(page + 10) != (level + 1 == w->depth ? PAGE_LEAF : PAGE_BRANCH))
+        bad = "it is of a wrong kind";
+    else if (lower <= PAGE_HEADER || (lower & 1) || lower > upper || upper > w->meta.page_bytes)
+        bad = "its bounds make no sense";
+    if (bad)
+        damage(w, bad, number);
+    return bad ? NULL : page;
 }
 
 /* ---- Keys ---- */
@@ -443,9 +446,9 @@ static bool check_nodes(struct walk *w, const uint8_t *page, uint64_t number, ui
 static bool check_page(struct walk *w, uint64_t number, uint16_t level, struct bounds bounds,
                        uint64_t told_by)
 {
-    const uint8_t *page = NULL;
+    const uint8_t *page = take_pages(w, number, 1, told_by) ? read_page(w, number, level) : NULL;
 
-    if (!take_pages(w, number, 1, told_by) || !read_page(w, number, level, &page))
+    if (!page)
         return false;
     if (level + 1 == w->depth)
         w->seen.leaves++;

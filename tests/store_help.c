@@ -12,8 +12,10 @@ int make_folder(void **state)
     char *path = malloc(200);
 
     snprintf(path, 200, "%.150s/riverrun-test-XXXXXX", parent ? parent : "/tmp");
-    if (!mkdtemp(path))
+    if (!mkdtemp(path)) {
+        free(path);
         return -1;
+    }
     *state = path;
     return 0;
 }

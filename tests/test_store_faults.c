@@ -681,6 +681,34 @@ static void a_call_that_fails_once_is_mended_by_a_new_file(void **state)
     assert_int_equal(codes[ERR_SYSTEM], 0);
 }
 
+static int write_after_fault(const char *path)
+{
+    struct store *store = open_store(path);
+
+    fail_calls(ON_SYNC, 1, 1, EIO);
+    put_checkpoint(store, 1, 7, 1, 300);
+    fail_nothing();
+    store_close(&store);
+    return 0;
+}
+
+static void one_who_looks_follows_to_the_new_file(void **state)
+{
+    const char *path = folder_of(state);
+    struct store *store;
+    struct err err;
+    uint64_t before;
+
+    make_store(path);
+    before = inode_of(path);
+    assert_int_equal(try_open(path, false, &store, &err), ERR_OK);
+    check_checkpoint(store, 1, 6, PARTS, PART_BYTES);
+    assert_int_equal(in_child(write_after_fault, path), 0);
+    assert_true(inode_of(path) != before);
+    check_checkpoint(store, 1, 7, 1, 300);
+    store_close(&store);
+}
+
 static void calls_that_keep_failing_are_told_and_mended_later(void **state)
 {
     int codes[ERR_COUNT] = {0};
@@ -715,6 +743,7 @@ int main(void)
         STORE_TEST(the_map_grows_from_tiny_to_large),
         STORE_TEST(a_full_disk_leaves_all_as_before_and_room_heals_it),
         STORE_TEST(a_call_that_fails_once_is_mended_by_a_new_file),
+        STORE_TEST(one_who_looks_follows_to_the_new_file),
         STORE_TEST(calls_that_keep_failing_are_told_and_mended_later),
         STORE_TEST(a_disk_full_at_each_write_leaves_all_as_before),
     };
