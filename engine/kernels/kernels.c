@@ -1,4 +1,5 @@
 /* kernels.c: the choice of level and product, made once. */
+#include "engine/kernels/kernels.h"
 #include "engine/kernels/inside.h"
 
 #include <stdio.h>

@@ -189,7 +189,8 @@ struct product;
  * this shape is replaced by our own kernel, see product_blas.
  * For the head open one product for every LOSS_TILE rows of the matrix: equal shapes share all but
  * their weights.
- * Memory  4 N K bytes, N rounded up to 16; oneDNN once per shape some 1 MiB of code more
+ * Memory  4 N K bytes, N rounded up to 16; while it is opened less than 1 MiB more (onednn: twice as
+ *         much, and some 1 MiB that stays for each shape; openblas: its check's 300 rows)
  * Fails   ERR_MEMORY; ERR_MISMATCH: openblas only, where its sums depend on the number of rows */
 MUST_CHECK enum err_code product_open(struct product **out, const struct weights *weights,
                                       const struct kernels *kernels, struct err *err);

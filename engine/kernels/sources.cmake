@@ -1,7 +1,4 @@
 # Our part of target engine; included from engine/CMakeLists.txt.
-#
-# Only wide.c gets flags of an instruction set, once a level; the functions it exports end in the level's
-# name and are called where x86.c has found that the processor has it. -O3 for its unrolled tiles.
 target_sources(engine PRIVATE
     kernels/float_control.c
     kernels/kernels.c
@@ -9,16 +6,22 @@ target_sources(engine PRIVATE
     kernels/onednn.c
     kernels/openblas.c
     kernels/product.c
-    kernels/ref.c
-    kernels/x86.c)
+    kernels/ref.c)
 
+# Only wide.c gets flags of an instruction set, once a level; the functions it exports end in the level's
+# name and are called where x86.c has found that the processor has it. -O3 for its unrolled tiles.
 function(kernels_add_level level)
     add_library(kernels_${level} OBJECT kernels/wide.c)
     target_compile_options(kernels_${level} PRIVATE -O3 ${ARGN})
     target_sources(engine PRIVATE $<TARGET_OBJECTS:kernels_${level}>)
 endfunction()
-kernels_add_level(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma)
-kernels_add_level(avx2 -mavx2 -mfma -mf16c)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+    target_sources(engine PRIVATE kernels/x86.c)
+    kernels_add_level(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma)
+    kernels_add_level(avx2 -mavx2 -mfma -mf16c)
+else()
+    target_sources(engine PRIVATE kernels/plain.c)
+endif()
 
 # By name: Debian's package file for CMake asks for OpenCL's headers too. gomp stands among the compiler's own
 # libraries, which it finds itself.
