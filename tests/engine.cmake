@@ -29,6 +29,10 @@ foreach(name levels accuracy product golden)
     riverrun_test(test_kernel_${name} LABEL kernel LINK engine Threads::Threads)
     target_sources(test_kernel_${name} PRIVATE kernel_cases.c)
 endforeach()
+# Libraries that choose another path: oneDNN then fails its check and is replaced, OpenBLAS is refused.
+add_test(NAME test_kernel_product_other_paths COMMAND test_kernel_product)
+set_tests_properties(test_kernel_product_other_paths PROPERTIES LABELS kernel TIMEOUT 300
+    ENVIRONMENT "ONEDNN_MAX_CPU_ISA=AVX2;OPENBLAS_CORETYPE=Haswell")
 engine_test(test_engine_tokenizer)
 engine_test(test_engine_bits)
 engine_test(test_engine_formats)
