@@ -6,12 +6,12 @@
 
 /* ---- Constants of f32-1: changing one makes another arithmetic. ---- */
 
-#define EXP_HIGH   89.0f   /* exp of it is infinite */
-#define EXP_LOW    -104.0f /* exp of it is 0 */
+#define EXP_HIGH   89.0f     /* exp of it is infinite */
+#define EXP_LOW    (-104.0f) /* exp of it is 0 */
 #define EXP_LOG2_E 0x1.715476p+0f
 #define EXP_MAGIC  0x1.8p+23f /* adding it rounds to an integer, found in the lowest bits */
 #define EXP_LN2_HI 0x1.62e43p-1f
-#define EXP_LN2_LO -0x1.05c61p-29f
+#define EXP_LN2_LO (-0x1.05c61p-29f)
 /* exp(r) = 1 + r (1 + r (c0 + r (c1 + ...))), |r| <= ln 2 / 2: minimax to 3.1e-9. */
 #define EXP_C0 0x1.fffffcp-2f
 #define EXP_C1 0x1.555492p-3f
@@ -21,13 +21,13 @@
 
 /* tanh(x) = x + x z (c0 + z (c1 + ...)), z = x x, |x| < TANH_SMALL: minimax to 4.4e-9. */
 #define TANH_SMALL 0.625f
-#define TANH_C0    -0.333332807f
+#define TANH_C0    (-0.333332807f)
 #define TANH_C1    0.133314416f
-#define TANH_C2    -0.0537397154f
+#define TANH_C2    (-0.0537397154f)
 #define TANH_C3    0.0206390861f
-#define TANH_C4    -0.00570498686f
+#define TANH_C4    (-0.00570498686f)
 
-#define DECAY_SCALE -0.606531f
+#define DECAY_SCALE (-0.606531f)
 #define KAPPA_MIN   1e-12f
 
 /* ---- Sums of products. ---- */

@@ -417,9 +417,11 @@ enum err_code onednn_open(struct onednn **out, const struct weights *weights, st
     pthread_mutex_lock(&mutex);
     p->shape = shape_get(weights->outputs, weights->inputs);
     pthread_mutex_unlock(&mutex);
-    if (!p->shape)
-        code = err_set(err, ERR_MEMORY, 0, "a product's shape");
-    else if (p->shape->usable)
+    if (!p->shape) {
+        onednn_close(&p);
+        return err_set(err, ERR_MEMORY, 0, "a product's shape");
+    }
+    if (p->shape->usable)
         code = pack_weights(p, weights, err);
     if (code || !p->shape->usable)
         onednn_close(&p);
