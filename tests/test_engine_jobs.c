@@ -71,6 +71,32 @@ static void nothing_is_predicted_before_the_first_token(void **unused)
     engine_close(&engine);
 }
 
+static void a_fresh_state_is_at_the_origin(void **unused)
+{
+    static const char *const models[] = {NANO_DIR "/nano.safetensors",
+                                         NANO_DIR "/nano4.safetensors"};
+
+    (void)unused;
+    for (int i = 0; i < 2; i++) {
+        struct engine *engine = engine_of(models[i], &(struct engine_options){.threads = 1});
+        struct engine_state *state = state_of(engine);
+        const struct engine_info *info = engine_info(engine);
+        size_t layer = info->layer_state_bytes / sizeof(float);
+        float *values = malloc(info->state_bytes);
+
+        assert_non_null(values);
+        engine_state_save(state, (uint8_t *)values);
+        for (size_t k = 0; k < info->state_bytes / sizeof(float); k++) {
+            /* The last of version 4's five vectors, but not ln_out behind the layers. */
+            bool pp = i == 1 && k < info->layers * layer && k % layer >= 4 * info->channels;
+            assert_true(values[k] == (pp ? -1e38F : 0));
+        }
+        free(values);
+        engine_state_close(&state);
+        engine_close(&engine);
+    }
+}
+
 /* The loss is what the logits say: log sum exp less the token's logit. */
 static void losses_and_logits_agree(void **unused)
 {
@@ -263,6 +289,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(submit_refuses_a_token_out_of_range),
         cmocka_unit_test(nothing_is_predicted_before_the_first_token),
+        cmocka_unit_test(a_fresh_state_is_at_the_origin),
         cmocka_unit_test(losses_and_logits_agree),
         cmocka_unit_test(jobs_come_back_in_order_and_the_descriptor_tells),
         cmocka_unit_test(submit_refuses_when_there_is_no_room),
