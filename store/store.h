@@ -33,8 +33,8 @@ struct store_options {
  * values) are checked first, so that a damaged one is refused instead of followed. For write this
  * also takes the kernel lock, so there is one owner, and clears stale readers. Without write it works
  * beside a living owner, and needs the permission to write lock.mdb.
- * Fails  ERR_BUSY: another process owns it, or this one has it open, for whatever; ERR_ABSENT: not there (only without write);
- *        ERR_VERSION: a newer format; ERR_DAMAGED: a tree page, the text names `riverrun repair`;
+ * Fails  ERR_BUSY: another process owns it, or this one has it open, for whatever; ERR_ABSENT: not
+ *        there (only without write); ERR_VERSION: a newer format; ERR_DAMAGED: a tree page, the text names `riverrun repair`;
  *        ERR_SYSTEM: a network file system, no permission; ERR_FULL. */
 MUST_CHECK enum err_code store_open(struct store **out, const char *path,
                                     const struct store_options *options, struct err *err);
@@ -111,7 +111,8 @@ void store_submit(struct store *store, struct store_batch **batch, void *user);
  * stored, the store is as before, try again when there is room; ERR_BUSY: a newer owner epoch is in
  * the store, nothing was stored; ERR_MISMATCH: a name or number is taken, ERR_ABSENT: a note or
  * checkpoint of a stream without name, ERR_LIMIT, ERR_MEMORY, ERR_DAMAGED: nothing was stored;
- * ERR_SYSTEM: the disk fails, the batch may or may not be there: submit it again). False when none is finished; with wait, false only when none is in flight. */
+ * ERR_SYSTEM: the disk fails, the batch may or may not be there: submit it again). False when none
+ * is finished; with wait, false only when none is in flight. */
 bool store_collect(struct store *store, bool wait, void **user, struct err *err);
 /* Readable (poll) while store_collect has something. */
 int store_descriptor(const struct store *store);

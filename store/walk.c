@@ -42,6 +42,7 @@ enum {
     META_BYTES = 152,
     DEPTH_MAX = 32,          /* LMDB's cursor stack */
     BEHIND_FILE_MAX = 65536, /* pages a file may lack: freed in the transaction that took them */
+    UNBORN_MAX = 128 * 1024, /* bytes of a file with nothing but the first commit under way */
     RUNS_AGAIN = 4,
     FIRST_PAGE = 2
 };
@@ -478,19 +479,25 @@ static bool check_tree(struct walk *w, const struct tree *tree)
 
 /* ---- The file ---- */
 
-/* Nothing but zeros where the first commit would have put the meta pages. */
+/* Whether no transaction was ever committed: a power cut while the store is made can leave any part of
+ * the first pages as zeros, and the meta pages, if they are there, with transaction 0. Once the first
+ * commit is durable one of them has another. */
 static bool is_unborn(struct walk *w)
 {
-    uint8_t start[4096];
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 
-    for (uint64_t at = 0; at < w->file_bytes; at += sizeof start) {
-        size_t bytes =
-            w->file_bytes - at < sizeof start ? (size_t)(w->file_bytes - at) : sizeof start;
-        if (!read_at(w, at, start, bytes))
+    if (w->file_bytes > UNBORN_MAX)
+        return false;
+    for (unsigned index = 0; index < 2; index++) {
+        uint8_t at[META_BYTES] = {0};
+        size_t used = 0;
+        if (w->file_bytes >= index * page_bytes + sizeof at &&
+            !read_at(w, index * page_bytes, at, sizeof at))
             return false;
-        for (size_t i = 0; i < bytes; i++)
-            if (start[i])
-                return false;
+        while (used < sizeof at && at[used] == 0)
+            used++;
+        if (used < sizeof at && (load_u32(at + 16) != LMDB_MAGIC || load_u64(at + 144) != 0))
+            return false;
     }
     return true;
 }
@@ -561,7 +568,7 @@ enum err_code walk_check(int folder_fd, const char *path, bool *born, struct err
         again = false;
     } else {
         struct walk start = {.fd = fd, .file_bytes = (uint64_t)status.st_size};
-        if (status.st_size <= 2 * 65536 && is_unborn(&start))
+        if (is_unborn(&start))
             again = false;
         else
             *born = true;

@@ -7,7 +7,7 @@
 
 /* Check folder's data.mdb: both meta pages, all branch and leaf pages of keys and free list, and that
  * no page is used twice. Large values are not read. *born is false where no environment was ever
- * committed: no file, or what a power cut leaves of a new one (nothing but zeros).
+ * committed: no file, or what a power cut leaves of one that is being made.
  * path    for the words only
  * Fails   ERR_DAMAGED, whose text names `riverrun repair`; ERR_VERSION; ERR_SYSTEM; ERR_MEMORY.
  *         The file is never written. */
