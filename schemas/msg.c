@@ -19,7 +19,7 @@ enum err_code msg_make(struct msg **out, const struct frame *f, uint8_t **payloa
         free(at);
         return err_set(err, ERR_MEMORY, 0, "message of %zu bytes", bytes);
     }
-    *msg = (struct msg){bytes, at};
+    *msg = (struct msg){.bytes = bytes, .data = at};
     memset(at, 0, MSG_HEADER_BYTES);
     store_u16(at, (uint16_t)f->kind);
     store_u16(at + 2, VERSION);
@@ -46,7 +46,10 @@ void msg_free(struct msg **msg)
 {
     if (!*msg)
         return;
-    free((*msg)->data);
+    if ((*msg)->release)
+        (*msg)->release((*msg)->owner);
+    else
+        free((*msg)->data);
     free(*msg);
     *msg = NULL;
 }

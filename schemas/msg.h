@@ -35,7 +35,9 @@ enum {
 
 struct msg {
     size_t bytes;
-    uint8_t *data; /* malloc'ed; header, cursor, payload */
+    uint8_t *data; /* header, cursor, payload */
+    void *owner;   /* what data belongs to where it is not malloc'ed, with how to let it go */
+    void (*release)(void *owner);
 };
 
 /* A message taken apart. The views are lent by the message. */

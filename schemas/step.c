@@ -3,7 +3,6 @@
 #define STEP_NAME(name, words) #name,
 const char *const step_names[STEP_COUNT] = {STEP_LIST(STEP_NAME)};
 
-#ifdef RIVERRUN_STEPS
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -21,4 +20,3 @@ void step_reached(enum step step)
     if (atomic_fetch_add(&reached[step], 1) + 1 == atoi(wanted + length + 1))
         kill(getpid(), SIGKILL);
 }
-#endif

@@ -16,8 +16,6 @@
 #include "schemas/config.h"
 #include "schemas/control.h"
 
-struct store;
-
 enum stage_port { PORT_UP, PORT_DOWN, PORT_COUNT }; /* towards the source, towards the sink */
 
 enum stage_event_kind {
@@ -62,7 +60,6 @@ struct stage_out {
 
 struct stage_env {
     const struct config *config;
-    struct store *store; /* encode alone */
     /* Microseconds, for measuring what a thing costs: nothing that is decided may depend on it. */
     uint64_t (*measure_us)(void);
     void *report_self;

@@ -6,7 +6,7 @@
  * because half a window waits, or because a second has passed. */
 #include "schemas/step.h"
 #include "schemas/table.h"
-#include "stages/emit/writer.h"
+#include "stages/emit/syncer.h"
 #include "stages/stage.h"
 
 #include <errno.h>
@@ -21,12 +21,12 @@ struct sink {
     struct jsonl_token durable; /* the newest that is */
     uint64_t unsynced_bytes;    /* since the last task */
     uint64_t sync_at_ms;        /* when to sync at the latest; UINT64_MAX: nothing waits */
-    unsigned in_flight;         /* tasks at the writer */
+    unsigned in_flight;         /* tasks at the syncer */
 };
 
 struct emit {
     const struct stage_env *env;
-    struct writer *writer;
+    struct syncer *syncer;
     struct table sinks;
     struct stage_outbox outbox;
     uint64_t now_ms, opens;
@@ -43,7 +43,7 @@ static enum err_code emit_open(void **self, const struct stage_env *env, struct 
     if (!e)
         return err_set(err, ERR_MEMORY, 0, "emit");
     e->env = env;
-    code = writer_open(&e->writer, err);
+    code = syncer_open(&e->syncer, err);
     if (code)
         emit_close((void **)&e);
     *self = e;
@@ -158,17 +158,17 @@ static enum err_code accept_open(struct emit *e, const Riverrun__SinkOpen *open,
     return ERR_OK;
 }
 
-/* Hand what was written up to here to the writer. */
+/* Hand what was written up to here to the syncer. */
 static void sync_sink(struct emit *e, struct sink *sink, bool asked, bool whole)
 {
-    struct writer_task task = {.stream = sink->stream,
+    struct sync_task task = {.stream = sink->stream,
                                .open = sink->open,
                                .fd = sink->file.fd,
                                .asked = asked,
                                .whole = whole};
     struct err why;
 
-    if (jsonl_token(&sink->file, &task.token, &why) || writer_submit(e->writer, &task, &why)) {
+    if (jsonl_token(&sink->file, &task.token, &why) || syncer_submit(e->syncer, &task, &why)) {
         fail(e, sink, &why);
         return;
     }
@@ -272,7 +272,7 @@ static void emit_event(void *self, const struct stage_event *event)
     }
 }
 
-static void tell_durable(struct emit *e, const struct sink *sink, const struct writer_task *task)
+static void tell_durable(struct emit *e, const struct sink *sink, const struct sync_task *task)
 {
     Riverrun__Durable durable = RIVERRUN__DURABLE__INIT;
     Riverrun__SinkToken token = RIVERRUN__SINK_TOKEN__INIT;
@@ -293,7 +293,7 @@ static void tell_durable(struct emit *e, const struct sink *sink, const struct w
 }
 
 /* A sync failed: what the page cache says of the rest of the file is not to be believed. */
-static void after_failed_sync(struct emit *e, struct sink *sink, const struct writer_task *task)
+static void after_failed_sync(struct emit *e, struct sink *sink, const struct sync_task *task)
 {
     Riverrun__SinkLost lost = RIVERRUN__SINK_LOST__INIT;
     struct err why;
@@ -313,11 +313,11 @@ static void after_failed_sync(struct emit *e, struct sink *sink, const struct wr
 
 static bool collect(struct emit *e)
 {
-    struct writer_task task;
+    struct sync_task task;
     struct err why;
     bool any = false;
 
-    while (writer_collect(e->writer, &task)) {
+    while (syncer_collect(e->syncer, &task)) {
         struct sink *sink = table_get(&e->sinks, task.stream);
         any = true;
         if (!sink || sink->open != task.open)
@@ -365,7 +365,7 @@ static size_t emit_descriptors(void *self, int *fds)
 {
     struct emit *e = self;
 
-    fds[0] = writer_descriptor(e->writer);
+    fds[0] = syncer_descriptor(e->syncer);
     return 1;
 }
 
@@ -389,7 +389,7 @@ static void emit_close(void **self)
     if (!e)
         return;
     drop_all(e);
-    writer_close(&e->writer);
+    syncer_close(&e->syncer);
     table_release(&e->sinks);
     outbox_clear(&e->outbox);
     free(e);

@@ -13,15 +13,17 @@ static enum err_code encode_open(void **self, const struct stage_env *env, struc
     struct encode *e = calloc(1, sizeof *e);
     const struct config *c = env->config;
     struct engine_options options = {c->blas, c->isa, c->threads, c->block_tokens};
+    const struct store_options write = {.write = true};
     enum err_code code;
 
     if (!e)
         return err_set(err, ERR_MEMORY, 0, "encode");
     e->env = env;
-    e->store = env->store;
     code = engine_fingerprint(c->model, e->model, err);
     if (!code)
         code = engine_arithmetic(&options, e->arithmetic, sizeof e->arithmetic, err);
+    if (!code)
+        code = store_open(&e->store, c->store, &write, err);
     if (code)
         encode_close((void **)&e);
     *self = e;
@@ -341,6 +343,7 @@ static void encode_close(void **self)
         free(job);
     }
     engine_close(&e->engine);
+    store_close(&e->store);
     control_drop(e);
     table_release(&e->by_id);
     outbox_clear(&e->up);

@@ -62,7 +62,7 @@ static bool tail_hash(int fd, uint64_t length, uint64_t *hash)
 
     require(data);
     all = read_at(fd, data, bytes, length - bytes) == bytes;
-    *hash = XXH3_64bits(data, bytes);
+    *hash = bytes ? XXH3_64bits(data, bytes) : 0; /* encode makes the token of nothing itself */
     free(data);
     return all;
 }
@@ -302,7 +302,7 @@ enum err_code jsonl_open(struct jsonl *s, const struct jsonl_owner *owner,
 {
     struct sidecar side = {.there = false};
     struct err own;
-    uint64_t size;
+    uint64_t size = 0;
     size_t chosen = 0;
     bool was_there = true;
     enum err_code code;

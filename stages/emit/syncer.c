@@ -1,4 +1,4 @@
-#include "stages/emit/writer.h"
+#include "stages/emit/syncer.h"
 
 #include "schemas/step.h"
 #include <errno.h>
@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 struct queue {
-    struct writer_task *head, **tail;
+    struct sync_task *head, **tail;
 };
 
-struct writer {
+struct syncer {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -21,23 +21,23 @@ struct writer {
     int descriptor;
 };
 
-static void push(struct queue *q, struct writer_task *task)
+static void push(struct queue *q, struct sync_task *task)
 {
     task->next = NULL;
     *q->tail = task;
     q->tail = &task->next;
 }
 
-static struct writer_task *pop(struct queue *q)
+static struct sync_task *pop(struct queue *q)
 {
-    struct writer_task *task = q->head;
+    struct sync_task *task = q->head;
 
     if (task && !(q->head = task->next))
         q->tail = &q->head;
     return task;
 }
 
-static void do_task(struct writer_task *task)
+static void do_task(struct sync_task *task)
 {
     STEP(emit_fsync_begin);
     task->cause = fsync(task->fd) ? errno : 0;
@@ -49,8 +49,8 @@ static void do_task(struct writer_task *task)
 
 static void *run(void *self)
 {
-    struct writer *w = self;
-    struct writer_task *task;
+    struct syncer *w = self;
+    struct sync_task *task;
     uint64_t one = 1;
 
     pthread_mutex_lock(&w->lock);
@@ -70,20 +70,20 @@ static void *run(void *self)
     return NULL;
 }
 
-enum err_code writer_open(struct writer **out, struct err *err)
+enum err_code syncer_open(struct syncer **out, struct err *err)
 {
-    struct writer *w = calloc(1, sizeof *w);
+    struct syncer *w = calloc(1, sizeof *w);
     int cause;
 
     if (!w)
-        return err_set(err, ERR_MEMORY, 0, "writer");
+        return err_set(err, ERR_MEMORY, 0, "syncer");
     w->todo.tail = &w->todo.head;
     w->done.tail = &w->done.head;
     w->descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (w->descriptor < 0) {
         cause = errno;
         free(w);
-        return err_set(err, ERR_SYSTEM, cause, "writer's event");
+        return err_set(err, ERR_SYSTEM, cause, "syncer's event");
     }
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->wake, NULL);
@@ -91,16 +91,16 @@ enum err_code writer_open(struct writer **out, struct err *err)
     if (cause) {
         close(w->descriptor);
         free(w);
-        return err_set(err, ERR_SYSTEM, cause, "writer's thread");
+        return err_set(err, ERR_SYSTEM, cause, "syncer's thread");
     }
     *out = w;
     return ERR_OK;
 }
 
-void writer_close(struct writer **writer)
+void syncer_close(struct syncer **syncer)
 {
-    struct writer *w = *writer;
-    struct writer_task *task;
+    struct syncer *w = *syncer;
+    struct sync_task *task;
 
     if (!w)
         return;
@@ -115,38 +115,38 @@ void writer_close(struct writer **writer)
     pthread_cond_destroy(&w->wake);
     close(w->descriptor);
     free(w);
-    *writer = NULL;
+    *syncer = NULL;
 }
 
-enum err_code writer_submit(struct writer *writer, const struct writer_task *task, struct err *err)
+enum err_code syncer_submit(struct syncer *syncer, const struct sync_task *task, struct err *err)
 {
-    struct writer_task *mine = malloc(sizeof *mine);
+    struct sync_task *mine = malloc(sizeof *mine);
 
     if (!mine)
-        return err_set(err, ERR_MEMORY, 0, "writer's task");
+        return err_set(err, ERR_MEMORY, 0, "syncer's task");
     *mine = *task;
     mine->fd = fcntl(task->fd, F_DUPFD_CLOEXEC, 0);
     if (mine->fd < 0) {
         free(mine);
-        return err_set(err, ERR_SYSTEM, errno, "writer's descriptor");
+        return err_set(err, ERR_SYSTEM, errno, "syncer's descriptor");
     }
-    pthread_mutex_lock(&writer->lock);
-    push(&writer->todo, mine);
-    pthread_cond_signal(&writer->wake);
-    pthread_mutex_unlock(&writer->lock);
+    pthread_mutex_lock(&syncer->lock);
+    push(&syncer->todo, mine);
+    pthread_cond_signal(&syncer->wake);
+    pthread_mutex_unlock(&syncer->lock);
     return ERR_OK;
 }
 
-bool writer_collect(struct writer *writer, struct writer_task *task)
+bool syncer_collect(struct syncer *syncer, struct sync_task *task)
 {
-    struct writer_task *done;
+    struct sync_task *done;
     uint64_t count;
 
-    pthread_mutex_lock(&writer->lock);
-    done = pop(&writer->done);
-    if (!writer->done.head && read(writer->descriptor, &count, sizeof count) < 0)
+    pthread_mutex_lock(&syncer->lock);
+    done = pop(&syncer->done);
+    if (!syncer->done.head && read(syncer->descriptor, &count, sizeof count) < 0)
         require(errno == EAGAIN);
-    pthread_mutex_unlock(&writer->lock);
+    pthread_mutex_unlock(&syncer->lock);
     if (!done)
         return false;
     *task = *done;
@@ -154,7 +154,7 @@ bool writer_collect(struct writer *writer, struct writer_task *task)
     return true;
 }
 
-int writer_descriptor(const struct writer *writer)
+int syncer_descriptor(const struct syncer *syncer)
 {
-    return writer->descriptor;
+    return syncer->descriptor;
 }

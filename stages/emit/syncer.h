@@ -1,14 +1,14 @@
-/* stages/emit/writer.h: the thread that makes emit's files durable, so that the stage never waits.
+/* stages/emit/syncer.h: the thread that makes emit's files durable, so that the stage never waits.
  *
  * Threads  one stage thread submits and collects; the work is done by the writer's own. */
-#ifndef STAGES_EMIT_WRITER_H
-#define STAGES_EMIT_WRITER_H
+#ifndef STAGES_EMIT_SYNCER_H
+#define STAGES_EMIT_SYNCER_H
 
 #include "stages/emit/sinks/jsonl.h"
 
-struct writer;
+struct syncer;
 
-struct writer_task {
+struct sync_task {
     uint64_t stream, open; /* the caller's, untouched */
     int fd;                /* duplicated by submit */
     struct jsonl_token token;
@@ -16,18 +16,18 @@ struct writer_task {
     bool whole; /* read all of the file and compare with the token before it counts */
     int cause;  /* outcome: 0, or the errno of fsync */
     bool torn;  /* outcome: whole was asked, and the file is not what was written */
-    struct writer_task *next;
+    struct sync_task *next;
 };
 
-MUST_CHECK enum err_code writer_open(struct writer **out, struct err *err);
+MUST_CHECK enum err_code syncer_open(struct syncer **out, struct err *err);
 /* Finishes what was submitted. */
-void writer_close(struct writer **writer);
+void syncer_close(struct syncer **syncer);
 /* Fails: ERR_SYSTEM, ERR_MEMORY. */
-MUST_CHECK enum err_code writer_submit(struct writer *writer, const struct writer_task *task,
+MUST_CHECK enum err_code syncer_submit(struct syncer *syncer, const struct sync_task *task,
                                        struct err *err);
 /* One finished task, in the order of submission; false when there is none. */
-bool writer_collect(struct writer *writer, struct writer_task *task);
+bool syncer_collect(struct syncer *syncer, struct sync_task *task);
 /* Readable (poll) while there is one. */
-int writer_descriptor(const struct writer *writer);
+int syncer_descriptor(const struct syncer *syncer);
 
 #endif

@@ -1,0 +1,35 @@
+/* pipeline/commands/commands.h: the command line. A command is a function in one table (main.c). */
+#ifndef PIPELINE_COMMANDS_COMMANDS_H
+#define PIPELINE_COMMANDS_COMMANDS_H
+
+#include "pipeline/options.h"
+#include "schemas/config.h"
+
+/* arguments: those behind the command's name. Fails with what the program exits with. */
+typedef enum err_code command_fn(char **arguments, size_t count, struct err *err);
+
+command_fn command_read, command_status, command_pause, command_resume, command_stage,
+    command_steps;
+
+/* Settings of a run with their defaults, and the options that set them. */
+struct settings {
+    struct config config;
+    const char *model, *output, *store, *name, *vocab, *blas, *isa;
+    int unit, normalize;
+    uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;
+    bool restart, accept_model, accept_arithmetic, quiet, json;
+    const char *listen, *connect;
+    char *made_store; /* OUTPUT/state */
+};
+
+enum { SETTINGS_OPTIONS_MAX = 32 };
+
+void settings_begin(struct settings *s);
+/* The options for a stage's name, or for all of them with NULL; options has room for
+ * SETTINGS_OPTIONS_MAX. */
+void settings_options(struct settings *s, const char *stage, struct option *options);
+/* Fill s->config. Fails: ERR_USAGE, ERR_MEMORY. */
+MUST_CHECK enum err_code settings_end(struct settings *s, struct err *err);
+void settings_release(struct settings *s);
+
+#endif

@@ -1,0 +1,71 @@
+/* riverrun read: the main job. */
+#include "pipeline/commands/commands.h"
+#include "pipeline/commands/show.h"
+#include "pipeline/run.h"
+#include "store/store.h"
+
+#include <stdio.h>
+
+static void print_help(const struct option *options)
+{
+    puts("usage: riverrun read PATH... --model FILE [-o DIR] [options]\n"
+         "\n"
+         "Reads files, all files of directories, or standard input (-) through the model and "
+         "writes\n"
+         "DIR/<stream>.jsonl, one record a line. Stopped or killed, the same command goes on where "
+         "it\n"
+         "was; what is finished is left alone.\n");
+    options_print(options);
+    puts("\nexit status: 0 done, 3 stopped (run again to resume); others: riverrun help");
+}
+
+/* After the run: what the store says. */
+static enum err_code print_final(const char *path, struct err *err)
+{
+    const struct store_options look = {.write = false};
+    Riverrun__Reply *reply = show_reply();
+    struct store *store = NULL;
+    enum err_code code = store_open(&store, path, &look, err);
+
+    if (!code)
+        code = status_of_store(store, reply, err);
+    if (!code)
+        show_json(reply);
+    store_close(&store);
+    riverrun__reply__free_unpacked(reply, NULL);
+    return code;
+}
+
+enum err_code command_read(char **arguments, size_t count, struct err *err)
+{
+    struct option options[SETTINGS_OPTIONS_MAX];
+    struct settings s;
+    bool help;
+    enum err_code code;
+
+    settings_begin(&s);
+    settings_options(&s, NULL, options);
+    code = options_parse(options, arguments, &count, &help, err);
+    if (code)
+        return code;
+    if (help) {
+        print_help(options);
+        return ERR_OK;
+    }
+    if (count == 0 || !s.model)
+        return err_set(err, ERR_USAGE, 0, "read needs %s: riverrun read PATH... --model FILE",
+                       count ? "a model" : "something to read");
+    code = settings_end(&s, err);
+    s.config.paths = (const char *const *)arguments;
+    s.config.path_count = count;
+    struct run_options run = {.config = &s.config, .ops = stages, .quiet = s.quiet};
+    if (!code) {
+        struct err show;
+        code = run_stages(&run, err);
+        if (s.json && (code == ERR_OK || code == ERR_STOPPED || code == ERR_SOME) &&
+            print_final(s.config.store, &show))
+            fprintf(stderr, "riverrun: %s\n", show.text);
+    }
+    settings_release(&s);
+    return code;
+}

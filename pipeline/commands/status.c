@@ -1,0 +1,261 @@
+/* riverrun status, pause, resume: asked of the run that owns the store, or of the store itself. */
+#include "pipeline/commands/commands.h"
+#include "pipeline/commands/show.h"
+#include "pipeline/report.h"
+#include "pipeline/run.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+Riverrun__Reply *show_reply(void)
+{
+    Riverrun__Reply *reply = malloc(sizeof *reply);
+
+    require(reply);
+    riverrun__reply__init(reply);
+    return reply;
+}
+
+static uint64_t clock_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static double percent(const Riverrun__StreamStatus *s)
+{
+    return s->bytes_total ? 100.0 * (double)s->bytes / (double)s->bytes_total : 100.0;
+}
+
+void show_table(const Riverrun__Reply *reply)
+{
+    printf("%-9s %7s %12s %12s %9s %12s %11s  %s\n", "state", "done", "bytes", "tokens", "records",
+           "computed", "checkpoint", "stream");
+    for (size_t i = 0; i < reply->n_streams; i++) {
+        const Riverrun__StreamStatus *s = reply->streams[i];
+        char done[16] = "?", age[32] = "none";
+        if (s->size_known)
+            snprintf(done, sizeof done, "%.1f %%", percent(s));
+        if (s->checkpointed)
+            report_time(age, sizeof age, (double)(clock_ms() - s->checkpoint_ms) / 1000);
+        printf("%-9s %7s %12llu %12llu %9llu %12llu %11s  %s\n", s->state, done,
+               (unsigned long long)s->bytes, (unsigned long long)s->tokens,
+               (unsigned long long)s->records, (unsigned long long)s->computed, age, s->name);
+        if (s->text && s->text[0])
+            printf("          %s\n", s->text);
+    }
+    if (reply->waiting && reply->waiting[0])
+        printf("waiting: %s\n", reply->waiting);
+}
+
+static json_t *stream_json(const Riverrun__StreamStatus *s)
+{
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "stream", s->name, "source", s->source,
+                  "state", s->state, "bytes", (json_int_t)s->bytes, "tokens", (json_int_t)s->tokens,
+                  "records", (json_int_t)s->records, "computed", (json_int_t)s->computed);
+
+    require(o);
+    json_object_set_new(o, "bytes_total",
+                        s->size_known ? json_integer((json_int_t)s->bytes_total) : json_null());
+    json_object_set_new(o, "percent", s->size_known ? json_real(percent(s)) : json_null());
+    json_object_set_new(o, "checkpoint_age_seconds",
+                        s->checkpointed ? json_real((double)(clock_ms() - s->checkpoint_ms) / 1000)
+                                        : json_null());
+    json_object_set_new(o, "text", json_string(s->text ? s->text : ""));
+    return o;
+}
+
+void show_json(const Riverrun__Reply *reply)
+{
+    json_t *o = json_object(), *list = json_array();
+
+    for (size_t i = 0; i < reply->n_streams; i++)
+        json_array_append_new(list, stream_json(reply->streams[i]));
+    json_object_set_new(o, "running", json_boolean(reply->owner_pid != 0));
+    if (reply->owner_pid) {
+        json_object_set_new(o, "pid", json_integer((json_int_t)reply->owner_pid));
+        json_object_set_new(o, "waiting", json_string(reply->waiting ? reply->waiting : ""));
+        json_object_set_new(o, "checkpoint_us", json_integer((json_int_t)reply->checkpoint_us));
+        json_object_set_new(o, "run_us", json_integer((json_int_t)reply->run_us));
+    }
+    json_object_set_new(o, "streams", list);
+    json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
+    putchar('\n');
+    json_decref(o);
+}
+
+struct target {
+    const char *store, *output;
+    char *made;
+    bool json, all;
+};
+
+static void target_options(struct target *t, bool with_all, struct option *options)
+{
+    size_t i = 0;
+
+    *t = (struct target){.output = "out"};
+    options[i++] =
+        (struct option){"store", 0, OPTION_TEXT, &t->store,
+                        0,       0, "DIR",       "the store (default: state in the output folder)"};
+    options[i++] =
+        (struct option){"output", 'o', OPTION_TEXT, &t->output,
+                        0,        0,   "DIR",       "the output folder of the job (default: out)"};
+    options[i++] = (struct option){"json", 0, OPTION_FLAG, &t->json, 0, 0, NULL, "answer as JSON"};
+    if (with_all)
+        options[i++] = (struct option){"all", 0, OPTION_FLAG, &t->all, 0, 0, NULL, "every stream"};
+    options[i] = (struct option){.name = NULL};
+}
+
+static enum err_code target_end(struct target *t, struct err *err)
+{
+    if (!t->store && asprintf(&t->made, "%s/state", t->output) < 0)
+        return err_set(err, ERR_MEMORY, 0, "settings");
+    if (!t->store)
+        t->store = t->made;
+    return ERR_OK;
+}
+
+/* The answer of the store's owner, or where there is none, of the store. */
+static enum err_code status_reply(const char *path, Riverrun__Reply **reply, struct err *err)
+{
+    const struct store_options look = {.write = false};
+    Riverrun__Request request = RIVERRUN__REQUEST__INIT;
+    struct store *store = NULL;
+    enum err_code code = store_open(&store, path, &look, err);
+
+    if (code)
+        return code;
+    request.verb = proto_text("status");
+    request.all = true;
+    if (!store_is_owned(store) || control_ask(path, &request, reply, NULL)) {
+        *reply = show_reply();
+        code = status_of_store(store, *reply, err);
+    }
+    store_close(&store);
+    return code;
+}
+
+enum err_code command_status(char **arguments, size_t count, struct err *err)
+{
+    struct option options[8];
+    struct target target;
+    Riverrun__Reply *reply = NULL;
+    bool help;
+    enum err_code code;
+
+    target_options(&target, false, options);
+    code = options_parse(options, arguments, &count, &help, err);
+    if (!code && help) {
+        puts("usage: riverrun status [--store DIR] [--json]\n\nHow every stream of a store "
+             "stands.\n");
+        options_print(options);
+        return ERR_OK;
+    }
+    if (!code && count)
+        code = err_set(err, ERR_USAGE, 0, "status takes no arguments, '%s' is one", arguments[0]);
+    if (!code)
+        code = target_end(&target, err);
+    if (!code)
+        code = status_reply(target.store, &reply, err);
+    if (!code)
+        (target.json ? show_json : show_table)(reply);
+    if (reply)
+        riverrun__reply__free_unpacked(reply, NULL);
+    free(target.made);
+    return code;
+}
+
+/* Nobody runs it: take the lock and write the flags. */
+static enum err_code write_flags(const char *path, bool pause, bool all, char **names, size_t count,
+                                 struct err *err)
+{
+    const struct store_options write = {.write = true};
+    Riverrun__Reply *streams = show_reply();
+    struct store *store = NULL;
+    enum err_code code = store_open(&store, path, &write, err);
+
+    if (!code && all)
+        code = status_of_store(store, streams, err);
+    for (size_t i = 0; !code && i < streams->n_streams; i++)
+        if (strcmp(streams->streams[i]->state, "finished"))
+            code = status_set_paused(store, streams->streams[i]->name, pause, err);
+    for (size_t i = 0; !code && i < count; i++)
+        code = status_set_paused(store, names[i], pause, err);
+    store_close(&store);
+    riverrun__reply__free_unpacked(streams, NULL);
+    return code;
+}
+
+static enum err_code ask_owner(const char *path, bool pause, bool all, char **names, size_t count,
+                               struct err *err)
+{
+    Riverrun__Request request = RIVERRUN__REQUEST__INIT;
+    Riverrun__Reply *reply = NULL;
+    enum err_code code;
+
+    request.verb = proto_text(pause ? "pause" : "resume");
+    request.all = all;
+    request.names = names;
+    request.n_names = count;
+    code = control_ask(path, &request, &reply, err);
+    if (!code && reply->code)
+        code = err_set(err, (enum err_code)reply->code, 0, "%s", reply->text);
+    if (reply)
+        riverrun__reply__free_unpacked(reply, NULL);
+    return code;
+}
+
+static enum err_code set_paused(char **arguments, size_t count, bool pause, struct err *err)
+{
+    const struct store_options look = {.write = false};
+    const char *verb = pause ? "pause" : "resume";
+    struct option options[8];
+    struct target target;
+    struct store *store = NULL;
+    bool help, owned = false;
+    enum err_code code;
+
+    target_options(&target, true, options);
+    code = options_parse(options, arguments, &count, &help, err);
+    if (!code && help) {
+        printf(
+            "usage: riverrun %s STREAM...|--all [--store DIR]\n\n"
+            "Works on the run that owns the store, and on the store when nothing runs; the flag\n"
+            "survives restarts.\n\n",
+            verb);
+        options_print(options);
+        return ERR_OK;
+    }
+    if (!code && (count > 0) == target.all)
+        code = err_set(err, ERR_USAGE, 0, "%s needs names of streams, or --all", verb);
+    if (!code)
+        code = target_end(&target, err);
+    if (!code)
+        code = store_open(&store, target.store, &look, err);
+    if (!code)
+        owned = store_is_owned(store);
+    store_close(&store);
+    if (!code)
+        code = (owned ? ask_owner : write_flags)(target.store, pause, target.all, arguments, count,
+                                                 err);
+    if (!code && target.json)
+        printf("{\"%s\": true}\n", verb);
+    free(target.made);
+    return code;
+}
+
+enum err_code command_pause(char **arguments, size_t count, struct err *err)
+{
+    return set_paused(arguments, count, true, err);
+}
+
+enum err_code command_resume(char **arguments, size_t count, struct err *err)
+{
+    return set_paused(arguments, count, false, err);
+}

@@ -1,0 +1,78 @@
+/* The control socket: a ZeroMQ REP socket at STORE/control. ipc paths hold 107 bytes, so where the
+ * store's path is longer the socket is reached through /proc/self/fd of its open folder. */
+#include "pipeline/control.h"
+
+#include "pipeline/run.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <zmq.h>
+
+enum { ANSWER_MS = 30000, CONNECT_MS = 2000, IPC_PATH_MAX = 107 };
+
+enum err_code control_endpoint(const char *store, char endpoint[CONTROL_ENDPOINT_MAX], int *folder,
+                               struct err *err)
+{
+    *folder = -1;
+    if (strlen(store) + sizeof "/control" <= IPC_PATH_MAX) {
+        snprintf(endpoint, CONTROL_ENDPOINT_MAX, "ipc://%s/control", store);
+        return ERR_OK;
+    }
+    *folder = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*folder < 0)
+        return err_set(err, ERR_ABSENT, errno, "store '%s'", store);
+    snprintf(endpoint, CONTROL_ENDPOINT_MAX, "ipc:///proc/self/fd/%d/control", *folder);
+    return ERR_OK;
+}
+
+static enum err_code exchange(void *socket, const Riverrun__Request *request,
+                              Riverrun__Reply **reply, const char *path, struct err *err)
+{
+    size_t bytes = riverrun__request__get_packed_size(request);
+    uint8_t *packed = malloc(bytes + 1);
+    zmq_msg_t answer;
+    enum err_code code = ERR_OK;
+
+    require(packed);
+    riverrun__request__pack(request, packed);
+    zmq_msg_init(&answer);
+    if (zmq_send(socket, packed, bytes, 0) < 0 || zmq_msg_recv(&answer, socket, 0) < 0)
+        code = err_set(err, ERR_ABSENT, 0, "nobody answers at store '%s'", path);
+    else if (!(*reply =
+                   riverrun__reply__unpack(NULL, zmq_msg_size(&answer), zmq_msg_data(&answer))))
+        code = err_set(err, ERR_INPUT, 0, "the answer at store '%s' cannot be decoded", path);
+    zmq_msg_close(&answer);
+    free(packed);
+    return code;
+}
+
+enum err_code control_ask(const char *path, const Riverrun__Request *request,
+                          Riverrun__Reply **reply, struct err *err)
+{
+    char endpoint[CONTROL_ENDPOINT_MAX];
+    int folder, one = 1, zero = 0, answer_ms = ANSWER_MS, connect_ms = CONNECT_MS;
+    void *context, *socket;
+    enum err_code code = control_endpoint(path, endpoint, &folder, err);
+
+    if (code)
+        return code;
+    context = zmq_ctx_new();
+    socket = zmq_socket(context, ZMQ_REQ);
+    require(context && socket);
+    zmq_setsockopt(socket, ZMQ_IMMEDIATE, &one, sizeof one);
+    zmq_setsockopt(socket, ZMQ_LINGER, &zero, sizeof zero);
+    zmq_setsockopt(socket, ZMQ_SNDTIMEO, &connect_ms, sizeof connect_ms);
+    zmq_setsockopt(socket, ZMQ_RCVTIMEO, &answer_ms, sizeof answer_ms);
+    if (zmq_connect(socket, endpoint))
+        code = err_set(err, ERR_ABSENT, 0, "control socket of '%s': %s", path,
+                       zmq_strerror(zmq_errno()));
+    else
+        code = exchange(socket, request, reply, path, err);
+    zmq_close(socket);
+    zmq_ctx_term(context);
+    if (folder >= 0)
+        close(folder);
+    return code;
+}

@@ -1,0 +1,64 @@
+/* riverrun: the command line. */
+#include "pipeline/commands/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    command_fn *run;
+    const char *help; /* NULL: not listed */
+} commands[] = {
+    {"read", command_read, "read files through a model, or go on with what was begun"},
+    {"status", command_status, "how the streams of a job stand"},
+    {"pause", command_pause, "pause streams of a job, running or not"},
+    {"resume", command_resume, "let paused streams go on"},
+    {"stage", command_stage, "one stage of the flow as a process of its own"},
+#ifdef RIVERRUN_STEPS
+    {"steps", command_steps, "names the places to crash at (RIVERRUN_CRASH=name:n)"},
+#endif
+};
+
+#define STATUS_LINE(name, status, words) {status, words},
+static const struct {
+    int status;
+    const char *words;
+} statuses[] = {ERR_LIST(STATUS_LINE)};
+
+static void print_help(void)
+{
+    puts("riverrun reads text of any length through an RWKV language model, in constant memory, "
+         "and\n"
+         "can stop anywhere and go on later as if nothing had happened.\n"
+         "\n"
+         "    riverrun read BOOK.txt --model MODEL -o out\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].help);
+    puts("\n`riverrun COMMAND --help` names the options of one. Exit statuses:\n");
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
+        printf("  %-3d %s\n", statuses[i].status, statuses[i].words);
+}
+
+int main(int argc, char **argv)
+{
+    struct err err = {.code = ERR_OK};
+    const char *name = argc > 1 ? argv[1] : "";
+    enum err_code code = ERR_USAGE;
+
+    if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h")) {
+        print_help();
+        return 0;
+    }
+    if (!strcmp(name, "--version")) {
+        puts("riverrun " RIVERRUN_VERSION);
+        return 0;
+    }
+    err_set(&err, ERR_USAGE, 0, "%s%s%s: `riverrun help` names the commands",
+            *name ? "no command '" : "what is to be done?", name, *name ? "'" : "");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(name, commands[i].name))
+            code = commands[i].run(argv + 2, (size_t)argc - 2, &err);
+    if (code)
+        fprintf(stderr, "riverrun: %s\n", err.text);
+    return err_status(code);
+}

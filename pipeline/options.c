@@ -1,0 +1,129 @@
+#include "pipeline/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct option *find(const struct option *options, const char *argument,
+                                 const char **value)
+{
+    size_t length;
+
+    *value = NULL;
+    if (argument[1] != '-') {
+        for (; options->name; options++)
+            if (options->letter == argument[1]) {
+                *value = argument[2] ? argument + 2 : NULL;
+                return options;
+            }
+        return NULL;
+    }
+    length = strcspn(argument + 2, "=");
+    for (; options->name; options++)
+        if (strlen(options->name) == length && !strncmp(options->name, argument + 2, length)) {
+            *value = argument[2 + length] ? argument + 3 + length : NULL;
+            return options;
+        }
+    return NULL;
+}
+
+static enum err_code set_number(const struct option *o, const char *value, struct err *err)
+{
+    char *end;
+    double number;
+
+    errno = 0;
+    number =
+        o->kind == OPTION_SECONDS ? strtod(value, &end) * 1000 : (double)strtoull(value, &end, 10);
+    if (end == value || *end || errno || *value == '-' ||
+        !(number >= (double)o->least && number <= (double)o->most))
+        return err_set(err, ERR_USAGE, 0, "--%s '%s': want a number from %llu to %llu%s", o->name,
+                       value, (unsigned long long)o->least, (unsigned long long)o->most,
+                       o->kind == OPTION_SECONDS ? " milliseconds, in seconds" : "");
+    *(uint64_t *)o->value = (uint64_t)number;
+    return ERR_OK;
+}
+
+static enum err_code set_choice(const struct option *o, const char *value, struct err *err)
+{
+    const char *at = o->argument;
+
+    for (int place = 0; *at; place++) {
+        size_t length = strcspn(at, "|");
+        if (strlen(value) == length && !strncmp(at, value, length)) {
+            *(int *)o->value = place;
+            return ERR_OK;
+        }
+        at += length + (at[length] == '|');
+    }
+    return err_set(err, ERR_USAGE, 0, "--%s '%s': want one of %s", o->name, value, o->argument);
+}
+
+static enum err_code set(const struct option *o, const char *value, struct err *err)
+{
+    switch (o->kind) {
+    case OPTION_FLAG:
+        if (value)
+            return err_set(err, ERR_USAGE, 0, "--%s takes no value", o->name);
+        *(bool *)o->value = true;
+        return ERR_OK;
+    case OPTION_TEXT:
+        *(const char **)o->value = value;
+        return ERR_OK;
+    case OPTION_CHOICE:
+        return set_choice(o, value, err);
+    case OPTION_COUNT:
+    case OPTION_SECONDS:
+        break;
+    }
+    return set_number(o, value, err);
+}
+
+enum err_code options_parse(const struct option *options, char **arguments, size_t *argument_count,
+                            bool *help, struct err *err)
+{
+    size_t kept = 0, count = *argument_count;
+    bool plain = false;
+
+    *help = false;
+    for (size_t i = 0; i < count; i++) {
+        const char *argument = arguments[i], *value;
+        const struct option *o;
+        if (plain || argument[0] != '-' || !argument[1]) {
+            arguments[kept++] = arguments[i];
+            continue;
+        }
+        plain = !strcmp(argument, "--");
+        if (plain)
+            continue;
+        *help = *help || !strcmp(argument, "--help") || !strcmp(argument, "-h");
+        if (*help)
+            return ERR_OK;
+        o = find(options, argument, &value);
+        if (!o)
+            return err_set(err, ERR_USAGE, 0, "unknown option '%s': --help names them", argument);
+        if (o->kind != OPTION_FLAG && !value) {
+            if (i + 1 == count)
+                return err_set(err, ERR_USAGE, 0, "--%s needs %s", o->name, o->argument);
+            value = arguments[++i];
+        }
+        if (set(o, value, err))
+            return err->code;
+    }
+    *argument_count = kept;
+    return ERR_OK;
+}
+
+void options_print(const struct option *options)
+{
+    for (; options->name; options++) {
+        char left[64];
+        snprintf(left, sizeof left, "%c%c%s--%s%s%s", options->letter ? '-' : ' ',
+                 options->letter ? options->letter : ' ', options->letter ? ", " : "  ",
+                 options->name, options->argument ? " " : "",
+                 options->argument ? options->argument : "");
+        printf("  %-34s %s\n", left, options->help);
+    }
+    printf("  %-34s %s\n", "-h, --help", "this text");
+}

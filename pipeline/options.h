@@ -1,0 +1,30 @@
+/* pipeline/options.h: command lines as data: parsing, checking and --help come from one table. */
+#ifndef PIPELINE_OPTIONS_H
+#define PIPELINE_OPTIONS_H
+
+#include "schemas/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_COUNT, OPTION_SECONDS, OPTION_CHOICE };
+
+struct option {
+    const char *name; /* without the dashes; NULL ends a table */
+    char letter;      /* 0: none */
+    enum option_kind kind;
+    void *value; /* bool, const char *, uint64_t, uint64_t (milliseconds), int */
+    uint64_t least, most;
+    const char *argument; /* for --help: "FILE"; of a choice: "a|b|c", the value is its place */
+    const char *help;
+};
+
+/* Take options off arguments; what is left are *argument_count plain ones, in order, in the same
+ * array. Sets *help and stops when --help is met. Fails: ERR_USAGE, naming the argument. */
+MUST_CHECK enum err_code options_parse(const struct option *options, char **arguments,
+                                       size_t *argument_count, bool *help, struct err *err);
+
+/* What --help prints for the options, on stdout. */
+void options_print(const struct option *options);
+
+#endif

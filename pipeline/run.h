@@ -1,0 +1,30 @@
+/* pipeline/run.h: stages at work: threads of this process, its signals, its control socket.
+ *
+ * All four stages of `read` are threads over inproc://; `stage NAME` is a run of one over ipc://. The
+ * process that has encode answers on the control socket in the store's folder. */
+#ifndef PIPELINE_RUN_H
+#define PIPELINE_RUN_H
+
+#include "pipeline/report.h"
+#include "schemas/config.h"
+#include "stages/stage.h"
+
+struct run_options {
+    const struct config *config;
+    const struct stage_ops *const *ops; /* ends with NULL */
+    const char *listen, *connect;       /* endpoints of a single stage; NULL: inside this process */
+    bool quiet;
+};
+
+/* Run until all stages are done, or a signal stops them (a second one exits at once). *err is the
+ * outcome: the first stage that failed to open, else encode's, else the single stage's. */
+enum err_code run_stages(const struct run_options *options, struct err *err);
+
+/* ---- The control socket, from the other side ---- */
+
+/* Ask whoever owns the store at path; free *reply with riverrun__reply__free_unpacked.
+ * Fails  ERR_ABSENT: nobody answers. */
+MUST_CHECK enum err_code control_ask(const char *path, const Riverrun__Request *request,
+                                     Riverrun__Reply **reply, struct err *err);
+
+#endif
