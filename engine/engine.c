@@ -40,6 +40,19 @@ static uint32_t default_block(const struct model *model)
     return rows;
 }
 
+/* The type of the largest matrix: small ones may be kept in another. */
+static const char *matrix_dtype(const struct model *model)
+{
+    const struct tensor *largest = model->head;
+
+    for (int i = 0; i < MATRICES_MAX; i++) {
+        const struct tensor *tensor = model->layers[0].matrices[i].tensor;
+        if (tensor && (largest == model->head || tensor->values > largest->values))
+            largest = tensor;
+    }
+    return dtypes[largest->dtype].name;
+}
+
 static void fill_info(struct engine *e)
 {
     const struct model *m = e->model;
@@ -48,7 +61,7 @@ static void fill_info(struct engine *e)
         .version_major = m->version->major,
         .version_minor = m->version->minor,
         .container = m->container->kind,
-        .dtype = dtypes[m->layers[0].matrices[0].tensor->dtype].name,
+        .dtype = matrix_dtype(m),
         .layers = m->layer_count,
         .channels = m->channels,
         .heads = m->heads,

@@ -24,7 +24,8 @@ enum { ENGINE_FINGERPRINT_BYTES = 16, ENGINE_THREADS_MAX = 64, ENGINE_BLOCK_MAX 
 struct engine_options {
     const char *blas; /* "auto", "own", "onednn", "openblas", "ref"; NULL is "auto" */
     const char *isa;  /* "auto", "avx512", "avx2", "ref": highest level to use; NULL is "auto" */
-    unsigned threads; /* workers, 1..ENGINE_THREADS_MAX; 0 is one per core */
+    unsigned threads; /* workers, 1..ENGINE_THREADS_MAX; 0 is one per core; a model of L layers
+                         uses L + 1 at most */
     uint32_t block_tokens; /* rows of one batch, 1..ENGINE_BLOCK_MAX; 0 is the default */
 };
 
@@ -47,9 +48,10 @@ struct engine_info {
 /* Map a model file, check all of it, pack its matrices, start the workers.
  * Fails  ERR_MODEL: not a model, damaged, unknown tensors, not supported (the text says which);
  *        ERR_SOURCE: cannot be opened; ERR_MISMATCH: this blas or isa cannot be had here;
- *        ERR_MEMORY. */
+ *        ERR_USAGE: an option out of range or a name that is none; ERR_MEMORY, ERR_SYSTEM. */
 MUST_CHECK enum err_code engine_open(struct engine **out, const char *path,
                                      const struct engine_options *options, struct err *err);
+/* Jobs that were not collected are dropped; states may be closed before or after. */
 void engine_close(struct engine **engine);
 
 /* Lent until engine_close. */
@@ -97,7 +99,8 @@ struct engine_job {
 
 /* Queue job behind all that were submitted before; several of one state may be in flight. Work begins
  * at once; jobs that wait together share products as rows of one ragged batch.
- * Fails  ERR_INPUT: a token out of range, loss asked of a state that has read nothing: not queued;
+ * Fails  ERR_INPUT: a token out of range, loss, or logits without a token, asked of a state that
+ *        has read nothing: not queued;
  *        ERR_LIMIT: engine_room() is 0. */
 MUST_CHECK enum err_code engine_submit(struct engine *engine, struct engine_job *job,
                                        struct err *err);

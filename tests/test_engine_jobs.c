@@ -97,6 +97,48 @@ static void a_fresh_state_is_at_the_origin(void **unused)
     }
 }
 
+/* Figures of the float64 reference for make_nano's models, tokens 1 to 200. */
+static void every_number_format_gives_the_reference_loss(void **unused)
+{
+    enum { COUNT = 200 };
+    static const struct {
+        const char *version, *dtype;
+        double nats;
+    } cases[] = {{"7", "F32", 1451.506613050},  {"7", "F16", 1451.474280216},
+                 {"7", "BF16", 1451.504631516}, {"4", "F32", 1468.609943646},
+                 {"4", "F16", 1468.626441148},  {"4", "BF16", 1468.809642345}};
+    char path[] = "/tmp/riverrun-nano-XXXXXX", command[1024];
+    uint32_t ids[COUNT];
+
+    (void)unused;
+    close(mkstemp(path));
+    for (uint32_t i = 0; i < COUNT; i++)
+        ids[i] = i + 1;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct engine *engine;
+        struct engine_state *state;
+        float loss[COUNT - 1];
+        double sum = 0;
+
+        snprintf(command, sizeof command, NANO_DIR "/make_nano --version %s --dtype %s -o %s",
+                 cases[i].version, cases[i].dtype, path);
+        assert_int_equal(system(command), 0);
+        engine = engine_of(path, &(struct engine_options){.threads = 2});
+        assert_string_equal(engine_info(engine)->dtype, cases[i].dtype);
+        state = state_of(engine);
+        must_run(engine, &(struct engine_job){.state = state, .tokens = ids, .count = 1});
+        must_run(engine, &(struct engine_job){
+                             .state = state, .tokens = ids + 1, .count = COUNT - 1, .loss = loss});
+        for (size_t k = 0; k < COUNT - 1; k++)
+            sum += (double)loss[k];
+        if (!(fabs(sum - cases[i].nats) <= 1e-6 * cases[i].nats))
+            fail_msg("%s %s: %.10g nats", cases[i].version, cases[i].dtype, sum);
+        engine_state_close(&state);
+        engine_close(&engine);
+    }
+    unlink(path);
+}
+
 /* The loss is what the logits say: log sum exp less the token's logit. */
 static void losses_and_logits_agree(void **unused)
 {
@@ -290,6 +332,7 @@ int main(void)
         cmocka_unit_test(submit_refuses_a_token_out_of_range),
         cmocka_unit_test(nothing_is_predicted_before_the_first_token),
         cmocka_unit_test(a_fresh_state_is_at_the_origin),
+        cmocka_unit_test(every_number_format_gives_the_reference_loss),
         cmocka_unit_test(losses_and_logits_agree),
         cmocka_unit_test(jobs_come_back_in_order_and_the_descriptor_tells),
         cmocka_unit_test(submit_refuses_when_there_is_no_room),

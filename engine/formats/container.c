@@ -23,6 +23,10 @@ enum err_code container_fail(const struct container *c, struct err *err, const c
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
+    /* What a file says of itself may be quoted in it. */
+    for (char *at = reason; *at; at++)
+        if (*at < ' ' || *at > '~')
+            *at = '?';
     return err_set(err, ERR_MODEL, 0, "model '%s%s': %s", cut ? "..." : "",
                    cut ? c->path + bytes - PATH_SHOWN : c->path, reason);
 }
@@ -55,6 +59,7 @@ static enum err_code read_table(struct container *c, struct err *err)
 {
     uint8_t head[HEAD_BYTES] = {0};
 
+    require(c->map != NULL);
     memcpy(head, c->map, c->bytes < HEAD_BYTES ? c->bytes : HEAD_BYTES);
     for (size_t i = 0; i < sizeof magics / sizeof *magics; i++) {
         if (c->bytes < magics[i].count || memcmp(head, magics[i].bytes, magics[i].count))

@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTH_BYTES = 8, HEADER_MAX = 100 * 1000 * 1000 };
+/* The format allows 100 MB; a parsed header takes some twenty times its bytes, and that of a model of a
+ * thousand layers is below 4 MB. */
+enum { LENGTH_BYTES = 8, HEADER_MAX = 16 << 20 };
 
 static bool dtype_of(const char *name, enum dtype *out)
 {

@@ -225,7 +225,7 @@ static bool lay_out(struct tokenizer *t, struct trie *trie)
 {
     struct layout layout = {0};
     uint8_t *wide = malloc(trie->count);
-    bool done = wide && reserve(&layout, trie->count + BYTES);
+    bool done = wide && reserve(&layout, trie->count + BYTES) && layout.slots;
 
     if (done) {
         layout.slots[0].parent = 0;
