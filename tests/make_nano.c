@@ -314,7 +314,10 @@ int main(int argc, char **argv)
     int letter, dtype = F32, status;
 
     while ((letter = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
-        unsigned number = optarg ? (unsigned)strtoul(optarg, NULL, 10) : 0;
+        unsigned number;
+        if (letter == '?' || !optarg)
+            return usage();
+        number = (unsigned)strtoul(optarg, NULL, 10);
         switch (letter) {
         case 'v':
             s->version = number;
