@@ -166,7 +166,7 @@ struct encode {
     uint64_t in_flight;  /* tokens at the engine */
     uint64_t kept_bytes; /* of records not durable */
     uint64_t now_ms, clock_ms, begin_ms, stop_ms;
-    uint64_t speed_ms, speed_tokens, tokens_per_s; /* measured */
+    uint64_t speed_ms, speed_tokens, idle_ms, tokens_per_s; /* measured */
     uint64_t checkpoint_us, run_us_begin;
     bool announced, stopping, up_there, down_there;
     struct err fatal; /* ends the run when its code is set */

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { SPEED_MS = 250, FIRST_TOKENS = 16, LEAST_TOKENS = 2, MOST_TOKENS = 16 * JOB_TOKENS };
+enum { SPEED_MS = 100, FIRST_TOKENS = 16, LEAST_TOKENS = 2, MOST_TOKENS = 16 * JOB_TOKENS };
 
 /* ---- Messages in ---- */
 
@@ -283,10 +283,8 @@ static void submit(struct stream *s, struct job *job)
         stream_fail(s, &err);
         return;
     }
-    if (e->in_flight == 0 && s->jobs == 0) {
-        e->speed_ms = e->now_ms;
-        e->speed_tokens = 0;
-    }
+    if (e->in_flight == 0)
+        e->speed_ms += e->now_ms - e->idle_ms; /* time without work does not count */
     s->jobs++;
     e->in_flight += job->engine.count;
     STEP(encode_submit);
@@ -415,6 +413,7 @@ static void measure_speed(struct encode *e, uint64_t tokens)
     uint64_t ms = e->now_ms - e->speed_ms;
 
     e->speed_tokens += tokens;
+    e->idle_ms = e->now_ms;
     if (ms < SPEED_MS)
         return;
     e->tokens_per_s = e->speed_tokens * 1000 / ms;
