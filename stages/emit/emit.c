@@ -162,10 +162,10 @@ static enum err_code accept_open(struct emit *e, const Riverrun__SinkOpen *open,
 static void sync_sink(struct emit *e, struct sink *sink, bool asked, bool whole)
 {
     struct sync_task task = {.stream = sink->stream,
-                               .open = sink->open,
-                               .fd = sink->file.fd,
-                               .asked = asked,
-                               .whole = whole};
+                             .open = sink->open,
+                             .fd = sink->file.fd,
+                             .asked = asked,
+                             .whole = whole};
     struct err why;
 
     if (jsonl_token(&sink->file, &task.token, &why) || syncer_submit(e->syncer, &task, &why)) {
@@ -345,14 +345,20 @@ static enum stage_progress emit_work(void *self, uint64_t budget_us, const struc
     struct emit *e = self;
     struct sink *sink;
     size_t at = 0;
+    struct err why;
     bool ran = collect(e);
 
     (void)budget_us;
-    while ((sink = table_next(&e->sinks, &at)))
-        if (sink->sync_at_ms <= e->now_ms) {
+    while ((sink = table_next(&e->sinks, &at))) {
+        bool due = sink->sync_at_ms <= e->now_ms;
+        if (due)
             sync_sink(e, sink, false, false);
-            at = 0;
-        }
+        else if (jsonl_flush(&sink->file, &why))
+            fail(e, sink, &why);
+        else
+            continue;
+        at = 0; /* the table may have changed */
+    }
     ran = outbox_flush(&e->outbox, out, PORT_UP) || ran;
     if (e->bye || e->stop) {
         err_set(err, e->bye ? ERR_OK : ERR_STOPPED, 0, "emit");

@@ -186,6 +186,7 @@ void checkpoint_commit(struct stream *s)
 
 bool checkpoint_collect(struct encode *e)
 {
+    uint64_t begin_us = e->env->measure_us();
     struct err err;
     void *user;
     bool any = false;
@@ -205,10 +206,13 @@ bool checkpoint_collect(struct encode *e)
         s->snapshot.state = NULL;
         s->snapshot.analysis = buffer_of(0);
         checkpoint_clear(&s->snapshot);
+        e->checkpoints++;
         s->checkpoint_clock_ms = e->clock_ms;
         stream_committed(s, &done);
         checkpoint_clear(&done);
     }
+    if (any)
+        e->checkpoint_us += e->env->measure_us() - begin_us;
     return any;
 }
 

@@ -279,6 +279,9 @@ static enum stage_progress leave(struct encode *e, const struct stage_out *out, 
 {
     Riverrun__Bye bye = RIVERRUN__BYE__INIT;
 
+    stage_report(e->env, STAGE_NOTE, NULL, "%llu checkpoints took %.3f s of %.1f s",
+                 (unsigned long long)e->checkpoints, (double)e->checkpoint_us / 1e6,
+                 (double)(e->now_ms - e->begin_ms) / 1e3);
     if (e->fatal.code)
         *err = e->fatal;
     else

@@ -167,7 +167,7 @@ struct encode {
     uint64_t kept_bytes; /* of records not durable */
     uint64_t now_ms, clock_ms, begin_ms, stop_ms;
     uint64_t speed_ms, speed_tokens, idle_ms, tokens_per_s; /* measured */
-    uint64_t checkpoint_us, run_us_begin;
+    uint64_t checkpoints, checkpoint_us; /* committed; time in their code and blocked by them */
     bool announced, stopping, up_there, down_there;
     struct err fatal; /* ends the run when its code is set */
     struct request {

@@ -58,14 +58,16 @@ static bool plain(int32_t code)
 }
 
 /* The size of the segment at the start of data, 0 where more bytes are needed. *keep is set where
- * it is known to be its own normal form, or is to be kept as it is. */
-static size_t segment(const uint8_t *data, size_t bytes, bool end, bool *keep)
+ * it is known to be its own normal form, or is to be kept as it is; *several where it has more than
+ * one character. */
+static size_t segment(const uint8_t *data, size_t bytes, bool end, bool *keep, bool *several)
 {
     int32_t code;
     size_t size, next, marks = 0;
     enum decoded kind = decode(data, bytes, end, &code, &size);
 
     *keep = true;
+    *several = false;
     if (kind != DECODED_CHARACTER)
         return kind == DECODED_INVALID ? 1 : 0;
     *keep = plain(code);
@@ -82,6 +84,7 @@ static size_t segment(const uint8_t *data, size_t bytes, bool end, bool *keep)
             return size;
         }
         *keep = false;
+        *several = true;
         marks++;
         size += next;
     }
@@ -119,23 +122,37 @@ static void compose(const uint8_t *data, size_t bytes, struct normalize_piece *p
     piece->unchanged = false;
 }
 
+/* Make the segment at data an atomic piece; false where it is one character, unchanged. */
+static bool make_atomic(const uint8_t *data, size_t size, bool keep, bool several,
+                        struct normalize_piece *piece)
+{
+    piece->unchanged = true;
+    if (!keep) {
+        compose(data, size, piece);
+        piece->unchanged = piece->bytes == size && memcmp(piece->data, data, size) == 0;
+    }
+    if (piece->unchanged) {
+        piece->data = data;
+        piece->bytes = size;
+    }
+    piece->atomic = several || !piece->unchanged;
+    return piece->atomic;
+}
+
 size_t normalize_next(const uint8_t *data, size_t bytes, bool end, struct normalize_piece *piece)
 {
     size_t at = 0, size;
-    bool keep;
+    bool keep, several;
 
     while (at < bytes) {
         at += ascii(data + at, bytes - at);
-        size = segment(data + at, bytes - at, end, &keep);
+        size = segment(data + at, bytes - at, end, &keep, &several);
         if (size == 0)
             break;
-        if (!keep) {
-            compose(data + at, size, piece);
-            if (piece->bytes != size || memcmp(piece->data, data + at, size) != 0) {
-                if (at == 0)
-                    return size;
-                break; /* what lies before it goes first; this segment is made again next time */
-            }
+        if ((several || !keep) && make_atomic(data + at, size, keep, several, piece)) {
+            if (at == 0)
+                return size;
+            break; /* what lies before it goes first; this segment is made again next time */
         }
         at += size;
     }
@@ -143,6 +160,7 @@ size_t normalize_next(const uint8_t *data, size_t bytes, bool end, struct normal
         piece->data = data;
         piece->bytes = at;
         piece->unchanged = true;
+        piece->atomic = false;
     }
     return at;
 }

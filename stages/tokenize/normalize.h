@@ -33,17 +33,20 @@ enum {
 struct normalize_piece {
     const uint8_t *data; /* into the source where unchanged, else into room */
     size_t bytes;
-    bool unchanged; /* the source's own bytes; else one segment, whose bytes belong together */
+    bool unchanged; /* the source's own bytes */
+    bool atomic; /* one segment, whose bytes belong together: changed, or of several characters */
     int32_t room[NORMALIZE_ROOM];
 };
 
-/* Take the next piece off data: one changed segment, or as many unchanged ones as lie together.
+/* Take the next piece off data: one atomic segment, or as many unchanged segments of one character as
+ * lie together. Inside an atomic piece nothing may begin anew: what follows a cut there would be
+ * divided into other segments. Between the bytes of the others it may.
  * Returns the source bytes it stands for, <= bytes. 0 means that more bytes are needed to tell:
  * never with end (but for bytes = 0), and never with more than NORMALIZE_HELD_MAX bytes; *piece is
  * then not to be used. end says that nothing follows data.
  *
- * How unchanged segments are gathered into pieces does depend on where data ends; the bytes do not,
- * nor do the changed pieces with their places in the source.
+ * How single characters are gathered into pieces does depend on where data ends; the bytes do not,
+ * nor do the atomic pieces with their places in the source.
  * Memory  piece->data is lent until data goes away, or piece is used again. */
 size_t normalize_next(const uint8_t *data, size_t bytes, bool end, struct normalize_piece *piece);
 

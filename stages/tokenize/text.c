@@ -92,7 +92,7 @@ static enum err_code normalize(struct text *t, struct err *err)
         uint8_t *at = buffer_add(&t->advance, 2 * piece.bytes);
         buffer_put(&t->plain, piece.data, piece.bytes);
         for (size_t i = 0; at && i < piece.bytes; i++)
-            store_u16(at + 2 * i, piece.unchanged ? 1 : i + 1 == piece.bytes ? (uint16_t)bytes : 0);
+            store_u16(at + 2 * i, !piece.atomic ? 1 : i + 1 == piece.bytes ? (uint16_t)bytes : 0);
         done += bytes;
     }
     buffer_drop(&t->raw, done);

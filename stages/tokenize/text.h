@@ -32,8 +32,8 @@ struct text {
     bool ended;            /* no more bytes will come */
     struct buffer raw;     /* source bytes that the normaliser has not taken */
     struct buffer plain;   /* its output that is not yet tokens */
-    struct buffer advance; /* u16 for each byte of plain: source bytes that end with it; only where
-                               normalised, else it is 1 */
+    struct buffer advance; /* u16 for each byte of plain: source bytes that end with it (those of an
+                               atomic segment with its last byte); only where normalised, else 1 */
     size_t taken;          /* bytes of plain that are tokens already */
     size_t line_end;       /* of plain: one behind the next line end, 0 not looked for */
     uint64_t pushed;       /* source bytes since the open */

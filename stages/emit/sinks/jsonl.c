@@ -351,7 +351,7 @@ void jsonl_close(struct jsonl *s)
 
 /* ---- Writing ---- */
 
-static enum err_code flush(struct jsonl *s, struct err *err)
+enum err_code jsonl_flush(struct jsonl *s, struct err *err)
 {
     uint64_t offset = s->at.length - s->buffer.bytes;
     size_t done = 0;
@@ -422,7 +422,7 @@ enum err_code jsonl_write(struct jsonl *s, struct view line, bool last, struct e
     s->at.length += line.bytes;
     s->at.n++;
     if (s->buffer.bytes >= JSONL_BUFFER_BYTES)
-        code = flush(s, err);
+        code = jsonl_flush(s, err);
     if (!code && last && s->comparing && read_at(s->fd, &beyond, 1, s->at.length) == 1)
         code = err_set(err, ERR_SINK, 0,
                        "output '%s' goes on after its document record: put it back, or begin again "
@@ -433,7 +433,7 @@ enum err_code jsonl_write(struct jsonl *s, struct view line, bool last, struct e
 
 enum err_code jsonl_token(struct jsonl *s, struct jsonl_token *token, struct err *err)
 {
-    enum err_code code = flush(s, err);
+    enum err_code code = jsonl_flush(s, err);
 
     *token = s->at;
     if (!code && !tail_hash(s->fd, s->at.length, &token->tail))

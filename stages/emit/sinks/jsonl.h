@@ -56,7 +56,10 @@ void jsonl_close(struct jsonl *s);
  * Fails  ERR_SINK: the file holds another line here, or more after the last; ERR_FULL. */
 MUST_CHECK enum err_code jsonl_write(struct jsonl *s, struct view line, bool last, struct err *err);
 
-/* Hand over what is buffered, and say where that is. Not yet durable: fsync(s->fd) does that.
+/* Hand what is buffered to the system, so that others can read it. Fails: ERR_SINK, ERR_FULL. */
+MUST_CHECK enum err_code jsonl_flush(struct jsonl *s, struct err *err);
+
+/* Flush, and say where that is. Not yet durable: fsync(s->fd) does that.
  * Fails  ERR_SINK, ERR_FULL. */
 MUST_CHECK enum err_code jsonl_token(struct jsonl *s, struct jsonl_token *token, struct err *err);
 
