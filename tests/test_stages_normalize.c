@@ -48,15 +48,16 @@ static uint32_t chance(uint32_t *seed)
     return *seed >> 8;
 }
 
-/* What a consumer sees: the bytes, and of each changed piece its place in the source. */
+/* What a consumer sees: the bytes, and of each changed and each atomic piece its place in the source. */
 struct run {
-    struct text out, changes;
+    struct text out, changes, atoms;
 };
 
 static void run_release(struct run *run)
 {
     free(run->out.data);
     free(run->changes.data);
+    free(run->atoms.data);
     *run = (struct run){0};
 }
 
@@ -83,12 +84,14 @@ static struct run normalize_cut(const uint8_t *data, size_t bytes, size_t cut_ma
         while (at < count && (took = normalize_next(held + at, count - at, end, &piece)) > 0) {
             require(took <= count - at);
             add(&run.out, piece.data, piece.bytes);
-            if (piece.unchanged) {
+            const uint64_t place[3] = {done + at, took, piece.bytes};
+            if (piece.unchanged)
                 require(piece.bytes == took && piece.data == held + at);
-            } else {
-                uint64_t place[3] = {done + at, took, piece.bytes};
+            else
                 add(&run.changes, place, sizeof place);
-            }
+            if (piece.atomic)
+                add(&run.atoms, place, sizeof place);
+            require(piece.unchanged || piece.atomic);
             at += took;
         }
         free(held);
@@ -121,6 +124,7 @@ static void assert_cuts_do_not_matter(const uint8_t *data, size_t bytes)
             normalize_cut(data, bytes, cuts[round % (sizeof cuts / sizeof cuts[0])], round + 1);
         assert_true(same(&cut.out, &whole.out));
         assert_true(same(&cut.changes, &whole.changes));
+        assert_true(same(&cut.atoms, &whole.atoms));
         run_release(&cut);
     }
     run_release(&whole);
@@ -443,9 +447,27 @@ static void plain_text_is_one_piece_without_a_copy(void **state)
     (void)state;
     assert_int_equal(normalize_next(text, sizeof text - 1, true, &piece), sizeof text - 1);
     assert_ptr_equal(piece.data, text);
-    assert_true(piece.unchanged);
+    assert_true(piece.unchanged && !piece.atomic);
     /* Without the end the last character may yet be joined by a mark. */
     assert_int_equal(normalize_next(text, sizeof text - 1, false, &piece), sizeof text - 2);
+}
+
+static void a_segment_of_several_characters_is_a_piece_of_its_own(void **state)
+{
+    /* q with acute has no composed form: its own normal form, and still not to be cut. */
+    static const uint8_t text[] = "abq\xcc\x81"
+                                  "cd";
+    struct normalize_piece piece;
+
+    (void)state;
+    assert_int_equal(normalize_next(text, 7, true, &piece), 2);
+    assert_true(piece.unchanged && !piece.atomic);
+    assert_int_equal(normalize_next(text + 2, 5, true, &piece), 3);
+    assert_true(piece.unchanged && piece.atomic);
+    assert_ptr_equal(piece.data, text + 2);
+    assert_int_equal(piece.bytes, 3);
+    assert_int_equal(normalize_next(text + 5, 2, true, &piece), 2);
+    assert_true(piece.unchanged && !piece.atomic);
 }
 
 static void nothing_is_decided_too_early(void **state)
@@ -477,6 +499,7 @@ int main(void)
         cmocka_unit_test(invalid_bytes_are_kept),
         cmocka_unit_test(marks_beyond_the_bound_are_kept),
         cmocka_unit_test(plain_text_is_one_piece_without_a_copy),
+        cmocka_unit_test(a_segment_of_several_characters_is_a_piece_of_its_own),
         cmocka_unit_test(nothing_is_decided_too_early),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

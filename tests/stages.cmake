@@ -1,0 +1,7 @@
+# Messages and stages, driven by arrays: no sockets, no model.
+add_library(stages_help STATIC stages_help.c)
+target_link_libraries(stages_help PUBLIC stages PkgConfig::CMOCKA)
+
+foreach(name test_schemas_messages test_stages_text)
+    riverrun_test(${name} LINK stages_help)
+endforeach()

@@ -1,0 +1,2 @@
+#include "stages_help.h"
+int main(void) { return 0; }
