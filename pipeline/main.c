@@ -58,7 +58,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(name, commands[i].name))
             code = commands[i].run(argv + 2, (size_t)argc - 2, &err);
-    if (code)
+    if (code && err.text[0]) /* else it was said when it happened */
         fprintf(stderr, "riverrun: %s\n", err.text);
     return err_status(code);
 }

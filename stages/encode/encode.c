@@ -234,7 +234,8 @@ static void encode_event(void *self, const struct stage_event *event)
 
 /* ---- Over ---- */
 
-/* One code for the run: a fault of all is named, faults of some are ERR_SOME. */
+/* One code for the run: a fault that all share is its code, faults of some are ERR_SOME. What each
+ * stream failed of was said when it failed; a single one needs no more words. */
 static void sum_up(const struct encode *e, struct err *err)
 {
     size_t failed = 0, stopped = 0;
@@ -250,12 +251,13 @@ static void sum_up(const struct encode *e, struct err *err)
         same = same && s->why.code == first->why.code;
         failed++;
     }
-    if (failed && failed == e->stream_count && same)
-        err_set(err, first->why.code, 0, "%s", first->why.text);
+    if (failed == 1 && e->stream_count == 1)
+        err_set(err, first->why.code, 0, "%s", "");
     else if (e->stopping && stopped)
         err_set(err, ERR_STOPPED, 0, "stopped: run the same command again to resume");
     else if (failed)
-        err_set(err, ERR_SOME, 0, "%zu of %zu streams failed", failed, e->stream_count);
+        err_set(err, failed == e->stream_count && same ? first->why.code : ERR_SOME, 0,
+                "%zu of %zu streams failed", failed, e->stream_count);
     else
         err_set(err, ERR_OK, 0, "%zu streams", e->stream_count);
 }

@@ -193,13 +193,13 @@ void stream_fail(struct stream *s, const struct err *why)
 
     if (stream_is_over(s))
         return;
-    stage_report(e->env, STAGE_ERROR, s->name, "%s", why->text);
     s->why = *why;
     if (why->code == ERR_FULL) {
         e->fatal = *why; /* nothing more can be made safe: end the run, all that is durable stays */
         stream_leave(s, PHASE_STOPPED);
         return;
     }
+    stage_report(e->env, STAGE_ERROR, s->name, "%s", why->text);
     s->faults += why->code == ERR_MODEL || why->code == ERR_INPUT || why->code == ERR_SOURCE;
     stream_leave(s, PHASE_FAILED);
     if (s->known)

@@ -1,0 +1,16 @@
+# Bad input and bad luck, end to end: scripts that run the program. Each prints the lines that a user
+# would see. The long sizes run at night.
+function(riverrun_fault_test name)
+    cmake_parse_arguments(ARG "NIGHTLY" "LABEL" "" ${ARGN})
+    set(command /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/${name}.py ${CMAKE_BINARY_DIR}
+        ${RIVERRUN_SHARED})
+    add_test(NAME ${name} COMMAND ${command})
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT 900 SKIP_RETURN_CODE 77)
+    if(ARG_NIGHTLY)
+        add_test(NAME ${name}_long COMMAND ${command})
+        set_tests_properties(${name}_long PROPERTIES LABELS "${ARG_LABEL};nightly" TIMEOUT 3600
+            ENVIRONMENT RIVERRUN_LONG=1 SKIP_RETURN_CODE 77)
+    endif()
+endfunction()
+
+riverrun_fault_test(test_e2e_bad_source LABEL crash NIGHTLY)

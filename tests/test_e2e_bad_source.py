@@ -1,0 +1,260 @@
+#!/usr/bin/python3
+"""Sources that are missing, strange, endless, or not what they were: one line, a status, no damage."""
+import os
+import signal
+import stat
+
+import e2e_world
+from e2e_world import (CHANGED, DONE, GUARD_SECONDS, NOBODY, SOURCE, STOPPED, check_line, fixture,
+                       get, put, records, text, wait_until)
+
+MIB = 1 << 20
+
+
+def test_missing_file_is_named(world):
+    world.refused(SOURCE, [world.source, "No such file"])
+    assert not os.path.exists(world.out), "a refused job left a folder"
+    put(world.source, text(20000))
+    assert world.finish() == world.undisturbed(text(20000))
+
+
+def test_one_missing_of_two_is_named_before_anything_is_read(world):
+    put(world.source, text(20000))
+    check_line(world.call(["read", world.source, world.path("in/no"), "--model", world.model,
+                           "-o", world.out, "--quiet"]), SOURCE, [world.path("in/no")])
+    assert not os.path.exists(world.out)
+
+
+def test_unreadable_file_is_named(world):
+    put(world.source, text(20000))
+    os.chmod(world.folder, 0o777)
+    user = NOBODY if os.getuid() == 0 else None
+    os.chmod(world.source, 0)
+    world.refused(SOURCE, [world.source, "Permission denied"], user=user)
+    os.chmod(world.source, 0o644)
+    assert world.finish(user=user) == world.undisturbed(text(20000))
+
+
+def test_source_unreadable_again_and_again_goes_on_when_it_is_put_right(world):
+    """A fault of the place is no poison in the text: four tries spoil nothing."""
+    data, want = fixture(world)
+    os.chmod(world.folder, 0o777)
+    if os.getuid() == 0:
+        for root, folders, files in os.walk(world.folder):
+            for name in folders + files:
+                os.chown(os.path.join(root, name), NOBODY, NOBODY)
+    user = NOBODY if os.getuid() == 0 else None
+    for _ in range(4):
+        os.chmod(world.source, 0)
+        world.refused(SOURCE, [world.source], user=user)
+    os.chmod(world.source, 0o644)
+    assert world.finish(user=user) == want
+
+
+def test_directory_without_files_is_named(world):
+    os.makedirs(world.path("in/empty/deeper"))
+    check_line(world.call(["read", world.path("in"), "--model", world.model, "-o", world.out,
+                           "--quiet"]), SOURCE, [world.path("in"), "no files"])
+    assert not os.path.exists(world.out)
+
+
+def test_empty_file_has_a_document_record(world):
+    put(world.source, b"")
+    world.finish()
+    (only,) = records(world.output)
+    assert only["kind"] == "document" and only["tokens"] == 0 and only["bits_per_byte"] is None
+    assert only["begin"] == only["end"] == 0 and only["nats"] == 0
+    before = get(world.output)
+    assert world.finish() == before
+
+
+def anonymous_kb(process):
+    with open(f"/proc/{process.pid}/status") as file:
+        for line in file:
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1])
+    return 0
+
+
+def test_endless_zero_bytes_stop_in_flat_memory(world):
+    """1 GiB of them, without one line end: 2 MiB are read, then it is told to stop."""
+    put(world.source, b"")
+    os.truncate(world.source, 1 << 30)
+    process = world.start()
+    peaks = {}
+    try:
+        for mark in (200 * 1024, 2 * MIB if world.long else 700 * 1024):
+            peak = 0
+
+            def reached():
+                nonlocal peak
+                peak = max(peak, anonymous_kb(process))
+                return peak and os.path.exists(world.output) and counted(world) >= mark
+            wait_until(reached, f"{mark} bytes of zeros", process)
+            peaks[mark] = peak
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=GUARD_SECONDS)
+    (early, late) = peaks.values()
+    print(f"    peak RssAnon {early} kB, then {late} kB")
+    assert late <= early + 8 * 1024
+    assert process.returncode == STOPPED, stderr
+    assert world.status()["state"] == "stopped"
+
+
+def counted(world):
+    return world.status()["computed"] if os.path.exists(world.store + "/counters") else 0
+
+
+def tile(world, data):
+    """Units tile the source, tokens are bytes (the byte tokenizer), nothing is lost."""
+    *units, document = records(world.output)
+    at = 0
+    for unit in units:
+        assert unit["begin"] == at and unit["tokens"] == unit["end"] - unit["begin"]
+        at = unit["end"]
+    assert at == len(data) == document["tokens"] == document["end"] and document["begin"] == 0
+    get(world.output).decode("utf-8")
+
+
+def test_binary_file_is_read_as_the_bytes_it_is(world):
+    data = get(os.path.join(world.build, "riverrun"))[:120000]
+    put(world.source, data)
+    for unit in ("paragraph", "line"):
+        world.out = world.path("out-" + unit)
+        world.finish("--unit", unit)
+        tile(world, data)
+
+
+def invalid(size=60000):
+    """Every kind of sequence that UTF-8 does not allow, between lines that it does."""
+    bad = [b"\x80", b"\xbf\xbf", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\xc0\xaf", b"\xed\xa0\x80",
+           b"\xf5\x80\x80\x80", b"\xff\xfe", b"\xf8\x88\x80\x80\x80", b"\x00", b"\xef\xbf\xbe"]
+    data, i = b"", 0
+    while len(data) < size:
+        data += b"before " + bad[i % len(bad)] * (1 + i % 5) + "\u00e9\u4e2d".encode() + b"\n" * (i % 4)
+        i += 1
+    return data
+
+
+def test_invalid_utf8_is_kept_as_it_is(world):
+    data = invalid()
+    put(world.source, data)
+    for more in ([], ["--unit", "line"], ["--normalize", "nfc", "--unit", "line"]):
+        world.out = world.path("out" + "".join(more))
+        whole = world.finish(*more)
+        if "nfc" not in more:
+            tile(world, data)
+        world.out += "-cut"
+        assert world.finish(*more, "--read-bytes", "7") == whole
+
+
+def test_unicode_test_file_is_kept_as_it_is(world):
+    data = get(world.shared_file("data/unicode/UTF-8-test.txt"))
+    put(world.source, data)
+    world.finish()
+    tile(world, data)
+
+
+def test_line_of_4_mb_is_one_record(world):
+    size = (4 if world.long else 1) * MIB
+    data = (b"a word and " * (size // 11 + 1))[:size] + b"\nlast\n"
+    put(world.source, data)
+    world.finish("--unit", "line")
+    tile(world, data)
+    first, last, document = records(world.output)
+    assert first["end"] == size + 1 and last["end"] == len(data) == document["end"]
+
+
+def test_a_directory_takes_all_files_but_its_own_output(world):
+    put(world.path("in/a.txt"), text(5000, 2))
+    put(world.path("in/b/c.txt"), text(5000, 3))
+    world.out = world.path("in/out")
+    command = ["read", world.path("in"), "--model", world.model, "-o", world.out, "--quiet"]
+    for _ in range(2):
+        result = world.call(command)
+        assert result.status == DONE and not result.lines, result.stderr
+        assert len([n for n in os.listdir(world.out) if n.endswith(".jsonl")]) == 2
+
+
+# ---- Not what it was: killed in the middle, then the source is another ----
+
+def changed(world, make, words, want_status=CHANGED):
+    """Refused after make(data) took the source's place; finished when the source is put back."""
+    data, want = fixture(world)
+    inode = stat.S_IMODE(os.stat(world.source).st_mode)
+    make(data)
+    for _ in range(2):
+        world.refused(want_status, words)
+    if os.path.isdir(world.source):
+        os.rmdir(world.source)
+    put(world.source, data)
+    os.chmod(world.source, inode)
+    assert world.finish() == want
+
+
+def test_shorter_source_is_refused(world):
+    changed(world, lambda data: put(world.source, data[:20000]),
+            [world.source, "20000", "--restart"])
+
+
+def test_longer_source_is_refused(world):
+    changed(world, lambda data: put(world.source, data + b"more"),
+            [world.source, "200000", "200004", "--restart"])
+
+
+def test_source_changed_where_it_was_read_is_refused(world):
+    """In the first 64 KiB, and in the 64 KiB before the place reached, which lies far behind them."""
+    data, want = fixture(world, 400000, 18)
+    at = world.status()["bytes"] - 9000
+    assert at > 2 * 65536
+    put(world.source, b"#" + data[1:])
+    world.refused(CHANGED, [world.source, "first 64 KiB", "--restart"])
+    put(world.source, data[:at] + b"#" + data[at + 1:])
+    world.refused(CHANGED, [world.source, "64 KiB before", "--restart"])
+    put(world.source, data)
+    assert world.finish() == want
+
+
+def test_restart_reads_what_the_source_is_now(world):
+    fixture(world)
+    other = text(90000, 5)
+    put(world.source, other)
+    world.refused(CHANGED, ["--restart"])
+    assert world.finish("--restart") == world.undisturbed(other)
+
+
+def test_source_that_became_a_directory_is_refused(world):
+    def make(_):
+        os.unlink(world.source)
+        os.makedirs(world.source)
+    changed(world, make, [world.source], e2e_world.USAGE)
+
+
+def test_deleted_source_is_refused(world):
+    changed(world, lambda data: os.unlink(world.source), [world.source, "No such file"], SOURCE)
+
+
+def test_source_that_shrinks_while_it_is_read_is_refused(world):
+    data = text(3 * MIB)
+    put(world.source, data)
+    process = world.start("--checkpoint-seconds", "0.1")
+    wait_until(lambda: counted(world) > 20000, "some tokens", process)
+    os.truncate(world.source, 1000)
+    _, stderr = process.communicate(timeout=GUARD_SECONDS)
+    check_line(e2e_world.Result(process.returncode, "", stderr.decode()), CHANGED,
+               [world.source, "shorter", "--restart"])
+
+
+def test_finished_and_then_changed_is_reported(world):
+    data = text(20000)
+    put(world.source, data)
+    want = world.finish()
+    put(world.source, data + b"more")
+    world.refused(CHANGED, [world.source, "--restart"])
+    put(world.source, data)
+    assert world.finish() == want
+
+
+if __name__ == "__main__":
+    e2e_world.main(globals())
