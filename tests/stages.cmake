@@ -2,6 +2,6 @@
 add_library(stages_help STATIC stages_help.c)
 target_link_libraries(stages_help PUBLIC stages PkgConfig::CMOCKA)
 
-foreach(name test_schemas_messages test_stages_text)
+foreach(name test_schemas_messages test_stages_text test_stages_units test_stages_paths)
     riverrun_test(${name} LINK stages_help)
 endforeach()

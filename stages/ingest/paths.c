@@ -108,6 +108,7 @@ static enum err_code add(struct path_list *list, const char *file, const char *n
 
 struct walk {
     struct path_list *list;
+    size_t found;                           /* files met, listed before or not */
     char output[PATH_MAX], store[PATH_MAX]; /* canonical, "" where not there yet */
 };
 
@@ -132,6 +133,7 @@ static enum err_code add_directory(struct walk *walk, const char *folder, struct
             if (strcmp(inside, walk->output) && strcmp(inside, walk->store))
                 code = add_directory(walk, inside, err);
         } else if (!stat(inside, &st) && S_ISREG(st.st_mode) && realpath(inside, real)) {
+            walk->found++;
             code = add(walk->list, real, NULL, err);
         }
     }
@@ -151,7 +153,7 @@ static enum err_code add_path(struct walk *walk, const char *path, const char *n
 {
     char real[PATH_MAX];
     struct stat st;
-    size_t before = walk->list->count;
+    size_t before = walk->found;
     enum err_code code;
     int fd;
 
@@ -171,7 +173,7 @@ static enum err_code add_path(struct walk *walk, const char *path, const char *n
         return err_set(err, ERR_USAGE, 0, "--name is for a single input; '%s' is a directory",
                        path);
     code = add_directory(walk, real, err);
-    if (!code && walk->list->count == before)
+    if (!code && walk->found == before)
         code = err_set(err, ERR_SOURCE, 0, "directory '%s' has no files to read", path);
     return code;
 }

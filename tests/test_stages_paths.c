@@ -1,0 +1,305 @@
+/* Which files are read, and that no two of them share a name. */
+#include "stages/ingest/paths.h"
+#include "stages_help.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utf8proc.h>
+
+/* Fit for a file name and for JSON: UTF-8 without control characters and '/', not hidden, not '-',
+ * and with the longest ending still below NAME_MAX. */
+static void assert_name(const char *name, bool standard_input)
+{
+    size_t bytes = strlen(name);
+
+    assert_true(bytes > 0 && bytes <= PATH_NAME_MAX);
+    assert_true(name[0] != '.');
+    assert_true(standard_input || strcmp(name, "-"));
+    assert_null(strchr(name, '/'));
+    for (size_t at = 0; at < bytes;) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t count = utf8proc_iterate((const uint8_t *)name + at, -1, &code);
+        assert_true(count > 0);
+        assert_true(code >= 0x20 && !(code >= 0x7F && code < 0xA0));
+        at += (size_t)count;
+    }
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void assert_all_differ(char **names, size_t count)
+{
+    qsort(names, count, sizeof *names, compare_names);
+    for (size_t i = 0; i < count; i++) {
+        if (i && !strcmp(names[i - 1], names[i]))
+            fail_msg("two paths are called '%s'", names[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        free(names[i]);
+}
+
+static void names_say_what_the_path_was(void **state)
+{
+    static const char *const pairs[][2] = {{"/a/b.txt", "a+b.txt"},
+                                           {"-", "-"},
+                                           {"/-", "%2D"},
+                                           {"/a/-", "a+-"},
+                                           {"/a+b", "a%2Bb"},
+                                           {"/a%2Bb", "a%252Bb"},
+                                           {"/.hidden", "%2Ehidden"},
+                                           {"/a/../b", "a+..+b"},
+                                           {"/..", "%2E."},
+                                           {"/a\nb", "a%0Ab"},
+                                           {"/caf\xc3\xa9", "caf\xc3\xa9"},
+                                           {"/caf\xe9", "caf%E9"},
+                                           {"/a b", "a b"},
+                                           {"/\xc2\x85", "%C2%85"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        char *name = path_name(pairs[i][0]);
+        assert_string_equal(name, pairs[i][1]);
+        assert_name(name, i == 1);
+        free(name);
+    }
+}
+
+/* What a name stands for: the reverse, for names that were not shortened. */
+static void unname(const char *name, char *path)
+{
+    *path++ = '/';
+    for (; *name; name++) {
+        unsigned byte;
+        if (*name == '%') {
+            assert_int_equal(sscanf(name + 1, "%2X", &byte), 1);
+            *path++ = (char)byte;
+            name += 2;
+        } else {
+            *path++ = *name == '+' ? '/' : *name;
+        }
+    }
+    *path = 0;
+}
+
+static void a_name_leads_back_to_its_path(void **state)
+{
+    uint64_t seed = 17;
+
+    (void)state;
+    for (unsigned round = 0; round < 20000; round++) {
+        char path[64], back[64];
+        size_t bytes = 2 + random_next(&seed) % 40;
+        path[0] = '/';
+        for (size_t i = 1; i < bytes; i++) {
+            static const char some[] = "ab/.-+%\n \x7f\xc3\xa9\xe4\xb8\xad\xff";
+            path[i] = some[random_next(&seed) % (sizeof some - 1)];
+            if (path[i] == '/' && path[i - 1] == '/')
+                path[i] = 'c';
+        }
+        path[bytes] = 0;
+        char *name = path_name(path);
+        unname(name, back);
+        assert_string_equal(back, path);
+        assert_name(name, false);
+        free(name);
+    }
+}
+
+static void long_paths_keep_their_tail_and_differ(void **state)
+{
+    enum { COUNT = 600 };
+    static const char *const fills[] = {"a", "\xc3\xa9", "\xff", "+", "%", "\xf0\x9f\x98\x80"};
+    char **names = malloc(COUNT * sizeof *names);
+    size_t count = 0;
+
+    (void)state;
+    require(names);
+    for (size_t fill = 0; fill < sizeof fills / sizeof *fills; fill++)
+        for (size_t repeat = 60; repeat < 160; repeat++) {
+            char path[4096] = "/";
+            for (size_t i = 0; i < repeat; i++)
+                strcat(path, fills[fill]);
+            strcat(path, "/end.txt");
+            names[count] = path_name(path);
+            assert_name(names[count], false);
+            assert_string_equal(names[count] + strlen(names[count]) - 8, "+end.txt");
+            count++;
+        }
+    assert_int_equal(count, COUNT);
+    assert_all_differ(names, count);
+    free(names);
+}
+
+/* ---- The walk ---- */
+
+static void make(void **state, const char *name)
+{
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/%s", (const char *)*state, name);
+    for (char *at = path + strlen(*state) + 1; (at = strchr(at, '/')); at++) {
+        *at = 0;
+        (void)mkdir(path, 0777);
+        *at = '/';
+    }
+    put_file(path, name, strlen(name));
+}
+
+/* The files listed, as their paths inside the test's folder, in order. */
+static void assert_list(void **state, const struct config *config, const char *want)
+{
+    struct path_list list;
+    struct err err = {.text = ""};
+    char got[2048] = "", *root = realpath(*state, NULL);
+
+    require(root);
+    if (path_list_make(&list, config, &err))
+        fail_msg("%s", err.text);
+    for (size_t i = 0; i < list.count; i++) {
+        assert_false(strncmp(list.items[i].file, root, strlen(root)));
+        strcat(got, list.items[i].file + strlen(root) + 1);
+        strcat(got, " ");
+    }
+    assert_string_equal(got, want);
+    path_list_release(&list);
+    free(root);
+}
+
+static void directories_are_read_in_order_without_output_and_store(void **state)
+{
+    const char *paths[] = {*state};
+    struct config config = {.paths = paths, .path_count = 1};
+
+    make(state, "b.txt");
+    make(state, "a/z.txt");
+    make(state, "a/B.txt");
+    make(state, "out/old.jsonl");
+    make(state, "out/state/data.mdb");
+    make(state, "elsewhere/data.mdb");
+    make(state, ".hidden");
+    config.output = in_folder(state, "out");
+    config.store = in_folder(state, "elsewhere");
+    /* In order of the streams' names, byte by byte. */
+    assert_list(state, &config, ".hidden a/B.txt a/z.txt b.txt ");
+    /* Written in another way they are left out as well. */
+    config.output = in_folder(state, "a/../out/.");
+    assert_list(state, &config, ".hidden a/B.txt a/z.txt b.txt ");
+    config.output = in_folder(state, "not-there-yet");
+    config.store = NULL;
+    assert_list(
+        state, &config,
+        ".hidden a/B.txt a/z.txt b.txt elsewhere/data.mdb out/old.jsonl out/state/data.mdb ");
+}
+
+static void each_file_is_read_once_and_links_to_folders_are_not_followed(void **state)
+{
+    const char *paths[4];
+    struct config config = {.paths = paths, .path_count = 4};
+
+    make(state, "in/a.txt");
+    make(state, "other/b.txt");
+    assert_int_equal(symlink("a.txt", in_folder(state, "in/link")), 0);
+    assert_int_equal(symlink("../other", in_folder(state, "in/folder")), 0);
+    assert_int_equal(symlink("..", in_folder(state, "in/up")), 0);
+    assert_int_equal(symlink("nowhere", in_folder(state, "in/dangling")), 0);
+    assert_int_equal(mkfifo(in_folder(state, "in/pipe"), 0600), 0);
+    paths[0] = in_folder(state, "in");
+    paths[1] = in_folder(state, "in/a.txt");
+    paths[2] = in_folder(state, "in/link");
+    paths[3] = in_folder(state, "in/../in");
+    assert_list(state, &config, "in/a.txt ");
+    /* Named itself, a link to a folder is meant. */
+    paths[0] = in_folder(state, "in/folder");
+    config.path_count = 1;
+    assert_list(state, &config, "other/b.txt ");
+}
+
+static enum err_code list_fails(const struct config *config, struct err *err)
+{
+    struct path_list list = {NULL, 77};
+    enum err_code code = path_list_make(&list, config, err);
+
+    assert_int_equal(list.count, 77);
+    return code;
+}
+
+static void what_cannot_be_read_is_named(void **state)
+{
+    const char *paths[2];
+    struct config config = {.paths = paths, .path_count = 1};
+    struct err err;
+
+    paths[0] = in_folder(state, "missing.txt");
+    assert_int_equal(list_fails(&config, &err), ERR_SOURCE);
+    assert_non_null(strstr(err.text, "missing.txt"));
+    assert_int_equal(mkdir(in_folder(state, "empty"), 0777), 0);
+    paths[0] = in_folder(state, "empty");
+    assert_int_equal(list_fails(&config, &err), ERR_SOURCE);
+    assert_non_null(strstr(err.text, "no files"));
+    make(state, "a.txt");
+    paths[0] = in_folder(state, "a.txt");
+    if (geteuid() != 0) {
+        assert_int_equal(chmod(paths[0], 0), 0);
+        assert_int_equal(list_fails(&config, &err), ERR_SOURCE);
+        assert_int_equal(chmod(paths[0], 0600), 0);
+    }
+    paths[1] = in_folder(state, "missing.txt");
+    config.path_count = 2;
+    assert_int_equal(list_fails(&config, &err), ERR_SOURCE);
+}
+
+static void a_name_is_for_one_input_and_a_file_name(void **state)
+{
+    static const char *const bad[] = {"", ".", "..", ".a", "a/b", "a\nb", "\xff"};
+    const char *paths[2];
+    struct config config = {.paths = paths, .path_count = 1};
+    struct path_list list;
+    char longest[PATH_NAME_MAX + 2];
+    struct err err;
+
+    make(state, "in/a.txt");
+    paths[0] = in_folder(state, "in/a.txt");
+    paths[1] = "-";
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        config.name = bad[i];
+        assert_int_equal(list_fails(&config, &err), ERR_USAGE);
+    }
+    memset(longest, 'n', sizeof longest);
+    longest[PATH_NAME_MAX + 1] = 0;
+    config.name = longest;
+    assert_int_equal(list_fails(&config, &err), ERR_USAGE);
+    longest[PATH_NAME_MAX] = 0;
+    assert_int_equal(path_list_make(&list, &config, &err), ERR_OK);
+    assert_string_equal(list.items[0].name, longest);
+    path_list_release(&list);
+    config.name = "book";
+    config.path_count = 2;
+    assert_int_equal(list_fails(&config, &err), ERR_USAGE);
+    config.path_count = 1;
+    paths[0] = in_folder(state, "in");
+    assert_int_equal(list_fails(&config, &err), ERR_USAGE);
+    paths[0] = "-";
+    assert_int_equal(path_list_make(&list, &config, &err), ERR_OK);
+    assert_string_equal(list.items[0].file, "-");
+    assert_string_equal(list.items[0].name, "book");
+    path_list_release(&list);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_say_what_the_path_was),
+        cmocka_unit_test(a_name_leads_back_to_its_path),
+        cmocka_unit_test(long_paths_keep_their_tail_and_differ),
+        STAGE_TEST(directories_are_read_in_order_without_output_and_store),
+        STAGE_TEST(each_file_is_read_once_and_links_to_folders_are_not_followed),
+        STAGE_TEST(what_cannot_be_read_is_named),
+        STAGE_TEST(a_name_is_for_one_input_and_a_file_name),
+    };
+    return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
+}

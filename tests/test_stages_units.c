@@ -1,0 +1,242 @@
+/* Tokens become units: they tile the document, and the state between two tokens is all there is. */
+#include "stages/encode/analysis/units.h"
+#include "stages_help.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct token {
+    uint32_t text, source; /* bytes */
+};
+
+/* Records as text, one a line, to be compared as a whole. */
+struct log {
+    struct buffer text;
+    uint64_t records, end, tokens;
+};
+
+static void add_record(struct log *log, const struct record *r)
+{
+    char line[600];
+    int length = snprintf(line, sizeof line, "%d %llu-%llu %llu %.17g [%.*s]\n", (int)r->kind,
+                          (unsigned long long)r->begin, (unsigned long long)r->end,
+                          (unsigned long long)r->tokens, r->nats, (int)r->text.bytes,
+                          (const char *)r->text.data);
+
+    if (r->kind != RECORD_DOCUMENT) {
+        assert_int_equal(r->begin, log->end); /* they tile */
+        assert_true(r->tokens > 0);
+        log->end = r->end;
+        log->tokens += r->tokens;
+    } else {
+        assert_int_equal(r->begin, 0);
+        assert_int_equal(r->end, log->end);
+        assert_int_equal(r->tokens, log->tokens);
+    }
+    log->records++;
+    buffer_put(&log->text, line, (size_t)length);
+}
+
+static void reload(struct units *u)
+{
+    struct buffer saved = buffer_of(UNITS_BYTES_MAX), again = buffer_of(UNITS_BYTES_MAX);
+
+    units_save(u, &saved);
+    assert_false(saved.refused);
+    memset(u, 0xAA, sizeof *u);
+    assert_int_equal(units_load(u, (struct view){saved.data, saved.bytes}, NULL), ERR_OK);
+    units_save(u, &again);
+    assert_int_equal(again.bytes, saved.bytes);
+    assert_memory_equal(again.data, saved.data, saved.bytes);
+    buffer_release(&saved);
+    buffer_release(&again);
+}
+
+/* Feed text cut into tokens of the sizes in cuts (in turn); save and load after token number `at`
+ * (every token: SIZE_MAX). */
+static struct log feed(enum unit kind, struct view text, const uint8_t *cuts, size_t cut_count,
+                       size_t reload_at)
+{
+    struct log log = {.text = buffer_of(SIZE_MAX / 2)};
+    struct record record;
+    struct units u;
+    size_t at = 0, number = 0;
+
+    units_begin(&u, kind, 0);
+    while (at < text.bytes) {
+        size_t bytes = cuts[number % cut_count];
+        bytes = bytes < text.bytes - at ? bytes : text.bytes - at;
+        if (units_token(&u, 0.25 * (double)(number % 7), (struct view){text.data + at, bytes},
+                        (uint32_t)bytes, &record))
+            add_record(&log, &record);
+        at += bytes;
+        if (number++ == reload_at || reload_at == SIZE_MAX)
+            reload(&u);
+    }
+    if (units_end(&u, &record))
+        add_record(&log, &record);
+    assert_false(units_end(&u, &record));
+    units_document(&u, &record);
+    add_record(&log, &record);
+    assert_int_equal(log.end, text.bytes);
+    buffer_u8(&log.text, 0);
+    return log;
+}
+
+static void assert_units(enum unit kind, const char *text, uint8_t cut, const char *want)
+{
+    struct log log =
+        feed(kind, (struct view){(const uint8_t *)text, strlen(text)}, &cut, 1, SIZE_MAX - 1);
+    struct buffer got = buffer_of(4096);
+
+    /* Of each record the range alone. */
+    for (char *line = strtok((char *)log.text.data, "\n"); line; line = strtok(NULL, "\n"))
+        if (line[0] >= '0' && line[0] <= '2' && line[1] == ' ' && line[0] != '2') {
+            char *range = line + 2;
+            buffer_put(&got, range, strcspn(range, " "));
+            buffer_u8(&got, ' ');
+        }
+    buffer_u8(&got, 0);
+    assert_string_equal((char *)got.data, want);
+    buffer_release(&got);
+    buffer_release(&log.text);
+}
+
+static void lines_end_with_their_newline(void **state)
+{
+    (void)state;
+    assert_units(UNIT_LINE, "ab\ncd\n", 1, "0-3 3-6 ");
+    assert_units(UNIT_LINE, "ab\ncd", 1, "0-3 3-5 ");
+    assert_units(UNIT_LINE, "ab\r\n\r\ncd\r\n", 1, "0-4 4-6 6-10 ");
+    assert_units(UNIT_LINE, "\n\n\n", 1, "0-1 1-2 2-3 ");
+    assert_units(UNIT_LINE, "", 1, "");
+}
+
+static void paragraphs_end_with_the_first_blank_line(void **state)
+{
+    (void)state;
+    assert_units(UNIT_PARAGRAPH, "a\nb\n\nc\n", 1, "0-5 5-7 ");
+    /* Further blank lines lead the next; spaces and carriage returns are blank. */
+    assert_units(UNIT_PARAGRAPH, "a\n\n\n\nb\n", 1, "0-3 3-7 ");
+    assert_units(UNIT_PARAGRAPH, "a\r\n\r\nb\r\n", 1, "0-5 5-8 ");
+    assert_units(UNIT_PARAGRAPH, "a\n \t \nb", 1, "0-6 6-7 ");
+    assert_units(UNIT_PARAGRAPH, "\n\n\n a\n\nb", 1, "0-7 7-8 ");
+    assert_units(UNIT_PARAGRAPH, "\n\n\n", 1, "0-3 ");
+    assert_units(UNIT_PARAGRAPH, "a", 1, "0-1 ");
+}
+
+static void a_unit_ends_with_the_token_that_holds_its_boundary(void **state)
+{
+    (void)state;
+    /* Tokens of 4 bytes: "a\n\nb" ends the paragraph, behind the b. */
+    assert_units(UNIT_PARAGRAPH, "a\n\nbcdef", 4, "0-4 4-8 ");
+    assert_units(UNIT_LINE, "a\nb\nc\nd\n", 4, "0-4 4-8 ");
+}
+
+static void a_token_with_two_boundaries_ends_one_unit(void **state)
+{
+    (void)state;
+    assert_units(UNIT_LINE, "\n\n\n\n", 2, "0-2 2-4 ");
+    assert_units(UNIT_PARAGRAPH, "a\n\nb\n\nc\n\nd", 6, "0-6 6-10 ");
+    /* What a token leaves behind its boundary counts as text of the next unit. */
+    assert_units(UNIT_PARAGRAPH, "a\n\nb\n\nc", 4, "0-4 4-7 ");
+}
+
+static void every_place_can_be_saved_and_loaded(void **state)
+{
+    static const char alphabet[] = "ab \n\n\r\t\xc3\xa9";
+    uint64_t seed = 3;
+
+    (void)state;
+    for (unsigned round = 0; round < 60; round++) {
+        uint8_t text[700], cuts[5];
+        size_t bytes = 1 + random_next(&seed) % sizeof text;
+        enum unit kind = round % 2 ? UNIT_LINE : UNIT_PARAGRAPH;
+        for (size_t i = 0; i < bytes; i++)
+            text[i] = (uint8_t)alphabet[random_next(&seed) % (sizeof alphabet - 1)];
+        for (size_t i = 0; i < sizeof cuts; i++)
+            cuts[i] = (uint8_t)(1 + random_next(&seed) % 9);
+        struct view view = {text, bytes};
+        struct log whole = feed(kind, view, cuts, sizeof cuts, SIZE_MAX - 1);
+        struct log each = feed(kind, view, cuts, sizeof cuts, SIZE_MAX);
+        assert_string_equal((char *)each.text.data, (char *)whole.text.data);
+        buffer_release(&each.text);
+        for (unsigned i = 0; i < 10; i++) {
+            struct log once = feed(kind, view, cuts, sizeof cuts, random_next(&seed) % bytes);
+            assert_string_equal((char *)once.text.data, (char *)whole.text.data);
+            buffer_release(&once.text);
+        }
+        buffer_release(&whole.text);
+    }
+}
+
+static void long_units_need_no_more_memory(void **state)
+{
+    struct buffer saved = buffer_of(UNITS_BYTES_MAX);
+    struct record record;
+    struct units u;
+    uint8_t text[127];
+
+    (void)state;
+    memset(text, 'x', sizeof text);
+    units_begin(&u, UNIT_LINE, 5);
+    for (unsigned i = 0; i < 100000; i++)
+        assert_false(units_token(&u, 1, (struct view){text, sizeof text}, sizeof text, &record));
+    units_save(&u, &saved);
+    assert_false(saved.refused);
+    assert_true(units_end(&u, &record));
+    assert_int_equal(record.end - record.begin, 100000 * sizeof text);
+    assert_int_equal(record.begin, 5);
+    assert_true(record.text.bytes <= RECORD_TEXT_MAX);
+    assert_true(record.nats == 100000);
+    buffer_release(&saved);
+}
+
+static void damaged_state_is_refused_or_in_bounds(void **state)
+{
+    struct buffer saved = buffer_of(UNITS_BYTES_MAX), again;
+    struct record record;
+    struct units u, got;
+    struct err err;
+
+    (void)state;
+    units_begin(&u, UNIT_PARAGRAPH, 0);
+    for (unsigned i = 0; i < 50; i++)
+        units_token(&u, 0.5, (struct view){(const uint8_t *)"some text", 9}, 9, &record);
+    units_save(&u, &saved);
+    for (size_t bytes = 0; bytes < saved.bytes; bytes++) {
+        uint8_t *torn = malloc(bytes + 1);
+        require(torn);
+        memcpy(torn, saved.data, bytes);
+        assert_int_equal(units_load(&got, (struct view){torn, bytes}, &err), ERR_DAMAGED);
+        free(torn);
+    }
+    for (size_t at = 0; at < saved.bytes; at++)
+        for (unsigned bit = 0; bit < 8; bit++) {
+            saved.data[at] ^= (uint8_t)(1 << bit);
+            if (!units_load(&got, (struct view){saved.data, saved.bytes}, &err)) {
+                assert_true(got.unit.held <= UNITS_HELD_BYTES);
+                assert_true(got.document.held <= UNITS_HELD_BYTES);
+                again = buffer_of(UNITS_BYTES_MAX);
+                units_save(&got, &again);
+                assert_int_equal(again.bytes, saved.bytes);
+                buffer_release(&again);
+            }
+            saved.data[at] ^= (uint8_t)(1 << bit);
+        }
+    buffer_release(&saved);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lines_end_with_their_newline),
+        cmocka_unit_test(paragraphs_end_with_the_first_blank_line),
+        cmocka_unit_test(a_unit_ends_with_the_token_that_holds_its_boundary),
+        cmocka_unit_test(a_token_with_two_boundaries_ends_one_unit),
+        cmocka_unit_test(every_place_can_be_saved_and_loaded),
+        cmocka_unit_test(long_units_need_no_more_memory),
+        cmocka_unit_test(damaged_state_is_refused_or_in_bounds),
+    };
+    return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
+}
