@@ -23,17 +23,16 @@ static enum err_code sink_error(const char *verb, const char *path, struct err *
 
 /* ---- Hashes ---- */
 
+/* h_n = H(h_n-1, H(line)) */
 static void chain_add(uint8_t chain[JSONL_CHAIN_BYTES], struct view line)
 {
-    XXH3_state_t *state = XXH3_createState();
-    XXH128_hash_t hash;
+    uint8_t pair[2 * JSONL_CHAIN_BYTES];
+    XXH128_hash_t hash = XXH3_128bits(line.data, line.bytes);
 
-    require(state);
-    XXH3_128bits_reset(state);
-    XXH3_128bits_update(state, chain, JSONL_CHAIN_BYTES);
-    XXH3_128bits_update(state, line.data, line.bytes);
-    hash = XXH3_128bits_digest(state);
-    XXH3_freeState(state);
+    memcpy(pair, chain, JSONL_CHAIN_BYTES);
+    store_u64(pair + JSONL_CHAIN_BYTES, hash.low64);
+    store_u64(pair + JSONL_CHAIN_BYTES + 8, hash.high64);
+    hash = XXH3_128bits(pair, sizeof pair);
     store_u64(chain, hash.low64);
     store_u64(chain + 8, hash.high64);
 }
@@ -70,36 +69,47 @@ static bool tail_hash(int fd, uint64_t length, uint64_t *hash)
 /* Walk the lines of a file from its beginning: the chain behind each. */
 struct walk {
     int fd;
-    struct buffer held; /* read and not yet walked */
+    struct buffer held; /* read; the bytes before at are walked */
+    size_t at;
     uint64_t length, n; /* behind the last line */
     uint8_t chain[JSONL_CHAIN_BYTES];
 };
 
+/* Read more of the file behind what is held; false at its end, or where a line is too long. */
+static bool walk_more(struct walk *w)
+{
+    uint8_t *room;
+    size_t held, got;
+
+    buffer_drop(&w->held, w->at);
+    w->at = 0;
+    held = w->held.bytes;
+    room = buffer_add(&w->held, JSONL_BUFFER_BYTES);
+    if (!room)
+        return false;
+    got = read_at(w->fd, room, JSONL_BUFFER_BYTES, w->length + held);
+    w->held.bytes = held + got;
+    return got > 0;
+}
+
 /* Step over one line; false at the end, or where what follows is no whole line. */
 static bool walk_line(struct walk *w)
 {
-    size_t seen = 0;
+    const uint8_t *end = NULL;
+    size_t bytes;
 
-    for (;;) {
-        uint8_t *end =
-            w->held.bytes > seen ? memchr(w->held.data + seen, '\n', w->held.bytes - seen) : NULL;
-        if (end) {
-            size_t bytes = (size_t)(end - w->held.data) + 1;
-            chain_add(w->chain, (struct view){w->held.data, bytes});
-            w->length += bytes;
-            w->n++;
-            buffer_drop(&w->held, bytes);
-            return true;
-        }
-        seen = w->held.bytes;
-        uint8_t *at = buffer_add(&w->held, JSONL_BUFFER_BYTES);
-        if (!at)
-            return false;
-        size_t got = read_at(w->fd, at, JSONL_BUFFER_BYTES, w->length + seen);
-        w->held.bytes = seen + got;
-        if (got == 0)
-            return false;
-    }
+    do
+        if (w->held.bytes > w->at)
+            end = memchr(w->held.data + w->at, '\n', w->held.bytes - w->at);
+    while (!end && walk_more(w));
+    if (!end)
+        return false;
+    bytes = (size_t)(end - (w->held.data + w->at)) + 1;
+    chain_add(w->chain, (struct view){w->held.data + w->at, bytes});
+    w->at += bytes;
+    w->length += bytes;
+    w->n++;
+    return true;
 }
 
 static struct walk walk_begin(int fd)

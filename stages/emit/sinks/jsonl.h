@@ -25,7 +25,7 @@ enum {
 /* What was written when exactly n lines were. */
 struct jsonl_token {
     uint64_t generation, n, segment, length, tail;
-    uint8_t chain[JSONL_CHAIN_BYTES]; /* h_n = H(h_n-1, line); h_0 is zero */
+    uint8_t chain[JSONL_CHAIN_BYTES]; /* h_n = H(h_n-1, H(line)); h_0 is zero */
 };
 
 struct jsonl_owner {
