@@ -115,14 +115,15 @@ enum err_code status_set_paused(struct store *store, const char *name, bool paus
     if (code)
         return err_set(err, code, 0, "no stream '%s' in store '%s'", name, store_path(store));
     code = store_note(store, stream, &bytes, err);
-    if (!code)
-        note = riverrun__note__unpack(NULL, bytes.bytes, bytes.data);
-    if (!code && !note)
+    if (code)
+        goto done;
+    note = riverrun__note__unpack(NULL, bytes.bytes, bytes.data);
+    if (!note) {
         code = err_set(err, ERR_DAMAGED, 0, "note of stream '%s' cannot be decoded", name);
-    if (!code) {
-        note->paused = paused;
-        code = proto_write(&note->base, &packed, err);
+        goto done;
     }
+    note->paused = paused;
+    code = proto_write(&note->base, &packed, err);
     if (!code)
         code = store_batch_open(&batch, err);
     if (!code)
@@ -132,6 +133,7 @@ enum err_code status_set_paused(struct store *store, const char *name, bool paus
         require(store_collect(store, true, &user, err));
         code = err->code;
     }
+done:
     store_batch_close(&batch);
     if (note)
         riverrun__note__free_unpacked(note, NULL);
