@@ -14,3 +14,4 @@ function(riverrun_fault_test name)
 endfunction()
 
 riverrun_fault_test(test_e2e_bad_source LABEL crash NIGHTLY)
+riverrun_fault_test(test_e2e_bad_output LABEL crash)

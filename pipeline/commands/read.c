@@ -4,7 +4,12 @@
 #include "pipeline/run.h"
 #include "store/store.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void print_help(const struct option *options)
 {
@@ -17,6 +22,31 @@ static void print_help(const struct option *options)
          "was; what is finished is left alone.\n");
     options_print(options);
     puts("\nexit status: 0 done, 3 stopped (run again to resume); others: riverrun help");
+}
+
+/* Can the output folder be written, or made? Asked before anything is, since the store, which lies in
+ * it by default, would be the first to stumble. */
+static enum err_code check_output(const char *output, struct err *err)
+{
+    char *at = strdup(output), *end;
+    enum err_code code = ERR_OK;
+    struct stat st;
+
+    if (!at)
+        return err_set(err, ERR_MEMORY, 0, "output folder");
+    while (stat(at, &st) && errno == ENOENT && (end = strrchr(at, '/')) && end > at)
+        *end = 0;
+    if (stat(at, &st)) {
+        if (errno != ENOENT)
+            code = err_set(err, ERR_SINK, errno, "output folder '%s'", output);
+    } else if (!S_ISDIR(st.st_mode)) {
+        code =
+            err_set(err, ERR_SINK, 0, "output folder: '%s' is not a folder; choose another -o", at);
+    } else if (access(at, W_OK | X_OK)) {
+        code = err_set(err, ERR_SINK, errno, "output folder: write in '%s'", at);
+    }
+    free(at);
+    return code;
 }
 
 /* After the run: what the store says. */
@@ -59,6 +89,8 @@ enum err_code command_read(char **arguments, size_t count, struct err *err)
     s.config.paths = (const char *const *)arguments;
     s.config.path_count = count;
     struct run_options run = {.config = &s.config, .ops = stages, .quiet = s.quiet};
+    if (!code)
+        code = check_output(s.output, err);
     if (!code) {
         struct err show;
         code = run_stages(&run, err);

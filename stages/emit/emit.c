@@ -113,7 +113,8 @@ static enum err_code accept_open(struct emit *e, const Riverrun__SinkOpen *open,
                                 open->name,
                                 {open->store_id.data, open->store_id.len},
                                 open->owner,
-                                open->generation};
+                                open->generation,
+                                open->finished};
     struct jsonl_token tokens[JSONL_TOKENS_MAX];
     struct sink *sink = table_get(&e->sinks, open->stream);
     Riverrun__SinkOpened opened = RIVERRUN__SINK_OPENED__INIT;

@@ -100,6 +100,7 @@ struct stream {
     char *lineage; /* an accepted change whose record is to be written next, or NULL */
     struct candidate {
         uint64_t number;
+        bool finished;
         struct jsonl_place token;
     } candidates[STORE_KEEP]; /* (candidate_count) of a resume, newest first */
     size_t candidate_count;

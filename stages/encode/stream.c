@@ -121,6 +121,7 @@ void stream_open_down(struct stream *s)
     open.store_id = proto_bytes(store_id(e->store), STORE_ID_BYTES);
     open.tokens = list;
     open.n_tokens = count;
+    open.finished = resume && s->candidates[0].finished;
     encode_tell(&e->down, RIVERRUN__CONTROL__IS_SINK_OPEN, &open);
     STEP(encode_sink_open);
 }
@@ -302,6 +303,7 @@ static enum err_code find_candidates(struct stream *s, uint64_t below, struct er
         if (meta->generation == s->generation) {
             struct candidate *c = &s->candidates[s->candidate_count++];
             c->number = numbers[i];
+            c->finished = meta->finished;
             token_from(&c->token, meta->token);
         }
         riverrun__checkpoint__free_unpacked(meta, NULL);

@@ -252,13 +252,18 @@ static enum err_code open_file(struct jsonl *s, const struct jsonl_owner *owner,
     if (make_folders(s->sidecar, err))
         return err->code;
     *was_there = access(s->path, F_OK) == 0 || errno != ENOENT;
+    if (*was_there && !stat(s->path, &st) && !S_ISREG(st.st_mode))
+        return err_set(err, ERR_SINK, 0,
+                       "output '%s' is a directory or a device: move it away or choose another -o",
+                       s->path);
     s->fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (s->fd < 0 || fstat(s->fd, &st))
         return sink_error("open output", s->path, err);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_SINK, 0, "output '%s' is not a regular file", s->path);
     if (flock(s->fd, LOCK_EX | LOCK_NB))
-        return err_set(err, ERR_BUSY, 0, "output '%s' is in use by another process", s->path);
+        return err_set(err, ERR_BUSY, 0,
+                       "output '%s' is in use by another process: stop that one, or choose another "
+                       "-o",
+                       s->path);
     *size = (uint64_t)st.st_size;
     return ERR_OK;
 }
@@ -280,10 +285,14 @@ static enum err_code check_owner(const struct jsonl *s, const struct jsonl_owner
     return ERR_OK;
 }
 
-/* The newest token that fits; the file's end stays as it is. */
-static enum err_code choose(struct jsonl *s, const struct jsonl_token *tokens, size_t count,
-                            uint64_t size, bool was_there, size_t *chosen, struct err *err)
+/* The newest token that fits; the file's end stays as it is. An older one is for a file that lost its
+ * end: one that has the length and not the bytes was edited, and one that was finished ends there. */
+static enum err_code choose(struct jsonl *s, const struct jsonl_owner *owner,
+                            const struct jsonl_token *tokens, size_t count, uint64_t size,
+                            bool was_there, size_t *chosen, struct err *err)
 {
+    if (size >= tokens[0].length)
+        count = owner->finished && size > tokens[0].length ? 0 : 1;
     if (!was_there && tokens[0].length > 0)
         return err_set(err, ERR_SINK, 0,
                        "output '%s' is gone though %" PRIu64
@@ -329,7 +338,7 @@ enum err_code jsonl_open(struct jsonl *s, const struct jsonl_owner *owner,
     if (!code && side.there && side.generation < owner->generation && tokens[0].length <= size)
         code = cut_to(s, tokens[0].length, err);
     else if (!code)
-        code = choose(s, tokens, token_count, size, was_there, &chosen, err);
+        code = choose(s, owner, tokens, token_count, size, was_there, &chosen, err);
     if (!code && (!side.there || side.generation != owner->generation ||
                   side.epoch != owner->epoch || size == 0))
         code = sidecar_write(s, owner, err);

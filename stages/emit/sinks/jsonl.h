@@ -32,6 +32,7 @@ struct jsonl_owner {
     const char *folder, *name;
     struct view store_id;
     uint64_t epoch, generation;
+    bool finished; /* the file ends at the newest token */
 };
 
 struct jsonl {
@@ -42,9 +43,9 @@ struct jsonl {
     struct buffer buffer;  /* lines not yet handed to the system */
 };
 
-/* Open at the newest of tokens (newest first) that fits the file; *at is that token's place.
- * A generation above the sidecar's cuts the file to tokens[0] first. *older: a token before the
- * newest had to be taken.
+/* Open at the newest of tokens (newest first), or where the file is shorter than that, at the newest
+ * that fits; *at is that token's place. *older: it is not the newest. A generation above the sidecar's
+ * cuts the file to tokens[0] first.
  * Fails  ERR_SINK: somebody else's file, edited, missing, not writable; ERR_BUSY: another process has
  *        it, or a newer owner was here; ERR_FULL; ERR_MEMORY. */
 MUST_CHECK enum err_code jsonl_open(struct jsonl *s, const struct jsonl_owner *owner,

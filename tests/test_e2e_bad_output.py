@@ -1,0 +1,217 @@
+#!/usr/bin/python3
+"""Outputs that were deleted, edited, cut, or are somebody else's; places that cannot be written."""
+import os
+import shutil
+
+import e2e_world
+from e2e_world import (BUSY, DONE, GUARD_SECONDS, NOBODY, SINK, Skip, check_line, fixture, get, put,
+                       records, text, wait_until)
+
+FOREIGN = b'{"stream": "text", "seq": 7, "kind": "paragraph", "note": "not ours"}\n'
+
+
+def put_back_and_finish(world, good, want):
+    put(world.output, good)
+    assert world.finish() == want
+
+
+def test_deleted_output_is_refused(world):
+    _, want = fixture(world)
+    good = get(world.output)
+    os.unlink(world.output)
+    for _ in range(4):
+        world.refused(SINK, [world.output, "gone", "--restart"])
+        assert not os.path.exists(world.output)
+    put_back_and_finish(world, good, want)
+
+
+def test_deleted_output_folder_is_refused(world):
+    """With its checkpoints elsewhere, the job is known though its outputs are not there."""
+    store = ["--store", world.path("state")]
+    world.options += store
+    _, want = fixture(world)
+    kept = world.path("kept")
+    os.rename(world.out, kept)
+    world.refused(SINK, [world.output, "gone", "--restart"])
+    shutil.rmtree(world.out)
+    os.rename(kept, world.out)
+    assert world.finish() == want
+
+
+def test_byte_changed_early_is_refused(world):
+    _, want = fixture(world)
+    good = get(world.output)
+    put(world.output, good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    world.refused(SINK, [world.output, "not what was written", "--restart"])
+    put_back_and_finish(world, good, want)
+
+
+def test_restart_writes_an_edited_output_anew(world):
+    _, want = fixture(world)
+    put(world.output, b"#" + get(world.output)[1:])
+    world.refused(SINK, ["--restart"])
+    assert world.finish("--restart") == want
+
+
+def test_torn_last_line_is_written_again(world):
+    for torn in (b'{"stream": "text", "se', b"{", b"\0" * 5000, b'{"stream": "te\n', b"\n",
+                 b"\xff" * 300000):
+        world.out = world.path("out-%d-%d" % (len(torn), torn[0]))
+        _, want = fixture(world)
+        with open(world.output, "ab") as file:
+            file.write(torn)
+        assert world.finish() == want
+
+
+def test_cut_inside_a_line_is_written_again(world):
+    """What was written after the newest checkpoint may be cut anywhere."""
+    _, want = fixture(world)
+    whole = get(world.output)
+    durable = sum(len(line) + 1 for line in whole.split(b"\n")[:world.status()["records"]])
+    for length in {durable, durable + 1, (durable + len(whole)) // 2, len(whole) - 1}:
+        out = world.path(f"out-{length}")
+        shutil.copytree(world.out, out, ignore=lambda *_: ["control"])
+        os.truncate(os.path.join(out, "text.jsonl"), max(length, durable))
+        world.out, was = out, world.out
+        assert world.finish() == want
+        world.out = was
+
+
+def test_foreign_line_at_the_end_is_refused(world):
+    _, want = fixture(world)
+    good = get(world.output)
+    put(world.output, good + FOREIGN)
+    for _ in range(4):
+        world.refused(SINK, [world.output, "edited", "--restart"])
+    put_back_and_finish(world, good, want)
+
+
+def test_output_cut_to_an_older_checkpoint_goes_on_with_a_warning(world):
+    """Cut back by half the way since the oldest of the three checkpoints kept: the newest does not
+    fit any more."""
+    data, want = fixture(world, commits=8)
+    newest = world.status()["records"]
+    lines = get(world.output).split(b"\n")
+    put(world.output, b"\n".join(lines[:newest - 1]) + b"\n")
+    result = world.read()
+    print("    " + result.stderr.strip())
+    assert result.status == DONE and len(result.lines) == 1
+    assert "warning" in result.stderr and "older" in result.stderr
+    assert get(world.output) == want
+
+
+def test_output_cut_behind_all_checkpoints_is_refused(world):
+    data, want = fixture(world, commits=8)
+    good = get(world.output)
+    put(world.output, good[:good.index(b"\n") + 1])
+    world.refused(SINK, [world.output, "--restart"])
+    put_back_and_finish(world, good, want)
+
+
+def test_finished_output_is_looked_at_again(world):
+    data = text(20000)
+    put(world.source, data)
+    want = world.finish()
+    for bad in (want + FOREIGN, want + b"x", want[:100] + b"#" + want[101:], b"#" + want[1:]):
+        put(world.output, bad)
+        world.refused(SINK, [world.output, "--restart"])
+    put(world.output, want[:-1])
+    result = world.read()
+    assert result.status == DONE and get(world.output) == want
+    assert len(result.lines) == 1 and "warning" in result.stderr, result.stderr
+    os.unlink(world.output)
+    world.refused(SINK, [world.output, "gone", "--restart"])
+    put(world.output, want)
+    assert world.finish() == want
+
+
+def test_foreign_file_is_left_alone(world):
+    put(world.source, text(20000))
+    put(world.output, b"my own notes\n")
+    for _ in range(2):
+        world.refused(SINK, [world.output, "move it away", "-o"])
+    os.unlink(world.output)
+    assert world.finish() == world.undisturbed(text(20000))
+
+
+def test_output_of_another_store_is_left_alone(world):
+    put(world.source, text(20000))
+    want = world.finish()
+    world.refused(SINK, [world.output, "move it away", "-o"], "--store", world.path("state"))
+    assert world.finish() == want
+
+
+def test_folder_in_the_place_of_the_output_is_named(world):
+    put(world.source, text(20000))
+    os.makedirs(world.output)
+    world.refused(SINK, [world.output, "directory"])
+    os.rmdir(world.output)
+    assert world.finish() == world.undisturbed(text(20000))
+
+
+def test_file_in_the_place_of_the_output_folder_is_named(world):
+    put(world.source, text(20000))
+    put(world.out, b"my own notes\n")
+    world.refused(SINK, [world.out], keep=[world.out])
+    world.refused(SINK, [world.out], "--store", world.path("state"), keep=[world.out])
+
+
+def test_damaged_sidecar_is_named(world):
+    _, want = fixture(world)
+    sidecar = os.path.join(world.out, ".riverrun/text.sidecar")
+    good = get(sidecar)
+    for bad in (b"", b"riverrun-sidecar 1\nstore", b"\0" * len(good)):
+        put(sidecar, bad)
+        world.refused(SINK, [sidecar, "damaged"], keep=[sidecar])
+    os.unlink(sidecar)
+    world.refused(SINK, [world.output, "not written by this job"])
+    put(sidecar, good)
+    assert world.finish() == want
+
+
+def as_nobody(world):
+    if os.getuid() != 0:
+        return None
+    for root, folders, files in os.walk(world.folder):
+        for name in [root] + [os.path.join(root, n) for n in folders + files]:
+            os.chown(name, NOBODY, NOBODY)
+    return NOBODY
+
+
+def test_read_only_output_folder_is_named(world):
+    put(world.source, text(20000))
+    os.makedirs(world.out)
+    user = as_nobody(world)
+    os.chmod(world.out, 0o555)
+    world.refused(SINK, [world.out, "Permission denied"], user=user)
+    world.refused(SINK, [world.out, "Permission denied"], "--store", world.path("state"), user=user)
+    assert os.listdir(world.out) == []
+    os.chmod(world.out, 0o755)
+    assert world.finish(user=user) == world.undisturbed(text(20000))
+
+
+def test_read_only_output_file_is_named(world):
+    _, want = fixture(world)
+    user = as_nobody(world)
+    os.chmod(world.output, 0o444)
+    world.refused(SINK, [world.output, "Permission denied"], user=user)
+    os.chmod(world.output, 0o644)
+    assert world.finish(user=user) == want
+
+
+def test_two_jobs_cannot_write_one_output(world):
+    """Another store, the same output folder: the second is told, the first goes on."""
+    data = text(1000000)
+    put(world.source, data)
+    process = world.start()
+    wait_until(lambda: os.path.exists(world.output), "the first job's output", process)
+    result = world.read("--store", world.path("state"))
+    process.terminate()
+    process.communicate(timeout=GUARD_SECONDS)
+    check_line(result, BUSY, [world.output, "in use"])
+    world.source = world.path("in/short.txt")
+    assert records(world.output)[0]["seq"] == 0
+
+
+if __name__ == "__main__":
+    e2e_world.main(globals())
