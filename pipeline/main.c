@@ -53,8 +53,8 @@ int main(int argc, char **argv)
         puts("riverrun " RIVERRUN_VERSION);
         return 0;
     }
-    err_set(&err, ERR_USAGE, 0, "%s%s%s: `riverrun help` names the commands",
-            *name ? "no command '" : "what is to be done?", name, *name ? "'" : "");
+    err_set(&err, ERR_USAGE, 0, "%s%s%s `riverrun help` names the commands",
+            *name ? "no command '" : "what is to be done?", name, *name ? "':" : "");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(name, commands[i].name))
             code = commands[i].run(argv + 2, (size_t)argc - 2, &err);

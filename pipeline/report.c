@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { TERMINAL_MS = 250, PLAIN_MS = 5000 };
@@ -111,12 +112,48 @@ static struct sums add_up(const Riverrun__Reply *reply)
     return sums;
 }
 
+/* Per cent, MB/s, tokens/s, time left, last checkpoint. The first answer has no speed yet. */
+static void make_line(const struct report *r, const struct sums *sums, uint64_t now_ms,
+                      uint64_t clock_ms, char *line, size_t room)
+{
+    char many[48] = "", done[32], speed[160] = "", saved[32] = "none yet";
+    double seconds = (double)(now_ms - r->begin_ms) / 1000;
+    double bytes = (double)(sums->bytes - r->begin_bytes);
+
+    if (sums->streams > 1)
+        snprintf(many, sizeof many, " of %zu streams", sums->streams);
+    report_bytes(done, sizeof done, (double)sums->bytes);
+    if (seconds > 0) {
+        char left[32] = "?";
+        if (sums->sized && bytes > 0)
+            report_time(left, sizeof left, (double)(sums->total - sums->bytes) * seconds / bytes);
+        snprintf(speed, sizeof speed, ", %.3f MB/s, %.0f tokens/s, %s left", bytes / seconds / 1e6,
+                 (double)(sums->tokens - r->begin_tokens) / seconds, left);
+    }
+    if (sums->newest_ms)
+        report_time(saved, sizeof saved, (double)(clock_ms - sums->newest_ms) / 1000);
+    if (sums->sized && sums->total)
+        snprintf(line, room, "%.1f %%%s, %s%s, checkpoint %s%s",
+                 100.0 * (double)sums->bytes / (double)sums->total, many, done, speed, saved,
+                 sums->newest_ms ? " ago" : "");
+    else
+        snprintf(line, room, "%s%s%s, checkpoint %s%s", done, many, speed, saved,
+                 sums->newest_ms ? " ago" : "");
+}
+
+static size_t terminal_columns(void)
+{
+    struct winsize size;
+
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1u : 79;
+}
+
 void report_progress(struct report *r, const Riverrun__Reply *reply, uint64_t now_ms,
                      uint64_t clock_ms)
 {
     struct sums sums = add_up(reply);
-    char line[240], done[32], left[32] = "?", saved[32] = "none yet";
-    double seconds, bytes_per_s, tokens_per_s;
+    char line[400];
+    size_t length, columns;
 
     if (r->quiet || !sums.streams)
         return;
@@ -126,22 +163,17 @@ void report_progress(struct report *r, const Riverrun__Reply *reply, uint64_t no
         r->begin_bytes = sums.bytes;
         r->begin_tokens = sums.tokens;
     }
-    seconds = (double)(now_ms - r->begin_ms) / 1000;
-    bytes_per_s = seconds > 0 ? (double)(sums.bytes - r->begin_bytes) / seconds : 0;
-    tokens_per_s = seconds > 0 ? (double)(sums.tokens - r->begin_tokens) / seconds : 0;
-    report_bytes(done, sizeof done, (double)sums.bytes);
-    if (sums.sized && bytes_per_s > 0)
-        report_time(left, sizeof left, (double)(sums.total - sums.bytes) / bytes_per_s);
-    if (sums.newest_ms)
-        report_time(saved, sizeof saved, (double)(clock_ms - sums.newest_ms) / 1000);
-    snprintf(line, sizeof line,
-             "%5.1f %% of %zu streams, %s, %.3f MB/s, %.0f tokens/s, %s left, checkpoint %s%s%s%s",
-             sums.sized && sums.total ? 100.0 * (double)sums.bytes / (double)sums.total : 0.0,
-             sums.streams, done, bytes_per_s / 1e6, tokens_per_s, left, saved,
-             sums.newest_ms ? " ago" : "", reply->waiting && reply->waiting[0] ? "; waiting: " : "",
-             reply->waiting ? reply->waiting : "");
+    make_line(r, &sums, now_ms, clock_ms, line, sizeof line);
+    length = strlen(line);
+    if (reply->waiting && reply->waiting[0])
+        snprintf(line + length, sizeof line - length, "; waiting: %s", reply->waiting);
     pthread_mutex_lock(&r->lock);
-    fprintf(stderr, r->terminal ? "\r\033[K%s" : "riverrun: %s\n", line);
+    if (r->terminal) {
+        columns = terminal_columns();
+        fprintf(stderr, "\r\033[K%.*s", (int)columns, line);
+    } else {
+        fprintf(stderr, "riverrun: %s\n", line);
+    }
     fflush(stderr);
     r->drawn = r->terminal;
     pthread_mutex_unlock(&r->lock);
