@@ -58,6 +58,7 @@ static enum err_code make_socket(struct link *link, void *context, const char *e
                                  struct err *err)
 {
     int zero = 0, one = 1, linger = 1000;
+    int64_t most = MSG_BYTES_MAX;
     uint8_t name[PEER_BYTES];
     int bad;
 
@@ -67,6 +68,7 @@ static enum err_code make_socket(struct link *link, void *context, const char *e
     zmq_setsockopt(link->socket, ZMQ_SNDHWM, &zero, sizeof zero);
     zmq_setsockopt(link->socket, ZMQ_RCVHWM, &zero, sizeof zero);
     zmq_setsockopt(link->socket, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_setsockopt(link->socket, ZMQ_MAXMSGSIZE, &most, sizeof most);
     if (link->listen) {
         zmq_setsockopt(link->socket, ZMQ_ROUTER_MANDATORY, &one, sizeof one);
         bad = zmq_bind(link->socket, endpoint);
@@ -145,7 +147,7 @@ static bool put(struct link *link, const uint8_t *peer, size_t peer_bytes, struc
     return sent >= 0;
 }
 
-static void say(struct link *link, enum what what, uint32_t session, const uint8_t *peer,
+static bool say(struct link *link, enum what what, uint32_t session, const uint8_t *peer,
                 size_t peer_bytes)
 {
     uint8_t payload[LINK_PAYLOAD_BYTES];
@@ -156,9 +158,9 @@ static void say(struct link *link, enum what what, uint32_t session, const uint8
     store_u64(payload + 1, link->sent);
     store_u64(payload + 9, link->received_bytes);
     if (msg_make(&msg, &f, NULL, NULL))
-        return;
+        return true;
     store_u32(msg->data + 4, session);
-    put(link, peer, peer_bytes, &msg);
+    return put(link, peer, peer_bytes, &msg);
 }
 
 static void gone(struct link *link)
@@ -221,7 +223,9 @@ void link_tick(struct link *link)
         return;
     }
     link->told = link->received_bytes;
-    say(link, TICK, link->session, link->peer, link->peer_bytes);
+    /* A peer that died says nothing: this is where it is known. */
+    if (!say(link, TICK, link->session, link->peer, link->peer_bytes))
+        link_reset(link);
 }
 
 /* ---- Receiving ---- */

@@ -77,7 +77,7 @@ enum err_code msg_read(const struct msg *msg, struct frame *f, struct err *err)
                        version, VERSION);
     got.cursor.data = read_bytes(&r, got.cursor.bytes);
     got.payload.data = read_bytes(&r, got.payload.bytes);
-    if (!read_done(&r) || got.cursor.bytes > CURSOR_MAX)
+    if (!read_done(&r) || got.cursor.bytes > CURSOR_MAX || msg->bytes > MSG_BYTES_MAX)
         return err_set(err, ERR_INPUT, 0, "message of %zu bytes: lengths do not add up",
                        msg->bytes);
     if (kind == MSG_BYTES && got.count != got.payload.bytes)
