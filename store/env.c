@@ -47,7 +47,7 @@ enum err_code env_fail(const struct env *env, int rc, const char *doing, struct 
         return err->code;
     if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
         rc == MDB_CURSOR_FULL || rc == MDB_BAD_TXN || rc == MDB_INCOMPATIBLE)
-        return err_set(err, ERR_DAMAGED, rc, "%s in '%s': %s: try `riverrun repair`", doing, path,
+        return err_set(err, ERR_DAMAGED, rc, "%s in '%s': %s: " STORE_REMEDY, doing, path,
                        mdb_strerror(rc));
     if (rc == MDB_VERSION_MISMATCH)
         return err_set(err, ERR_VERSION, rc, "%s in '%s': made by another version of LMDB", doing,

@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* What a user can do about a store whose tree is damaged. */
+#define STORE_REMEDY "put back a copy of it, or begin again with another store and output"
+
 struct place {
     char *path;
     int folder_fd;

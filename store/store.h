@@ -35,7 +35,7 @@ struct store_options {
  * beside a living owner, and needs the permission to write lock.mdb.
  * Fails  ERR_BUSY: another process owns it, or this one has it open, for whatever; ERR_ABSENT: not
  *        there (only without write); ERR_VERSION: a newer format; ERR_DAMAGED: a tree page, the text
- *        names `riverrun repair`; ERR_SYSTEM: a network file system, no permission; ERR_FULL. */
+ *        names the remedy; ERR_SYSTEM: a network file system, no permission; ERR_FULL. */
 MUST_CHECK enum err_code store_open(struct store **out, const char *path,
                                     const struct store_options *options, struct err *err);
 /* Waits for the batches in flight. */

@@ -60,7 +60,7 @@ static int guard_overflow(struct env_txn *txn, const struct key *key, struct err
     const uint8_t *page = (const uint8_t *)value.mv_data - PAGE_HEADER_BYTES;
     size_t pages = (PAGE_HEADER_BYTES + value.mv_size + page_bytes - 1) / page_bytes;
     if (!(load_u16(page + 10) & PAGE_OVERFLOW) || load_u32(page + 12) != pages)
-        return refuse_value(txn->env, key, "its pages are damaged: try `riverrun repair`", err);
+        return refuse_value(txn->env, key, "its pages are damaged: " STORE_REMEDY, err);
     return 0;
 }
 

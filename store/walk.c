@@ -22,6 +22,7 @@
 #include "store/walk.h"
 
 #include "store/keys.h"
+#include "store/place.h"
 #include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -548,8 +549,7 @@ static enum err_code refuse(const struct walk *w, const char *path, struct err *
     if (w->code)
         return err_set(err, w->code, w->cause, "read '%s/data.mdb'", path);
     return err_set(err, ERR_DAMAGED, 0,
-                   "the store '%s' is damaged (%s); its files were not touched; `riverrun repair` "
-                   "saves what can be read",
+                   "the store '%s' is damaged (%s); its files were not touched; " STORE_REMEDY,
                    path, w->what);
 }
 

@@ -9,7 +9,7 @@
  * no page is used twice. Large values are not read. *born is false where no environment was ever
  * committed: no file, or what a power cut leaves of one that is being made.
  * path    for the words only
- * Fails   ERR_DAMAGED, whose text names `riverrun repair`; ERR_VERSION; ERR_SYSTEM; ERR_MEMORY.
+ * Fails   ERR_DAMAGED, whose text names the remedy; ERR_VERSION; ERR_SYSTEM; ERR_MEMORY.
  *         The file is never written. */
 MUST_CHECK enum err_code walk_check(int folder_fd, const char *path, bool *born, struct err *err);
 

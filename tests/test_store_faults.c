@@ -200,7 +200,7 @@ static int use_flipped(const char *path)
     int refused = 0;
 
     if (code)
-        return (code == ERR_DAMAGED && strstr(err.text, "riverrun repair")) || code == ERR_VERSION
+        return (code == ERR_DAMAGED && strstr(err.text, "put back a copy")) || code == ERR_VERSION
                    ? 1
                    : WRONG;
     for (uint64_t stream = 1; stream <= 2; stream++) {
