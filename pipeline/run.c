@@ -74,7 +74,7 @@ static enum err_code open_signals(struct run *run, struct err *err)
 static enum err_code open_control(struct run *run, struct err *err)
 {
     char endpoint[CONTROL_ENDPOINT_MAX];
-    int zero = 0;
+    int linger_ms = 500; /* the last answer goes out after the run */
     enum err_code code =
         control_endpoint(run->options->config->store, endpoint, &run->control_folder, err);
 
@@ -82,7 +82,7 @@ static enum err_code open_control(struct run *run, struct err *err)
         return code;
     run->control = zmq_socket(run->context, ZMQ_REP);
     require(run->control);
-    zmq_setsockopt(run->control, ZMQ_LINGER, &zero, sizeof zero);
+    zmq_setsockopt(run->control, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
     if (zmq_bind(run->control, endpoint))
         return err_set(err, ERR_SYSTEM, 0, "control socket in '%s': %s",
                        run->options->config->store, zmq_strerror(zmq_errno()));

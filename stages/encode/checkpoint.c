@@ -53,7 +53,7 @@ void checkpoint_attach(struct stream *s, struct job *job)
                                     .place = s->submitted,
                                     .tokens = s->tokens_submitted,
                                     .finished = s->done_records,
-                                    .pause = s->want_pause,
+                                    .pause = s->want_pause && !s->done_records,
                                     .state = state};
     s->want_snapshot = false;
     s->snapshot_ms = s->encode->now_ms;
@@ -195,6 +195,7 @@ bool checkpoint_collect(struct encode *e)
         struct stream *s = user;
         struct snapshot done;
         any = true;
+        e->notes -= s == NULL;
         if (err.code) {
             e->fatal = err;
             continue;

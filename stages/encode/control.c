@@ -62,6 +62,12 @@ static void add_live(Riverrun__Reply *reply, const struct stream *s)
     one->computed = s->counter ? atomic_load_explicit(s->counter, memory_order_relaxed) : 0;
 }
 
+/* Paused since before this run, or not begun: only the store knows how it stands. */
+static bool at_rest(const struct stream *s)
+{
+    return s->phase == PHASE_ANNOUNCED || (s->phase == PHASE_PAUSED && !s->prints);
+}
+
 static void fill_status(struct encode *e, const Riverrun__Request *request, Riverrun__Reply *reply)
 {
     const char *waiting = !e->up_there     ? "tokenize is not there"
@@ -71,7 +77,7 @@ static void fill_status(struct encode *e, const Riverrun__Request *request, Rive
     struct err err;
 
     for (size_t i = 0; i < e->stream_count; i++)
-        if (e->streams[i]->phase != PHASE_ANNOUNCED)
+        if (!at_rest(e->streams[i]))
             add_live(reply, e->streams[i]);
     if (request->all && status_of_store(e->store, reply, &err)) {
         reply->code = err.code;
@@ -112,6 +118,28 @@ static bool still_pausing(struct encode *e)
     return false;
 }
 
+/* Was s asked to pause by q, and left without the flag being durable? */
+static bool pause_missed(const struct stream *s, const Riverrun__Request *q)
+{
+    bool asked = q->all;
+
+    for (size_t i = 0; i < q->n_names; i++)
+        asked = asked || !strcmp(q->names[i], s->name);
+    return asked && !s->paused && s->phase != PHASE_FINISHED && s->phase != PHASE_FAILED;
+}
+
+/* The run ends before every pause is durable: say so, rather than promise it. */
+static void check_missed(struct encode *e, const Riverrun__Request *q, Riverrun__Reply *reply)
+{
+    for (size_t i = 0; i < e->stream_count; i++)
+        if (pause_missed(e->streams[i], q)) {
+            reply->code = ERR_STOPPED;
+            status_text(&reply->text,
+                        "the run was stopped before the pause was durable: pause again");
+            return;
+        }
+}
+
 /* False: not yet. */
 static bool answer(struct encode *e, struct request *r, Riverrun__Reply *reply)
 {
@@ -127,6 +155,8 @@ static bool answer(struct encode *e, struct request *r, Riverrun__Reply *reply)
         status_text(&reply->text, "unknown request");
         return true;
     }
+    if (!e->announced && !e->over)
+        return false; /* whom to pause is not known yet */
     if (!r->begun) {
         r->begun = true;
         for (size_t i = 0; q->all && i < e->stream_count; i++)
@@ -136,7 +166,11 @@ static bool answer(struct encode *e, struct request *r, Riverrun__Reply *reply)
         if (reply->code)
             return true;
     }
-    return !pause || e->stopping || !still_pausing(e);
+    if (((pause && still_pausing(e)) || e->notes) && !e->over)
+        return false; /* not yet durable */
+    if (pause)
+        check_missed(e, q, reply);
+    return true;
 }
 
 bool control_answer(struct encode *e, const struct stage_out *out)

@@ -290,6 +290,7 @@ static enum stage_progress leave(struct encode *e, const struct stage_out *out, 
         sum_up(e, err);
     encode_tell(&e->up, RIVERRUN__CONTROL__IS_BYE, &bye);
     encode_tell(&e->down, RIVERRUN__CONTROL__IS_BYE, &bye);
+    e->over = true;
     control_answer(e, out);
     outbox_flush(&e->up, out, PORT_UP);
     outbox_flush(&e->down, out, PORT_DOWN);

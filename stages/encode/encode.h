@@ -134,6 +134,7 @@ struct stream {
     struct snapshot snapshot;
     bool want_snapshot, stopping;
     uint64_t snapshot_ms, interval_ms, snapshot_tokens, checkpoint_clock_ms;
+    uint64_t safe_tokens;       /* of the newest checkpoint that is durable */
     struct jsonl_place durable; /* the newest token */
 };
 
@@ -170,6 +171,8 @@ struct encode {
     uint64_t speed_ms, speed_tokens, idle_ms, tokens_per_s; /* measured */
     uint64_t checkpoints, checkpoint_us; /* committed; time in their code and blocked by them */
     bool announced, stopping, up_there, down_there;
+    bool over;        /* the last requests are answered */
+    uint64_t notes;   /* at the store's writer */
     struct err fatal; /* ends the run when its code is set */
     struct request {
         Riverrun__Request *message;

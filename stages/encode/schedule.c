@@ -354,6 +354,16 @@ static void finish(struct stream *s)
     s->want_snapshot = true;
 }
 
+/* What a kill costs is bounded (--checkpoint-every): with a checkpoint still on its way through emit
+ * and the store, at most the engine's window is submitted beyond the interval. */
+static bool far_ahead(const struct stream *s)
+{
+    uint64_t every = s->encode->env->config->checkpoint_tokens;
+
+    return every && s->snapshot.step != SNAPSHOT_NONE &&
+           s->tokens_submitted + JOB_TOKENS > s->safe_tokens + every + MOST_TOKENS;
+}
+
 /* One step for s: a job, the end, or a marker. False when there is none to take now. */
 static bool step(struct stream *s, uint32_t most)
 {
@@ -374,7 +384,8 @@ static bool step(struct stream *s, uint32_t most)
             submit_marker(s);
         return true;
     }
-    if (!s->head || quiet || s->encode->kept_bytes >= s->encode->env->config->record_window_bytes)
+    if (!s->head || quiet || far_ahead(s) ||
+        s->encode->kept_bytes >= s->encode->env->config->record_window_bytes)
         return false;
     if (s->origin)
         submit_origin(s);

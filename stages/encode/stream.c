@@ -180,10 +180,12 @@ void stream_set_note(struct stream *s, bool paused)
     note.faults = s->faults;
     note.fault_cursor = proto_bytes(s->accepted.cursor, s->accepted.cursor_bytes);
     if (!proto_write(&note.base, &bytes, &err) && !store_batch_open(&batch, &err) &&
-        !batch_note(batch, s->id, (struct view){bytes.data, bytes.bytes}, &err))
+        !batch_note(batch, s->id, (struct view){bytes.data, bytes.bytes}, &err)) {
         store_submit(s->encode->store, &batch, NULL);
-    else
+        s->encode->notes++;
+    } else {
         stage_report(s->encode->env, STAGE_WARNING, s->name, "note not kept: %s", err.text);
+    }
     store_batch_close(&batch);
     buffer_release(&bytes);
 }
@@ -488,6 +490,7 @@ static void pause_at_rest(struct stream *s)
         return;
     }
     store_submit(s->encode->store, &batch, NULL);
+    s->encode->notes++;
     s->known = s->note_read = true;
     s->phase = PHASE_PAUSED;
     stream_set_note(s, true);
@@ -555,7 +558,7 @@ static void run(struct stream *s)
     s->loaded = NULL;
     s->phase = PHASE_RUNNING;
     s->snapshot_ms = e->now_ms;
-    s->snapshot_tokens = s->tokens;
+    s->snapshot_tokens = s->safe_tokens = s->tokens;
     s->interval_ms = FIRST_SNAPSHOT_MS < e->env->config->checkpoint_ms
                          ? FIRST_SNAPSHOT_MS
                          : e->env->config->checkpoint_ms;
@@ -740,6 +743,7 @@ void stream_committed(struct stream *s, const struct snapshot *done)
     struct encode *e = s->encode;
 
     s->known = true;
+    s->safe_tokens = done->tokens;
     if (done->born && s->phase == PHASE_NEW_COMMIT) {
         s->phase = PHASE_SINK;
         stream_open_down(s);
