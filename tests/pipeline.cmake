@@ -1,0 +1,21 @@
+# End to end: the programs as users run them, by Python scripts that share e2e.py. Given names of cases a script
+# runs those; --nightly makes it longer.
+function(e2e_test name)
+    cmake_parse_arguments(ARG "NIGHTLY" "SCRIPT;LABELS;TIMEOUT" "CASES" ${ARGN})
+    if(NOT ARG_SCRIPT)
+        set(ARG_SCRIPT ${name})
+    endif()
+    set(more ${ARG_CASES})
+    if(ARG_NIGHTLY)
+        list(PREPEND more --nightly)
+    endif()
+    add_test(NAME ${name} COMMAND /usr/bin/python3 -B ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_SCRIPT}.py
+        ${CMAKE_BINARY_DIR} ${RIVERRUN_SHARED} ${more})
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
+        SKIP_RETURN_CODE 77)
+endfunction()
+
+e2e_test(test_e2e_same_bytes LABELS "e2e;slow" TIMEOUT 900)
+e2e_test(test_e2e_kill LABELS "e2e;crash;slow" TIMEOUT 900)
+e2e_test(test_e2e_kill_nightly SCRIPT test_e2e_kill NIGHTLY LABELS "e2e;crash;nightly" TIMEOUT 3600)
+e2e_test(test_e2e_same_bytes_nightly SCRIPT test_e2e_same_bytes NIGHTLY LABELS "e2e;nightly" TIMEOUT 3600)

@@ -1,0 +1,317 @@
+#!/usr/bin/python3
+"""Killed, stopped, paused at any instant and run again: the bytes of an undisturbed run (promise P3),
+and little work done twice.
+
+A kill costs at most what was submitted since the place of the newest checkpoint: the interval
+(--checkpoint-every), and what may go to the engine while the next checkpoint is on its way through
+emit and the store, which is the window (WINDOW tokens, stages/encode/schedule.c)."""
+import collections
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from e2e import (HANG_S, STAGES, STOPPED, Failed, Job, Pipe, check, generated_text, main, read, same,
+                 undisturbed, wait_for)
+
+KILLS, EVERY, WINDOW = 60, 2000, 4096
+SIZE = 1000000
+SHORT = ["--checkpoint-seconds", "0.2", "--checkpoint-every", str(EVERY)]
+
+
+def targets(place, tokens, count):
+    """Instants spread over the run, as tokens done, in order."""
+    rng = random.Random(place.seed)
+    return sorted(rng.randrange(tokens) for _ in range(count))
+
+
+def check_computed(job, what):
+    one = job.status()
+    most = one["tokens"] + job.kills * (EVERY + WINDOW)
+    check(one["state"] == "finished", f"{what}: state {one['state']}")
+    check(one["tokens"] <= one["computed"] <= most,
+          f"{what}: {one['computed']} tokens computed for {one['tokens']} and {job.kills} kills: more "
+          f"than {most}")
+    return (f"{job.kills} kills, {one['tokens']} tokens, {one['computed'] - one['tokens']} computed twice: "
+            f"{(one['computed'] - one['tokens']) / max(job.kills, 1):.0f} a kill, at most {EVERY + WINDOW}")
+
+
+def kill_all_along(place, source, model=None):
+    want = undisturbed(place, "undisturbed", source, model)
+    job = Job(place, "killed", source, model, SHORT)
+    for target in targets(place, want.status()["tokens"], KILLS):
+        process = job.start()
+        job.wait_tokens(process, target)
+        job.kill(process)
+    job.run()
+    job.validate()
+    same(job, want.records(), f"{job.kills} kills")
+    return check_computed(job, "kill -9")
+
+
+def killed_at_sixty_instants(place):
+    return kill_all_along(place, place.text("text.txt", generated_text(place.seed, SIZE)))
+
+
+def a_book_by_a_trained_model_killed_at_sixty_instants(place):
+    model = place.of_shared("models/tiny-rwkv-7v0-834K-FP32.bin")
+    return kill_all_along(place, place.of_shared("data/books/frankenstein.en.txt"), model)
+
+
+def killed_in_its_first_moments(place):
+    """Kills so early that little or nothing is done, at random moments: opening is what is hit."""
+    rng = random.Random(place.seed)
+    source = place.text("text.txt", generated_text(place.seed, SIZE // 4))
+    want = undisturbed(place, "undisturbed", source, options=["--unit", "line"])
+    job = Job(place, "killed", source, options=["--unit", "line", *SHORT])
+    for _ in range(600 if place.nightly else 100):
+        process = job.start()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.random() * 0.04)
+        job.kill(process)
+    job.run()
+    same(job, want.records(), f"{job.kills} early kills")
+    return check_computed(job, "early kills")
+
+
+def one_of_four_processes_killed(place):
+    """A stage at random is killed and started again; the others live. Only encode's loss costs work."""
+    rng = random.Random(place.seed)
+    source = place.text("text.txt", generated_text(place.seed, SIZE))
+    want = undisturbed(place, "undisturbed", source)
+    job = Job(place, "killed", source, options=SHORT)
+    pipe, killed = Pipe(job).start(), dict.fromkeys(STAGES, 0)
+    for target in targets(place, want.status()["tokens"], KILLS):
+        if not job.wait_tokens(pipe.running["encode"], target):
+            break
+        for stage in rng.sample(STAGES, rng.choice((1, 1, 1, 2, 3))):
+            killed[stage] += pipe.kill(stage)
+            pipe.start(stage)
+    pipe.end()
+    job.kills = killed["encode"]
+    same(job, want.records(), f"kills {killed}")
+    return f"{killed}; {check_computed(job, 'stages killed')}"
+
+
+def stages_started_in_any_order(place):
+    rng = random.Random(place.seed)
+    source = place.text("text.txt", generated_text(place.seed, SIZE // 20))
+    want = undisturbed(place, "undisturbed", source).records()
+    for turn in range(8):
+        job = Job(place, f"order{turn}", source, options=SHORT)
+        pipe = Pipe(job)
+        for stage in rng.sample(STAGES, 4):
+            pipe.start(stage)
+            if rng.random() < 0.4:
+                pipe.kill(stage)  # before it has met anybody
+                pipe.start(stage)
+        pipe.end()
+        same(job, want, f"order {turn}")
+
+
+def stopped_by_signals(place):
+    """SIGTERM and SIGINT, once or twice: exit status 3, nothing lost. After one signal nothing is done
+    twice either, for the last checkpoint is of the end."""
+    source = place.text("text.txt", generated_text(place.seed, SIZE))
+    want = undisturbed(place, "undisturbed", source)
+    job, slowest, stops = Job(place, "stopped", source, options=SHORT), 0.0, 0
+    for i, target in enumerate(targets(place, want.status()["tokens"], 12)):
+        process, twice = job.start(), i % 3 == 2
+        if not job.wait_tokens(process, target):
+            break
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT if i % 2 else signal.SIGTERM)
+        if twice:
+            process.send_signal(signal.SIGINT if i % 2 else signal.SIGTERM)
+        status = place.end_of(process)
+        slowest = max(slowest, time.monotonic() - begin)
+        check(status in (0, STOPPED), f"exit status {status}: {place.said(process)}")
+        stops += status == STOPPED
+        job.kills += twice
+        if status == STOPPED:
+            check(job.status()["state"] == "stopped", f"state {job.status()['state']}")
+    check(slowest < 10, f"{slowest:.1f} s from the signal to the end")
+    check(stops, "no run was stopped by its signal")
+    job.run()
+    same(job, want.records(), "stopped by signals")
+    return f"{stops} stops, slowest {slowest:.2f} s; {check_computed(job, 'signals')}"
+
+
+def a_signal_costs_no_work(place):
+    source = place.text("text.txt", generated_text(place.seed, SIZE))
+    want = undisturbed(place, "undisturbed", source).records()
+    job = Job(place, "stopped", source, options=["--checkpoint-seconds", "600"])
+    for target in (SIZE // 10, SIZE // 3):
+        process = job.start()
+        check(job.wait_tokens(process, target), "the run ended before it could be stopped")
+        process.terminate()
+        check(place.end_of(process) == STOPPED, place.said(process))
+    job.run()
+    same(job, want, "stopped")
+    one = job.status()
+    check(one["computed"] == one["tokens"], f"{one['computed']} computed for {one['tokens']} tokens")
+
+
+def four_processes_stopped(place):
+    """SIGTERM to encode stops the run; SIGTERM to another stage stops that one alone, and encode waits
+    for it to come back."""
+    source = place.text("text.txt", generated_text(place.seed, SIZE))
+    want = undisturbed(place, "undisturbed", source)
+    tokens = want.status()["tokens"]
+    job = Job(place, "stopped", source, options=SHORT)
+    pipe = Pipe(job).start()
+    for i, stage in enumerate(("ingest", "tokenize", "emit", "tokenize")):
+        check(job.wait_tokens(pipe.running["encode"], tokens * (i + 1) // 12), "ended too early")
+        pipe.running[stage].terminate()
+        check(place.end_of(pipe.running[stage]) == STOPPED, f"{stage}: {place.said(pipe.running[stage])}")
+        pipe.start(stage)
+    check(job.wait_tokens(pipe.running["encode"], tokens // 2), "ended too early")
+    pipe.running["encode"].terminate()
+    pipe.end(want=STOPPED)
+    pipe.start().end()
+    same(job, want.records(), "stages stopped")
+
+
+def paused_and_resumed_while_it_runs(place):
+    """From another process; the pause survives a restart and a kill."""
+    source = place.text("text.txt", generated_text(place.seed, SIZE))
+    want = undisturbed(place, "undisturbed", source)
+    tokens = want.status()["tokens"]
+    job = Job(place, "paused", source, options=SHORT)
+    process = job.start()
+    for target in targets(place, tokens * 3 // 4, 6):
+        check(job.wait_tokens(process, target), "ended too early")
+        job.control("pause")
+        check(job.status()["state"] == "paused", f"state {job.status()['state']} after pause")
+        before = job.status()["tokens"]
+        job.kill(process)
+        process = job.start()
+        wait_for("the paused stream is announced", lambda: any(
+            one["state"] == "paused" for one in job.statuses()) and owned(place, job))
+        check(job.status()["tokens"] == before, "it read on though paused")
+        job.control("resume")
+    check(place.end_of(process) == 0, place.said(process))
+    same(job, want.records(), "paused and resumed")
+    return check_computed(job, "pauses")
+
+
+def owned(place, job):
+    done = subprocess.run([place.riverrun, "status", "--json", "--store", job.store], capture_output=True,
+                          check=False, timeout=HANG_S)
+    return b'"running": true' in done.stdout
+
+
+def paused_while_nothing_runs(place):
+    source = place.text("text.txt", generated_text(place.seed, SIZE))
+    want = undisturbed(place, "undisturbed", source)
+    job = Job(place, "paused", source, options=SHORT)
+    process = job.start()
+    check(job.wait_tokens(process, SIZE // 10), "ended too early")
+    job.kill(process)
+    job.control("pause")
+    check(job.status()["state"] == "paused", f"state {job.status()['state']}")
+    before = job.records()
+    process = job.start()
+    wait_for("the run is there", lambda: owned(place, job))
+    process.terminate()
+    check(place.end_of(process) == STOPPED, "a run with everything paused stays until it is stopped")
+    check(job.records() == before, "a paused stream was written to")
+    job.control("resume")
+    job.run()
+    same(job, want.records(), "paused at rest")
+
+
+def a_pause_that_was_answered_holds(place):
+    """Whatever phase a stream is in when the pause comes: what was answered is durable, and a stream
+    that is finished is finished."""
+    rng = random.Random(place.seed)
+    source = place.text("text.txt", generated_text(place.seed, SIZE // 8))
+    want = undisturbed(place, "undisturbed", source).records()
+    states = collections.Counter()
+    for turn in range(60 if place.nightly else 24):
+        job = Job(place, f"paused{turn}", source, options=SHORT)
+        process = job.start()
+        command = [place.riverrun, "pause", "--all", "--store", job.store]
+        wait_for("the run", lambda: process.poll() is not None or owned(place, job))
+        if turn % 2:
+            job.wait_tokens(process, rng.randrange(SIZE // 8))
+        answer = place.start(command)
+        if turn % 3 == 0:
+            process.send_signal(signal.SIGTERM)
+        wait_for("an answer, or an end", lambda: answer.poll() is not None or process.poll() is not None)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            answer.wait(1)  # an answer may be on its way; who comes too late for one is not waited for
+        answered = answer.poll() == 0
+        job.kill(process)
+        place.kill(answer)
+        state = (job.status() or {"state": "unknown"})["state"]
+        if answered:
+            check(state in ("paused", "finished"), f"turn {turn}: {state} though the pause was answered")
+        states[state] += 1
+        if state == "paused":
+            job.control("resume")
+        job.run()
+        same(job, want, f"turn {turn}")
+    return f"when the pause was answered, or was not: {dict(states)}"
+
+
+def standard_input_fed_again(place):
+    """`read -` is the document from its first byte: fed again after a kill, it goes on."""
+    source = place.text("text.txt", generated_text(place.seed, SIZE))
+    name = ["--name", "text"]
+    want = undisturbed(place, "undisturbed", source, options=name)
+    job = Job(place, "killed", "-", options=[*name, *SHORT])
+    for target in targets(place, want.status()["tokens"], 10):
+        feeder = place.start(["cat", source], stdout=subprocess.PIPE)
+        process = job.start(stdin=feeder.stdout)
+        feeder.stdout.close()
+        job.wait_tokens(process, target)
+        job.kill(process)
+        feeder.wait()
+    with open(source, "rb") as standard_input:
+        job.run(stdin=standard_input)
+    same(job, want.records(), "standard input fed again")
+    return check_computed(job, "standard input")
+
+
+def other_standard_input_is_refused(place):
+    data = generated_text(place.seed, SIZE)
+    job = Job(place, "killed", "-", options=["--name", "text", *SHORT])
+    with open(place.text("text.txt", data), "rb") as standard_input:
+        process = job.start(stdin=standard_input)
+        job.wait_tokens(process, SIZE // 10)
+        job.kill(process)
+    before = job.records()
+    with open(place.text("other.txt", b"X" + data[1:]), "rb") as standard_input:
+        job.run(stdin=standard_input, want=11)
+    check(job.records() == before, "the output was touched")
+
+
+def several_streams_killed(place):
+    folder = place.path("texts")
+    os.makedirs(folder)
+    for i in range(20):
+        with open(os.path.join(folder, f"{i}.txt"), "wb") as out:
+            out.write(generated_text(place.seed + i, SIZE // 60 * (1 + i % 5)))
+    want = undisturbed(place, "undisturbed", folder)
+    tokens = sum(one["tokens"] for one in want.statuses())
+    job = Job(place, "killed", folder, options=SHORT)
+    for target in targets(place, tokens, 20):
+        process = job.start()
+        job.wait_tokens(process, target)
+        job.kill(process)
+    job.run()
+    same(job, want.records(), "several streams")
+
+
+CASES = (killed_at_sixty_instants, a_book_by_a_trained_model_killed_at_sixty_instants,
+         killed_in_its_first_moments, one_of_four_processes_killed, stages_started_in_any_order,
+         stopped_by_signals, a_signal_costs_no_work, four_processes_stopped,
+         paused_and_resumed_while_it_runs, paused_while_nothing_runs, a_pause_that_was_answered_holds,
+         standard_input_fed_again, other_standard_input_is_refused, several_streams_killed)
+
+if __name__ == "__main__":
+    sys.exit(main(CASES))
