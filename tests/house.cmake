@@ -8,6 +8,10 @@ if(NOT CMAKE_C_FLAGS MATCHES "sanitize")
             SKIP_RETURN_CODE 77)
     endforeach()
 endif()
+add_test(NAME house_symbols COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/house_symbols.sh
+    $<TARGET_FILE:schemas> $<TARGET_FILE:engine> $<TARGET_FILE:store> $<TARGET_FILE:stages>
+    $<TARGET_FILE:pipeline>)
+set_tests_properties(house_symbols PROPERTIES LABELS "unit;house")
 
 # Needs two files and no library of ours: it runs while the rest of the folders does not compile.
 riverrun_test(test_stages_normalize LINK PkgConfig::UTF8PROC)

@@ -196,10 +196,15 @@ bool checkpoint_collect(struct encode *e)
         struct snapshot done;
         any = true;
         e->notes -= s == NULL;
-        if (err.code) {
-            e->fatal = err;
+        if (err.code == ERR_FULL && s && s->snapshot.step == SNAPSHOT_COMMIT && !e->full.code) {
+            e->full = err; /* the disk is full: try this one once more, then end the run */
+            checkpoint_commit(s);
             continue;
         }
+        if (err.code || e->full.code)
+            e->fatal = err.code ? err : e->full;
+        if (err.code)
+            continue;
         if (!s || s->snapshot.step != SNAPSHOT_COMMIT)
             continue; /* a note, or of a stream that failed meanwhile */
         STEP(encode_committed);

@@ -106,6 +106,7 @@ struct stream {
     size_t candidate_count;
     uint64_t loaded_number;
     uint8_t *loaded; /* the state of a checkpoint, until the engine takes it; NULL: origin */
+    size_t loaded_bytes;
 
     /* upstream */
     uint64_t epoch, expected;   /* position of the next token */
@@ -174,6 +175,7 @@ struct encode {
     bool over;        /* the last requests are answered */
     uint64_t notes;   /* at the store's writer */
     struct err fatal; /* ends the run when its code is set */
+    struct err full;  /* a commit found the disk full, and is tried once more */
     struct request {
         Riverrun__Request *message;
         bool begun;

@@ -384,7 +384,7 @@ static bool step(struct stream *s, uint32_t most)
             submit_marker(s);
         return true;
     }
-    if (!s->head || quiet || far_ahead(s) ||
+    if (!s->head || quiet || s->encode->full.code || far_ahead(s) ||
         s->encode->kept_bytes >= s->encode->env->config->record_window_bytes)
         return false;
     if (s->origin)

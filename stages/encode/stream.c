@@ -203,7 +203,8 @@ void stream_fail(struct stream *s, const struct err *why)
         return;
     }
     stage_report(e->env, STAGE_ERROR, s->name, "%s", why->text);
-    s->faults += why->code == ERR_MODEL || why->code == ERR_INPUT || why->code == ERR_SOURCE;
+    s->faults +=
+        why->code == ERR_MODEL || why->code == ERR_INPUT; /* not of the place, of the text */
     stream_leave(s, PHASE_FAILED);
     if (s->known)
         stream_set_note(s, false);
@@ -237,43 +238,59 @@ static void hex(const uint8_t *bytes, size_t count, char *out)
         sprintf(out + 2 * i, "%02x", bytes[i]);
 }
 
-/* What this run does otherwise than the checkpoint; "" where nothing. */
+/* What a stream was begun with, and what this run would go on with. */
+struct setting {
+    const char *what, *flag; /* flag: accepts a change; NULL: nothing does */
+    const char *old, *new;
+    bool same, accepted;
+};
+
+static enum err_code refuse(const struct setting *was, struct err *err)
+{
+    return err_set(
+        err, ERR_MISMATCH, 0,
+        "begun with %s %s, now %s: run it as it was begun, begin again with --restart%s%s",
+        was->what, was->old, was->new, was->flag ? ", or go on with " : "",
+        was->flag ? was->flag : "");
+}
+
+/* changed: what this run does otherwise than the checkpoint and may; "" where nothing. */
 static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint *meta,
                                     char *changed, size_t room, struct err *err)
 {
     const struct config *c = s->encode->env->config;
-    const char *what = NULL, *flag = NULL, *old = "", *new = "";
-    char old_hex[16] = "?", new_hex[16];
-    bool accepted = false;
+    const char *unit = unit_name(c->unit), *normalize = normalize_name(c->normalize);
+    const char *arithmetic = s->encode->arithmetic;
+    char old_model[16] = "?", new_model[16];
+    size_t used = 0;
 
+    hex(meta->model.data, meta->model.len, old_model);
+    hex(s->encode->model, ENGINE_FINGERPRINT_BYTES, new_model);
+    const struct setting settings[] = {
+        {"--unit", NULL, meta->unit, unit, !strcmp(meta->unit, unit), false},
+        {"--normalize", NULL, meta->fingerprints->normalize, normalize,
+         !strcmp(meta->fingerprints->normalize, normalize), false},
+        {"record format", NULL, "another", "this program's", meta->record_format == RECORD_FORMAT,
+         false},
+        {"model", "--accept-model", old_model, new_model,
+         meta->model.len == ENGINE_FINGERPRINT_BYTES &&
+             !memcmp(meta->model.data, s->encode->model, ENGINE_FINGERPRINT_BYTES),
+         c->accept_model},
+        {"arithmetic", "--accept-arithmetic", meta->arithmetic, arithmetic,
+         !strcmp(meta->arithmetic, arithmetic), c->accept_arithmetic}};
     changed[0] = 0;
-    if (meta->model.len != ENGINE_FINGERPRINT_BYTES ||
-        memcmp(meta->model.data, s->encode->model, ENGINE_FINGERPRINT_BYTES)) {
-        hex(meta->model.data, meta->model.len, old_hex);
-        hex(s->encode->model, ENGINE_FINGERPRINT_BYTES, new_hex);
-        what = "model", flag = "--accept-model", old = old_hex, new = new_hex;
-        accepted = c->accept_model;
-    } else if (strcmp(meta->arithmetic, s->encode->arithmetic)) {
-        what = "arithmetic", flag = "--accept-arithmetic", old = meta->arithmetic;
-        new = s->encode->arithmetic;
-        accepted = c->accept_arithmetic;
-    } else if (strcmp(meta->unit, unit_name(c->unit))) {
-        what = "--unit", old = meta->unit, new = unit_name(c->unit);
-    } else if (strcmp(meta->fingerprints->normalize, normalize_name(c->normalize))) {
-        what = "--normalize", old = meta->fingerprints->normalize;
-        new = normalize_name(c->normalize);
-    } else if (meta->record_format != RECORD_FORMAT) {
-        what = "record format", old = "another", new = "this program's";
-    } else {
-        return ERR_OK;
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        const struct setting *was = &settings[i];
+        if (was->same)
+            continue;
+        if (!was->accepted)
+            return refuse(was, err);
+        used += (size_t)snprintf(changed + used, room - used, "%s%s: %s -> %s", used ? "; " : "",
+                                 was->what, was->old, was->new);
+        if (used >= room)
+            return err_set(err, ERR_LIMIT, 0, "the change has no room in %zu bytes", room);
     }
-    snprintf(changed, room, "%s: %s -> %s", what, old, new);
-    if (accepted)
-        return ERR_OK;
-    return err_set(
-        err, ERR_MISMATCH, 0,
-        "begun with %s %s, now %s: run it as it was begun, begin again with --restart%s%s", what,
-        old, new, flag ? ", or go on with " : "", flag ? flag : "");
+    return ERR_OK;
 }
 
 /* The checkpoints to resume from, below number: the newest that is whole, then others of its
@@ -346,6 +363,7 @@ static enum err_code load(struct stream *s, const Riverrun__Checkpoint *meta,
     for (size_t i = 0; i < values->part_count; i++)
         bytes += values->parts[i].bytes;
     free(s->loaded);
+    s->loaded_bytes = bytes;
     s->loaded = malloc(bytes + 1);
     require(s->loaded);
     for (size_t i = 0; i < values->part_count; i++) {
@@ -377,9 +395,69 @@ static enum err_code load_number(struct stream *s, uint64_t number, char *change
     return code;
 }
 
+/* The tokenizer must be the model's. */
+static enum err_code check_vocab(struct stream *s, uint32_t vocab, const char *tokenizer,
+                                 struct err *err)
+{
+    uint32_t model = engine_info(s->encode->engine)->vocab;
+
+    if (vocab <= model && (strcmp(tokenizer, "bytes") || model == 256))
+        return ERR_OK;
+    return err_set(err, ERR_MISMATCH, 0, "the model has %u tokens, the tokenizer '%s' %u: %s",
+                   model, tokenizer, vocab,
+                   strcmp(tokenizer, "bytes") ? "take the vocabulary that belongs to the model"
+                                              : "give the model's vocabulary with --vocab FILE");
+}
+
+/* Can the model at hand go on from the loaded state? Asked before an accepted change is committed. */
+static enum err_code check_carries(struct stream *s, struct err *err)
+{
+    const struct engine_info *info = engine_info(s->encode->engine);
+
+    if (!s->origin && s->loaded_bytes != info->state_bytes)
+        return err_set(
+            err, ERR_MISMATCH, 0,
+            "the stream's state has %zu bytes, this model's %zu: only a model of the same "
+            "shape can go on; take the first, or begin again with --restart",
+            s->loaded_bytes, info->state_bytes);
+    if (!strcmp(s->prints->tokenizer, "bytes"))
+        return check_vocab(s, 256, s->prints->tokenizer, err);
+    return ERR_OK;
+}
+
+/* Lineage that waits for its record is kept: the new change comes behind it. */
+static void add_lineage(struct stream *s, const char *changed)
+{
+    char *before = s->lineage;
+
+    if (asprintf(&s->lineage, "%s%s%s", before ? before : "", before ? "; " : "", changed) < 0)
+        s->lineage = NULL;
+    require(s->lineage);
+    free(before);
+}
+
+static void accept_change(struct stream *s, const char *changed)
+{
+    struct err err;
+
+    if (need_engine(s->encode, &err)) {
+        s->encode->fatal = err;
+        return;
+    }
+    if (check_carries(s, &err)) {
+        stream_fail(s, &err);
+        return;
+    }
+    add_lineage(s, changed);
+    s->generation++;
+    s->candidate_count = 0;
+    s->phase = PHASE_NEW_COMMIT;
+    checkpoint_birth(s);
+}
+
 static void resume(struct stream *s)
 {
-    char changed[240];
+    char changed[320];
     struct err err;
 
     if (find_candidates(s, UINT64_MAX, &err) ||
@@ -387,12 +465,8 @@ static void resume(struct stream *s)
         stream_fail(s, &err);
         return;
     }
-    if (changed[0]) {
-        s->lineage = strdup(changed);
-        s->generation++;
-        s->candidate_count = 0;
-        s->phase = PHASE_NEW_COMMIT;
-        checkpoint_birth(s);
+    if (changed[0] && !s->finished) {
+        accept_change(s, changed);
         return;
     }
     s->phase = PHASE_SINK;
@@ -410,6 +484,8 @@ static void read_note(struct stream *s)
     if (note) {
         s->paused = note->paused;
         s->faults = note->faults;
+        err_set(&s->why, note->code < ERR_COUNT ? (enum err_code)note->code : ERR_INPUT, 0, "%s",
+                note->text);
         riverrun__note__free_unpacked(note, NULL);
     }
     buffer_release(&bytes);
@@ -467,8 +543,8 @@ void stream_begin(struct stream *s)
         s->number = numbers[0];
         begin_new(s);
     } else if (s->faults >= FAULTS_MAX) {
-        err_set(&err, ERR_INPUT, 0, "failed %u times at one place: begin again with --restart",
-                s->faults);
+        err_set(&err, ERR_INPUT, 0, "%s; failed %u times at one place: begin again with --restart",
+                s->why.text, s->faults);
         stream_fail(s, &err);
     } else {
         resume(s);
@@ -571,20 +647,6 @@ static void run(struct stream *s)
                      (unsigned long long)s->next_seq);
 }
 
-/* The tokenizer must be the model's. */
-static enum err_code check_vocab(struct stream *s, uint32_t vocab, const char *tokenizer,
-                                 struct err *err)
-{
-    uint32_t model = engine_info(s->encode->engine)->vocab;
-
-    if (vocab <= model && (strcmp(tokenizer, "bytes") || model == 256))
-        return ERR_OK;
-    return err_set(err, ERR_MISMATCH, 0, "the model has %u tokens, the tokenizer '%s' %u: %s",
-                   model, tokenizer, vocab,
-                   strcmp(tokenizer, "bytes") ? "take the vocabulary that belongs to the model"
-                                              : "give the model's vocabulary with --vocab FILE");
-}
-
 static Riverrun__Fingerprints *copy_prints(const Riverrun__Fingerprints *prints)
 {
     struct buffer bytes = buffer_of(64 * 1024);
@@ -654,6 +716,19 @@ static enum err_code check_prints(const struct stream *s, const Riverrun__Finger
     return ERR_OK;
 }
 
+/* Run, if the model has all the tokens that upstream may send. */
+static void run_with(struct stream *s, const Riverrun__Opened *opened)
+{
+    struct err err;
+
+    if (need_engine(s->encode, &err))
+        s->encode->fatal = err;
+    else if (check_vocab(s, opened->vocab, opened->fingerprints->tokenizer, &err))
+        stream_fail(s, &err);
+    else
+        run(s);
+}
+
 void stream_opened(struct stream *s, const Riverrun__Opened *opened)
 {
     struct err err;
@@ -675,7 +750,7 @@ void stream_opened(struct stream *s, const Riverrun__Opened *opened)
     if (s->phase == PHASE_RUNNING)
         return;
     if (!s->finished) {
-        run(s);
+        run_with(s, opened);
         return;
     }
     stage_report(s->encode->env, STAGE_NOTE, s->name,
@@ -686,7 +761,7 @@ void stream_opened(struct stream *s, const Riverrun__Opened *opened)
 /* Emit has chosen the newest checkpoint that the file bears out. */
 static bool take_chosen(struct stream *s, uint64_t n, struct err *err)
 {
-    char changed[240];
+    char changed[320];
     size_t i = 0;
     enum err_code code;
 
