@@ -359,8 +359,11 @@ enum err_code jsonl_open(struct jsonl *s, const struct jsonl_owner *owner,
 
 void jsonl_close(struct jsonl *s)
 {
-    if (s->fd >= 0)
+    if (s->fd >= 0) {
+        /* A copy of the descriptor may still be at the syncer, and would keep the lock. */
+        (void)flock(s->fd, LOCK_UN);
         close(s->fd);
+    }
     s->fd = -1;
     free(s->path);
     free(s->sidecar);
