@@ -38,9 +38,12 @@ static enum err_code set_number(const struct option *o, const char *value, struc
         o->kind == OPTION_SECONDS ? strtod(value, &end) * 1000 : (double)strtoull(value, &end, 10);
     if (end == value || *end || errno || *value == '-' ||
         !(number >= (double)o->least && number <= (double)o->most))
-        return err_set(err, ERR_USAGE, 0, "--%s '%s': want a number from %llu to %llu%s", o->name,
-                       value, (unsigned long long)o->least, (unsigned long long)o->most,
-                       o->kind == OPTION_SECONDS ? " milliseconds, in seconds" : "");
+        return o->kind == OPTION_SECONDS
+                   ? err_set(err, ERR_USAGE, 0, "--%s '%s': want seconds from %g to %g", o->name,
+                             value, (double)o->least / 1000, (double)o->most / 1000)
+                   : err_set(err, ERR_USAGE, 0, "--%s '%s': want a number from %llu to %llu",
+                             o->name, value, (unsigned long long)o->least,
+                             (unsigned long long)o->most);
     *(uint64_t *)o->value = (uint64_t)number;
     return ERR_OK;
 }

@@ -18,7 +18,7 @@
     X(ERR_LIMIT, 5, "a stated maximum was reached")                                            \
     X(ERR_INPUT, 6, "bytes from outside break their schema")                                   \
     X(ERR_ABSENT, 7, "the thing asked for is not there")                                       \
-    X(ERR_SOURCE, 10, "a source cannot be read")                                               \
+    X(ERR_SOURCE, 10, "a source, model or vocabulary cannot be read")                          \
     X(ERR_CHANGED, 11, "a source changed since it was read")                                   \
     X(ERR_MODEL, 12, "a model file is damaged or not supported")                               \
     X(ERR_MISMATCH, 13, "a stream was begun with another model, arithmetic or other settings") \

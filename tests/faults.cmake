@@ -15,3 +15,4 @@ endfunction()
 
 riverrun_fault_test(test_e2e_bad_source LABEL crash NIGHTLY)
 riverrun_fault_test(test_e2e_bad_output LABEL crash)
+riverrun_fault_test(test_e2e_bad_model LABEL crash)

@@ -444,9 +444,9 @@ static void take_results(struct stream *s, const struct job *job)
         struct view text = {piece->tokens.bytes + text_at, bytes};
         if (!isfinite(job->loss[i])) {
             err_set(&err, ERR_MODEL, 0,
-                    "the model's loss at byte %llu is not a finite number: its weights or state "
-                    "are not sound",
-                    (unsigned long long)s->units.offset);
+                    "model '%s': its loss at byte %llu is not a finite number: its weights or "
+                    "state are not sound",
+                    s->encode->env->config->model, (unsigned long long)s->units.offset);
             stream_fail(s, &err);
             return;
         }

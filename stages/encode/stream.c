@@ -190,7 +190,8 @@ void stream_set_note(struct stream *s, bool paused)
     buffer_release(&bytes);
 }
 
-void stream_fail(struct stream *s, const struct err *why)
+/* noted: in the store already, as it is. */
+static void fail(struct stream *s, const struct err *why, bool noted)
 {
     struct encode *e = s->encode;
 
@@ -203,11 +204,28 @@ void stream_fail(struct stream *s, const struct err *why)
         return;
     }
     stage_report(e->env, STAGE_ERROR, s->name, "%s", why->text);
-    s->faults +=
-        why->code == ERR_MODEL || why->code == ERR_INPUT; /* not of the place, of the text */
     stream_leave(s, PHASE_FAILED);
+    if (noted)
+        return;
+    /* Poison lies in the text and the model; what a place does wrong is put right there. */
+    s->faults += why->code == ERR_MODEL || why->code == ERR_INPUT;
     if (s->known)
         stream_set_note(s, false);
+}
+
+void stream_fail(struct stream *s, const struct err *why)
+{
+    fail(s, why, false);
+}
+
+/* It failed too often at one place, and would again. */
+static void give_up(struct stream *s)
+{
+    struct err err;
+
+    err_set(&err, s->why.code, 0, "%s; failed %u times at one place: begin again with --restart",
+            s->why.text, s->faults);
+    fail(s, &err, true);
 }
 
 /* ---- Begin ---- */
@@ -405,8 +423,8 @@ static enum err_code check_vocab(struct stream *s, uint32_t vocab, const char *t
         return ERR_OK;
     return err_set(err, ERR_MISMATCH, 0, "the model has %u tokens, the tokenizer '%s' %u: %s",
                    model, tokenizer, vocab,
-                   strcmp(tokenizer, "bytes") ? "take the vocabulary that belongs to the model"
-                                              : "give the model's vocabulary with --vocab FILE");
+                   model == 256 ? "leave out --vocab, this model reads bytes"
+                                : "give the model's vocabulary with --vocab FILE");
 }
 
 /* Can the model at hand go on from the loaded state? Asked before an accepted change is committed. */
@@ -543,9 +561,7 @@ void stream_begin(struct stream *s)
         s->number = numbers[0];
         begin_new(s);
     } else if (s->faults >= FAULTS_MAX) {
-        err_set(&err, ERR_INPUT, 0, "%s; failed %u times at one place: begin again with --restart",
-                s->why.text, s->faults);
-        stream_fail(s, &err);
+        give_up(s);
     } else {
         resume(s);
     }
@@ -704,9 +720,10 @@ static enum err_code check_prints(const struct stream *s, const Riverrun__Finger
                        "'%s' changed in its first 64 KiB: begin again with --restart", s->source);
     if (strcmp(then->tokenizer, now->tokenizer) || then->vocabulary != now->vocabulary)
         return err_set(err, ERR_MISMATCH, 0,
-                       "begun with another vocabulary ('%s', now '%s'): take that one, or begin "
-                       "again with --restart",
-                       then->tokenizer, now->tokenizer);
+                       "begun with vocabulary '%s' %08llx, now '%s' %08llx: give the first with "
+                       "--vocab, or begin again with --restart",
+                       then->tokenizer, (unsigned long long)then->vocabulary & 0xFFFFFFFF,
+                       now->tokenizer, (unsigned long long)now->vocabulary & 0xFFFFFFFF);
     if (strcmp(then->normalize, now->normalize) || then->line_edges != now->line_edges ||
         strcmp(then->unicode, now->unicode))
         return err_set(err, ERR_MISMATCH, 0,
