@@ -171,10 +171,10 @@ void driver_start(struct driver *d)
 
     if (d->ops->open(&d->self, &d->env, &err))
         fail_msg("%s: %s", d->ops->name, err.text);
-    if (d->ops->has_up)
-        driver_event(d, EVENT_PEER, PORT_UP);
     if (d->ops->has_down)
         driver_event(d, EVENT_PEER, PORT_DOWN);
+    if (d->ops->has_up)
+        driver_event(d, EVENT_PEER, PORT_UP);
     driver_work(d);
 }
 
