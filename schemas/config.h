@@ -28,7 +28,7 @@ struct config {
     uint64_t checkpoint_tokens; /* 0: by time alone */
     uint64_t checkpoint_ms;
     bool restart;
-    bool accept_model, accept_settings, accept_arithmetic;
+    bool accept_model, accept_arithmetic;
     uint64_t window_bytes;        /* of source, granted to all streams together */
     uint64_t record_window_bytes; /* records sent and not yet durable */
     /* emit */

@@ -1,0 +1,84 @@
+/* Golden hashes of whole models: the losses of 600 tokens and the state behind them, bit for bit. They are
+ * the same in every build (release, sanitizers, gcc, clang), at every level, with any number of workers;
+ * so two builds that pass write the same bytes. Never edited: see test_kernel_golden.c. */
+#include "tests/engine_help.h"
+
+enum { TOKENS = 600 };
+
+static const struct {
+    const char *file, *isa;
+    unsigned threads;
+    uint64_t hash;
+} golden[] = {
+    {"nano.safetensors", "auto", 1, 0x0F28D308F14796C3},
+    {"nano.safetensors", "auto", 2, 0x0F28D308F14796C3},
+    {"nano.safetensors", "ref", 1, 0x0F28D308F14796C3},
+    {"nano4.safetensors", "auto", 1, 0xF0C17616447C78CE},
+    {"nano4.safetensors", "ref", 2, 0xF0C17616447C78CE},
+    {"nano_tiles.safetensors", "auto", 1, 0x1E0030750D75AA1C},
+    {"nano_tiles.safetensors", "auto", 2, 0x1E0030750D75AA1C},
+};
+
+/* FNV-1a. */
+static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes)
+{
+    const uint8_t *at = data;
+
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ at[i]) * 0x100000001B3u;
+    return hash;
+}
+
+static uint64_t hash_model(const char *file, const char *isa, unsigned threads)
+{
+    struct engine_options options = {.isa = isa, .threads = threads};
+    char path[400];
+    static uint32_t tokens[TOKENS];
+    static float loss[TOKENS];
+    struct engine *engine;
+    uint64_t hash;
+
+    snprintf(path, sizeof path, "%s/%s", NANO_DIR, file);
+    engine = engine_of(path, &options);
+    struct engine_state *state = state_of(engine);
+    size_t state_bytes = engine_info(engine)->state_bytes;
+    uint8_t *bytes = malloc(state_bytes);
+    assert_non_null(bytes);
+    for (uint32_t i = 0, x = 12345; i < TOKENS; i++) {
+        x = x * 1664525u + 1013904223u;
+        tokens[i] = (x >> 8) % engine_info(engine)->vocab;
+    }
+    struct engine_job first = {.state = state, .tokens = tokens, .count = 1};
+    struct engine_job rest = {
+        .state = state, .tokens = tokens + 1, .count = TOKENS - 1, .loss = loss, .snapshot = bytes};
+    must_run(engine, &first);
+    must_run(engine, &rest);
+    hash = hash_bytes(0xCBF29CE484222325u, loss, (TOKENS - 1) * sizeof *loss);
+    hash = hash_bytes(hash, bytes, state_bytes);
+    free(bytes);
+    engine_state_close(&state);
+    engine_close(&engine);
+    return hash;
+}
+
+static void models_give_the_bits_of_yesterday(void **unused)
+{
+    bool same = true;
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
+        uint64_t hash = hash_model(golden[i].file, golden[i].isa, golden[i].threads);
+        same = same && hash == golden[i].hash;
+        if (hash != golden[i].hash)
+            print_message("%s, isa %s, %u workers: 0x%016llX\n", golden[i].file, golden[i].isa,
+                          golden[i].threads, (unsigned long long)hash);
+    }
+    assert_true(same);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(models_give_the_bits_of_yesterday)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
