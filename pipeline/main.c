@@ -59,6 +59,7 @@ int main(int argc, char **argv)
         if (!strcmp(name, commands[i].name))
             code = commands[i].run(argv + 2, (size_t)argc - 2, &err);
     if (code && err.text[0]) /* else it was said when it happened */
-        fprintf(stderr, "riverrun: %s\n", err.text);
+        fprintf(stderr, "riverrun: %s%s\n", err.text,
+                code == ERR_FULL ? "; make room, then run the same command again" : "");
     return err_status(code);
 }

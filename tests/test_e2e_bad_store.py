@@ -1,0 +1,254 @@
+#!/usr/bin/python3
+"""Stores that are damaged, newer, somebody's, or not there; two runs at once; questions to nobody."""
+import ctypes
+import os
+import shutil
+import signal
+
+import e2e_world
+from e2e_world import (ABSENT, BUSY, DAMAGED, DONE, GUARD_SECONDS, SYSTEM, VERSION, Result, check_line,
+                       fixture, get, put, text, wait_until)
+
+PAGE = 4096
+
+
+# ---- LMDB and its checksums, from outside ----
+
+class Value(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_size_t), ("data", ctypes.c_void_p)]
+
+    def bytes(self):
+        return ctypes.string_at(self.data, self.size)
+
+
+def values(folder):
+    """Every key and value of a store that nobody has open."""
+    try:
+        lmdb = ctypes.CDLL("liblmdb.so.0")
+    except OSError:
+        raise e2e_world.Skip("liblmdb.so.0 is not there") from None
+    lmdb.mdb_env_set_mapsize.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    env, txn, cursor = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+    key, value, found, dbi = Value(), Value(), {}, ctypes.c_uint()
+
+    def must(status):
+        assert status == 0, f"lmdb {status}"
+    must(lmdb.mdb_env_create(ctypes.byref(env)))
+    must(lmdb.mdb_env_set_mapsize(env, 1 << 30))
+    must(lmdb.mdb_env_open(env, folder.encode(), 0x20000 | 0x400000, 0o644))  # read only, no lock
+    must(lmdb.mdb_txn_begin(env, None, 0x20000, ctypes.byref(txn)))
+    must(lmdb.mdb_dbi_open(txn, None, 0, ctypes.byref(dbi)))
+    must(lmdb.mdb_cursor_open(txn, dbi, ctypes.byref(cursor)))
+    move = 0  # MDB_FIRST, then MDB_NEXT
+    while lmdb.mdb_cursor_get(cursor, ctypes.byref(key), ctypes.byref(value), move) == 0:
+        found[key.bytes()] = value.bytes()
+        move = 8
+    lmdb.mdb_cursor_close(cursor)
+    lmdb.mdb_txn_abort(txn)
+    lmdb.mdb_env_close(env)
+    return found
+
+
+def parts(world, stream=1):
+    """Checkpoint number -> key of part -> its value."""
+    found = {}
+    for key, value in values(world.store).items():
+        if key[0] == 5 and key[1:9] == stream.to_bytes(8, "big"):
+            found.setdefault(int.from_bytes(key[13:21], "big"), {})[key] = value
+    return found
+
+
+def flip(world, value, at):
+    """Change one bit of a value where it stands in the file."""
+    path = os.path.join(world.store, "data.mdb")
+    data = bytearray(get(path))
+    place, count = data.find(value), 0
+    while place >= 0:
+        data[place + at] ^= 4
+        count += 1
+        place = data.find(value, place + 1)
+    assert count, "the value is not in the file"
+    put(path, bytes(data))
+
+
+def checksum(payload, key):
+    hashes = ctypes.CDLL("libxxhash.so.0")
+    for function in (hashes.XXH3_64bits, hashes.XXH3_64bits_withSeed):
+        function.restype = ctypes.c_uint64
+    hashes.XXH3_64bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+    hashes.XXH3_64bits_withSeed.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
+    return hashes.XXH3_64bits_withSeed(payload, len(payload),
+                                       hashes.XXH3_64bits(key, len(key))).to_bytes(8, "little")
+
+
+# ---- Damage ----
+
+def test_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(world):
+    """A flipped bit in its state, in its first part (the metadata), and in its checksum."""
+    _, want = fixture(world)
+    start = world.path("start")
+    shutil.move(world.out, start)
+    for part, at in ((0, 40), (1, 9), (3, 1), (2, "checksum")):
+        world.out = world.path(f"out-{part}")
+        shutil.copytree(start, world.out, ignore=shutil.ignore_patterns("control"))
+        kept = parts(world)
+        newest = max(kept)
+        value = list(kept[newest].values())[part]
+        flip(world, value, len(value) - 1 if at == "checksum" else at)
+        result = world.read()
+        print("    " + result.stderr.strip())
+        assert result.status == DONE and len(result.lines) == 1, result.stderr
+        for word in ("warning", f"checkpoint {newest}", "damaged", "the checkpoint before"):
+            assert word in result.lines[0], f"'{word}' is missing"
+        assert get(world.output) == want
+
+
+def test_all_checkpoints_damaged_is_refused(world):
+    data, want = fixture(world)
+    good = get(os.path.join(world.store, "data.mdb"))
+    for kept in parts(world).values():
+        flip(world, list(kept.values())[1], 5)
+    result = world.read()
+    print("    " + "\n    ".join(result.lines))
+    assert result.status == DAMAGED
+    assert "no whole checkpoint is left" in result.lines[-1] and "--restart" in result.lines[-1]
+    put(os.path.join(world.store, "data.mdb"), good)
+    assert world.finish() == want
+
+
+def test_all_checkpoints_damaged_can_be_begun_again(world):
+    _, want = fixture(world)
+    for kept in parts(world).values():
+        flip(world, list(kept.values())[1], 5)
+    result = world.read("--restart")
+    print("    " + "\n    ".join(result.lines))
+    assert result.status == DONE and get(world.output) == want
+
+
+def damaged_file(world, name, bad, status, words):
+    _, want = fixture(world)
+    path = os.path.join(world.store, name)
+    good = get(path)
+    for data in bad(good):
+        put(path, data)
+        for _ in range(2):
+            world.refused(status, [world.store] + words, keep=[path])
+        check_line(world.call(["status", "-o", world.out]), status, [world.store] + words)
+    put(path, good)
+    assert world.finish() == want
+
+
+def test_damaged_tree_is_refused_and_named(world):
+    def bad(good):
+        root = max((good[n * PAGE + 16:n * PAGE + 152] for n in (0, 1)),
+                   key=lambda meta: meta[128:136][::-1])
+        page = int.from_bytes(root[24 + 48 + 40:24 + 48 + 48], "little")
+        yield good[:page * PAGE] + b"\xff" * PAGE + good[(page + 1) * PAGE:]
+        yield good[:page * PAGE] + bytes(PAGE) + good[(page + 1) * PAGE:]
+        yield good[:len(good) // 2]
+    damaged_file(world, "data.mdb", bad, DAMAGED, ["put back a copy"])
+
+
+def test_file_that_is_no_store_is_refused(world):
+    damaged_file(world, "data.mdb", lambda good: [b"my own notes\n" * 2000], DAMAGED, [])
+
+
+def test_newer_format_is_refused(world):
+    def bad(good):
+        head = values(world.store)[b"\x01"]
+        newer = (int.from_bytes(head[:4], "little") + 1).to_bytes(4, "little") + head[4:-8]
+        assert checksum(head[:-8], b"\x01") == head[-8:], "the layout of the store's README"
+        yield good.replace(head, newer + checksum(newer, b"\x01"))
+    damaged_file(world, "data.mdb", bad, VERSION, ["newer"])
+
+
+def test_store_without_its_data_is_begun_anew_beside_no_output(world):
+    """data.mdb deleted: the store is a new one, and the output is not its."""
+    _, want = fixture(world)
+    good = get(os.path.join(world.store, "data.mdb"))
+    os.unlink(os.path.join(world.store, "data.mdb"))
+    world.refused(e2e_world.SINK, [world.output, "not written by this job", "-o"])
+    for name in os.listdir(world.store):
+        os.unlink(os.path.join(world.store, name))
+    put(os.path.join(world.store, "data.mdb"), good)
+    assert world.finish() == want
+
+
+def test_file_in_the_place_of_the_store_is_named(world):
+    put(world.source, text(20000))
+    put(world.path("state"), b"my own notes\n")
+    world.refused(SYSTEM, [world.path("state")], "--store", world.path("state"), keep=["state"])
+    assert world.finish() == world.undisturbed(text(20000))
+
+
+# ---- Two at once ----
+
+def test_second_run_on_one_store_is_told_and_the_first_goes_on(world):
+    data = text(600000)
+    put(world.source, data)
+    want = world.undisturbed(data)
+    process = world.start()
+    wait_until(lambda: os.path.exists(world.output), "the first run's output", process)
+    process.send_signal(signal.SIGSTOP)  # so that it cannot end while the second looks
+    try:
+        second = world.read()
+    finally:
+        process.send_signal(signal.SIGCONT)
+    _, stderr = process.communicate(timeout=GUARD_SECONDS)
+    check_line(second, BUSY, [world.store])
+    assert process.returncode == DONE, stderr
+    assert get(world.output) == want
+
+
+def test_pause_and_status_reach_the_run_that_owns_the_store(world):
+    put(world.source, text(600000))
+    want = world.undisturbed(text(600000))
+    process = world.start()
+    wait_until(lambda: os.path.exists(world.output), "the output", process)
+    check_line(world.call(["pause", "no-such", "-o", world.out]), ABSENT, ["no-such", "status"])
+    assert world.call(["pause", "text", "-o", world.out]).status == DONE
+    assert world.status()["state"] == "paused"
+    size = os.path.getsize(world.output)
+    assert world.call(["resume", "text", "-o", world.out]).status == DONE
+    _, stderr = process.communicate(timeout=GUARD_SECONDS)
+    assert process.returncode == DONE, stderr
+    assert size <= len(want) and get(world.output) == want
+
+
+# ---- Questions ----
+
+def test_questions_to_a_store_that_is_not_there_name_it(world):
+    for verb in (["status"], ["pause", "text"], ["resume", "--all"]):
+        check_line(world.call(verb + ["--store", world.path("no")]), ABSENT, [world.path("no")])
+        check_line(world.call(verb + ["-o", world.path("none")]), ABSENT, [world.path("none/state")])
+        assert not os.path.exists(world.path("no")) and not os.path.exists(world.path("none"))
+        os.makedirs(world.path("empty"), exist_ok=True)
+        check_line(world.call(verb + ["--store", world.path("empty")]), ABSENT, [world.path("empty")])
+        assert os.listdir(world.path("empty")) == []
+
+
+def test_questions_about_an_unknown_stream_name_it(world):
+    _, want = fixture(world)
+    for verb in ("pause", "resume"):
+        check_line(world.call([verb, "no-such", "-o", world.out]), ABSENT, ["no-such", world.store])
+    assert world.finish() == want
+
+
+def test_pause_at_rest_holds_until_resume(world):
+    _, want = fixture(world)
+    before = get(world.output)
+    assert world.call(["pause", "text", "-o", world.out]).status == DONE
+    assert world.status()["state"] == "paused"
+    process = world.start(quiet=False)
+    process.stderr.readline()  # it says that the stream is paused, and stays
+    assert get(world.output) == before
+    process.terminate()
+    _, stderr = process.communicate(timeout=GUARD_SECONDS)
+    result = Result(process.returncode, "", stderr.decode())
+    assert result.status == e2e_world.STOPPED, result.stderr
+    assert world.call(["resume", "text", "-o", world.out]).status == DONE
+    assert world.finish() == want
+
+
+if __name__ == "__main__":
+    e2e_world.main(globals())
