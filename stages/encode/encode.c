@@ -338,8 +338,7 @@ static void encode_close(void **self)
 
     if (!e)
         return;
-    while (e->engine && engine_collect(e->engine, true))
-        continue; /* the jobs are freed with their lists below */
+    schedule_abandon(e);
     for (size_t i = 0; i < e->stream_count; i++)
         stream_free(e->streams[i]);
     free(e->streams);

@@ -203,6 +203,8 @@ void encode_tell(struct stage_outbox *box, Riverrun__Control__IsCase is, void *b
 void schedule_accept(struct stream *s, struct msg **msg, const struct frame *f, struct err *err);
 bool schedule_run(struct encode *e, const struct stage_out *out);
 bool schedule_collect(struct encode *e);
+/* At the very end: wait for what the engine has, and forget it. */
+void schedule_abandon(struct encode *e);
 void schedule_durable(struct stream *s, const Riverrun__Durable *durable);
 void schedule_rewind(struct stream *s, uint64_t n);
 void schedule_drop(struct stream *s);

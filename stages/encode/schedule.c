@@ -484,6 +484,16 @@ bool schedule_collect(struct encode *e)
     return any;
 }
 
+void schedule_abandon(struct encode *e)
+{
+    struct engine_job *done;
+
+    while (e->engine && (done = engine_collect(e->engine, true))) {
+        free(done->snapshot);
+        job_put(e, done->user);
+    }
+}
+
 bool schedule_run(struct encode *e, const struct stage_out *out)
 {
     bool ran = false;
