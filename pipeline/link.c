@@ -42,7 +42,7 @@ static void free_sent(void *data, void *hint)
 {
     struct msg *msg = hint;
 
-    (void)data;
+    RECEIVED(data); /* by ZeroMQ's own thread, where the bytes left the process */
     msg_free(&msg);
 }
 
@@ -128,6 +128,8 @@ void *link_socket(const struct link *link)
 /* Put msg on the wire to peer (a listener's; else the only one). *msg is gone in any case. */
 static bool put(struct link *link, const uint8_t *peer, size_t peer_bytes, struct msg **msg)
 {
+    uint8_t *data = (*msg)->data;
+    size_t bytes = (*msg)->bytes;
     zmq_msg_t wire;
     int sent;
 
@@ -135,8 +137,8 @@ static bool put(struct link *link, const uint8_t *peer, size_t peer_bytes, struc
         msg_free(msg);
         return false;
     }
-    SENT((*msg)->data);
-    if (zmq_msg_init_data(&wire, (*msg)->data, (*msg)->bytes, free_sent, *msg)) {
+    SENT(data); /* from here on the message may be another thread's */
+    if (zmq_msg_init_data(&wire, data, bytes, free_sent, *msg)) {
         msg_free(msg);
         return false;
     }

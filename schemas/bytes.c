@@ -10,7 +10,7 @@ uint8_t *buffer_add(struct buffer *b, size_t count)
         b->refused = true;
         return NULL;
     }
-    if (b->bytes + count > b->room) {
+    if (b->bytes + count > b->room || !b->data) { /* a place for nothing is still a place */
         size_t room = b->room ? b->room : 64;
         while (room < b->bytes + count)
             room *= 2;

@@ -69,7 +69,8 @@ static inline const uint8_t *read_bytes(struct reader *r, size_t count)
         r->at = r->end;
         return NULL;
     }
-    r->at += count;
+    if (count)
+        r->at += count;
     return at;
 }
 

@@ -48,6 +48,12 @@ static void a_buffer_refuses_past_its_maximum_and_stays_refused(void **state)
     buffer_drop(&b, 8);
     assert_int_equal(load_u64(b.data), 1);
     buffer_release(&b);
+    b = buffer_of(4); /* a place for nothing is a place: an empty message can be written */
+    assert_non_null(buffer_add(&b, 0));
+    Riverrun__Request request = RIVERRUN__REQUEST__INIT;
+    assert_int_equal(proto_write(&request.base, &b, NULL), ERR_OK);
+    assert_int_equal(b.bytes, 0);
+    buffer_release(&b);
     b = buffer_of(SIZE_MAX);
     buffer_u8(&b, 1);
     assert_null(buffer_add(&b, SIZE_MAX));

@@ -62,7 +62,8 @@ enum err_code text_mark(struct text *t, struct view cursor, struct err *err)
     struct text_mark *mark = &t->marks[t->mark_count++];
     mark->at = t->pushed;
     mark->cursor_bytes = cursor.bytes;
-    memcpy(mark->cursor, cursor.data, cursor.bytes);
+    if (cursor.bytes)
+        memcpy(mark->cursor, cursor.data, cursor.bytes);
     return ERR_OK;
 }
 

@@ -1,0 +1,54 @@
+# Fuzz targets: decoders of bytes from outside, built with clang's libFuzzer, address and undefined
+# sanitizers, whatever compiler the rest is built with. tests/corpus/NAME holds seeds and what was found
+# in the past; new finds of a run lie in the build's tests/fuzz/NAME, and what broke it beside that.
+find_program(FUZZ_CLANG clang)
+if(NOT FUZZ_CLANG OR CMAKE_C_FLAGS MATCHES "sanitize")
+    return()
+endif()
+
+set(FUZZ_FLAGS -std=c17 -g -O1 -D_GNU_SOURCE -Wall -Wextra -Werror -fsanitize=fuzzer,address,undefined
+    -fno-sanitize-recover=all -I${CMAKE_SOURCE_DIR} -I${CMAKE_SOURCE_DIR}/tests/fuzz
+    -isystem ${CMAKE_BINARY_DIR})
+
+# fuzz_target(NAME SOURCES... LINK LIBRARIES...): SOURCES from the root of the tree.
+function(fuzz_target name)
+    cmake_parse_arguments(ARG "PROTO" "" "SOURCES;LINK" ${ARGN})
+    set(program ${CMAKE_BINARY_DIR}/tests/fuzz_${name})
+    set(work ${CMAKE_BINARY_DIR}/tests/fuzz/${name})
+    set(sources ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/fuzz_${name}.c)
+    foreach(source schemas/err.c schemas/bytes.c ${ARG_SOURCES})
+        list(APPEND sources ${CMAKE_SOURCE_DIR}/${source})
+    endforeach()
+    if(ARG_PROTO)
+        list(APPEND sources ${CMAKE_BINARY_DIR}/schemas/control.pb-c.c)
+    endif()
+    file(MAKE_DIRECTORY ${work})
+    file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/schemas/*.h ${CMAKE_SOURCE_DIR}/stages/*/*.h
+        ${CMAKE_SOURCE_DIR}/engine/*/*.h ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/*.h)
+    add_custom_command(OUTPUT ${program}
+        COMMAND ${FUZZ_CLANG} ${FUZZ_FLAGS} -o ${program} ${sources} ${ARG_LINK} -lm
+        DEPENDS ${sources} ${headers} control_proto VERBATIM)
+    add_custom_target(build_fuzz_${name} ALL DEPENDS ${program})
+    set(run ${program} -rss_limit_mb=1024 -timeout=10 -max_len=8192 -print_final_stats=1
+        -artifact_prefix=${work}- ${work} ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
+    add_test(NAME fuzz_${name} COMMAND ${run} -max_total_time=10)
+    set_tests_properties(fuzz_${name} PROPERTIES LABELS fuzz TIMEOUT 120)
+    add_test(NAME fuzz_${name}_nightly COMMAND ${run} -max_total_time=600)
+    set_tests_properties(fuzz_${name}_nightly PROPERTIES LABELS "fuzz;nightly" TIMEOUT 900)
+endfunction()
+
+fuzz_target(message PROTO SOURCES schemas/msg.c schemas/control.c LINK ${PROTOBUF_C_LINK_LIBRARIES})
+fuzz_target(checkpoint PROTO
+    SOURCES schemas/msg.c schemas/control.c schemas/record.c stages/encode/analysis/units.c
+    LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})
+fuzz_target(cursor
+    SOURCES stages/ingest/source.c stages/tokenize/text.c stages/tokenize/normalize.c
+        engine/tokenizer/tokenizer.c engine/tokenizer/vocabulary.c engine/tokenizer/world.c
+    LINK ${UTF8PROC_LINK_LIBRARIES} ${XXHASH_LINK_LIBRARIES})
+fuzz_target(model
+    SOURCES engine/formats/container.c engine/formats/dtype.c engine/formats/names.c
+        engine/formats/rwkvcpp.c engine/formats/safetensors.c
+    LINK ${JANSSON_LINK_LIBRARIES})
+fuzz_target(vocabulary
+    SOURCES engine/tokenizer/tokenizer.c engine/tokenizer/vocabulary.c engine/tokenizer/world.c
+    LINK ${XXHASH_LINK_LIBRARIES})
