@@ -163,7 +163,8 @@ class Job:
     def copy(self, name):
         """The same job as it stands now, in another folder."""
         other = Job(self.place, name, self.inputs, self.model, self.options)
-        shutil.copytree(self.output, other.output, ignore=shutil.ignore_patterns("control"))
+        if os.path.exists(self.output):
+            shutil.copytree(self.output, other.output, ignore=shutil.ignore_patterns("control"))
         return other
 
 
@@ -324,7 +325,7 @@ def main(cases):
     parser.add_argument("--nightly", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("cases", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     status = 0
     for case in cases:
         if arguments.cases and case.__name__ not in arguments.cases:
