@@ -4,6 +4,7 @@
  *
  *   encode.c      the stage: messages and events to the stream they are for
  *   stream.c      a stream's life: begin or resume, both neighbours opened, finished, paused, failed
+ *   restore.c     a checkpoint taken over
  *   schedule.c    grants up, jobs to the engine, results to records, records down
  *   checkpoint.c  snapshot -> sync -> durable -> commit, and the metadata of a checkpoint
  *   control.c     status, pause, resume: what the control socket asks
@@ -198,6 +199,13 @@ void stream_free(struct stream *s);
 bool stream_is_over(const struct stream *s);
 const char *stream_phase_name(const struct stream *s);
 void encode_tell(struct stage_outbox *box, Riverrun__Control__IsCase is, void *body);
+
+/* restore.c: changed says what this run does otherwise and may ("" where nothing). restore_take loads
+ * the checkpoint that emit chose by its n; false with err->code 0: emit has been asked again. */
+enum err_code restore_find(struct stream *s, uint64_t below, struct err *err) MUST_CHECK;
+enum err_code restore_load(struct stream *s, uint64_t number, char *changed, size_t room,
+                           struct err *err) MUST_CHECK;
+bool restore_take(struct stream *s, uint64_t n, struct err *err);
 
 /* schedule.c */
 void schedule_accept(struct stream *s, struct msg **msg, const struct frame *f, struct err *err);

@@ -250,169 +250,6 @@ static void begin_new(struct stream *s)
     stream_open_up(s);
 }
 
-static void hex(const uint8_t *bytes, size_t count, char *out)
-{
-    for (size_t i = 0; i < count && i < 4; i++)
-        sprintf(out + 2 * i, "%02x", bytes[i]);
-}
-
-/* What a stream was begun with, and what this run would go on with. */
-struct setting {
-    const char *what, *flag; /* flag: accepts a change; NULL: nothing does */
-    const char *old, *new;
-    bool same, accepted;
-};
-
-static enum err_code refuse(const struct setting *was, struct err *err)
-{
-    return err_set(
-        err, ERR_MISMATCH, 0,
-        "begun with %s %s, now %s: run it as it was begun, begin again with --restart%s%s",
-        was->what, was->old, was->new, was->flag ? ", or go on with " : "",
-        was->flag ? was->flag : "");
-}
-
-/* changed: what this run does otherwise than the checkpoint and may; "" where nothing. */
-static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint *meta,
-                                    char *changed, size_t room, struct err *err)
-{
-    const struct config *c = s->encode->env->config;
-    const char *unit = unit_name(c->unit), *normalize = normalize_name(c->normalize);
-    const char *arithmetic = s->encode->arithmetic;
-    char old_model[16] = "?", new_model[16];
-    size_t used = 0;
-
-    hex(meta->model.data, meta->model.len, old_model);
-    hex(s->encode->model, ENGINE_FINGERPRINT_BYTES, new_model);
-    const struct setting settings[] = {
-        {"--unit", NULL, meta->unit, unit, !strcmp(meta->unit, unit), false},
-        {"--normalize", NULL, meta->fingerprints->normalize, normalize,
-         !strcmp(meta->fingerprints->normalize, normalize), false},
-        {"record format", NULL, "another", "this program's", meta->record_format == RECORD_FORMAT,
-         false},
-        {"model", "--accept-model", old_model, new_model,
-         meta->model.len == ENGINE_FINGERPRINT_BYTES &&
-             !memcmp(meta->model.data, s->encode->model, ENGINE_FINGERPRINT_BYTES),
-         c->accept_model},
-        {"arithmetic", "--accept-arithmetic", meta->arithmetic, arithmetic,
-         !strcmp(meta->arithmetic, arithmetic), c->accept_arithmetic}};
-    changed[0] = 0;
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-        const struct setting *was = &settings[i];
-        if (was->same)
-            continue;
-        if (!was->accepted)
-            return refuse(was, err);
-        used += (size_t)snprintf(changed + used, room - used, "%s%s: %s -> %s", used ? "; " : "",
-                                 was->what, was->old, was->new);
-        if (used >= room)
-            return err_set(err, ERR_LIMIT, 0, "the change has no room in %zu bytes", room);
-    }
-    return ERR_OK;
-}
-
-/* The checkpoints to resume from, below number: the newest that is whole, then others of its
- * generation. */
-static enum err_code find_candidates(struct stream *s, uint64_t below, struct err *err)
-{
-    struct encode *e = s->encode;
-    uint64_t numbers[STORE_KEEP];
-    size_t count;
-    struct err why;
-
-    s->candidate_count = 0;
-    if (store_checkpoints(e->store, s->id, numbers, &count, err))
-        return err->code;
-    if (count && numbers[0] >= s->number)
-        s->number = numbers[0];
-    for (size_t i = 0; i < count; i++) {
-        struct store_checkpoint *values;
-        Riverrun__Checkpoint *meta;
-        if (numbers[i] >= below)
-            continue;
-        if (checkpoint_read(e, s->id, numbers[i], &values, &meta, s->candidate_count == 0, &why)) {
-            stage_report(e->env, STAGE_WARNING, s->name,
-                         "%s; going on from the checkpoint before it", why.text);
-            continue;
-        }
-        if (s->candidate_count == 0)
-            s->generation = meta->generation;
-        if (meta->generation == s->generation) {
-            struct candidate *c = &s->candidates[s->candidate_count++];
-            c->number = numbers[i];
-            c->finished = meta->finished;
-            token_from(&c->token, meta->token);
-        }
-        riverrun__checkpoint__free_unpacked(meta, NULL);
-        store_checkpoint_free(&values);
-    }
-    if (s->candidate_count == 0)
-        return err_set(err, ERR_DAMAGED, 0,
-                       "no whole checkpoint is left: begin again with --restart");
-    return ERR_OK;
-}
-
-/* Take over what a checkpoint says. */
-static enum err_code load(struct stream *s, const Riverrun__Checkpoint *meta,
-                          const struct store_checkpoint *values, struct err *err)
-{
-    size_t bytes = 0, at = 0;
-
-    if (units_load(&s->units, (struct view){meta->analysis.data, meta->analysis.len}, err))
-        return err->code;
-    s->generation = meta->generation;
-    s->base = meta->base_seq;
-    s->finished = meta->finished;
-    s->origin = meta->origin;
-    s->accepted.cursor_bytes = meta->cursor.len;
-    memcpy(s->accepted.cursor, meta->cursor.data, meta->cursor.len);
-    s->submitted = s->accepted;
-    s->submitted.used = s->skip = meta->used;
-    s->tokens = s->tokens_submitted = meta->tokens;
-    s->next_seq = meta->next_seq;
-    s->checkpoint_clock_ms = meta->written_ms;
-    token_from(&s->durable, meta->token);
-    s->records.first = s->records.sent = s->next_seq;
-    free(s->lineage);
-    s->lineage = meta->n_lineage ? strdup(meta->lineage[0]) : NULL;
-    if (s->prints)
-        riverrun__fingerprints__free_unpacked(s->prints, NULL);
-    s->prints = meta->fingerprints;
-    for (size_t i = 0; i < values->part_count; i++)
-        bytes += values->parts[i].bytes;
-    free(s->loaded);
-    s->loaded_bytes = bytes;
-    s->loaded = malloc(bytes + 1);
-    require(s->loaded);
-    for (size_t i = 0; i < values->part_count; i++) {
-        memcpy(s->loaded + at, values->parts[i].data, values->parts[i].bytes);
-        at += values->parts[i].bytes;
-    }
-    return ERR_OK;
-}
-
-static enum err_code load_number(struct stream *s, uint64_t number, char *changed, size_t room,
-                                 struct err *err)
-{
-    struct store_checkpoint *values;
-    Riverrun__Checkpoint *meta;
-    enum err_code code;
-
-    code = checkpoint_read(s->encode, s->id, number, &values, &meta, true, err);
-    if (code)
-        return code;
-    code = check_settings(s, meta, changed, room, err);
-    if (!code)
-        code = load(s, meta, values, err);
-    if (!code) {
-        meta->fingerprints = NULL; /* taken over */
-        s->loaded_number = number;
-    }
-    riverrun__checkpoint__free_unpacked(meta, NULL);
-    store_checkpoint_free(&values);
-    return code;
-}
-
 /* The tokenizer must be the model's. */
 static enum err_code check_vocab(struct stream *s, uint32_t vocab, const char *tokenizer,
                                  struct err *err)
@@ -478,8 +315,8 @@ static void resume(struct stream *s)
     char changed[320];
     struct err err;
 
-    if (find_candidates(s, UINT64_MAX, &err) ||
-        load_number(s, s->candidates[0].number, changed, sizeof changed, &err)) {
+    if (restore_find(s, UINT64_MAX, &err) ||
+        restore_load(s, s->candidates[0].number, changed, sizeof changed, &err)) {
         stream_fail(s, &err);
         return;
     }
@@ -555,7 +392,7 @@ void stream_begin(struct stream *s)
         begin_new(s);
     } else if (e->env->config->restart && !s->number) {
         s->faults = 0;
-        if (find_candidates(s, UINT64_MAX, &err))
+        if (restore_find(s, UINT64_MAX, &err))
             stage_report(e->env, STAGE_WARNING, s->name, "%s", err.text);
         s->generation = (s->candidate_count ? s->generation : numbers[0]) + 1;
         s->number = numbers[0];
@@ -775,31 +612,6 @@ void stream_opened(struct stream *s, const Riverrun__Opened *opened)
     stream_leave(s, PHASE_FINISHED);
 }
 
-/* Emit has chosen the newest checkpoint that the file bears out. */
-static bool take_chosen(struct stream *s, uint64_t n, struct err *err)
-{
-    char changed[320];
-    size_t i = 0;
-    enum err_code code;
-
-    while (i < s->candidate_count && s->candidates[i].token.n != n)
-        i++;
-    if (i == s->candidate_count) {
-        err_set(err, ERR_SINK, 0, "emit answers with %llu records, which no checkpoint has",
-                (unsigned long long)n);
-        return false;
-    }
-    if (s->candidates[i].number == s->loaded_number)
-        return true;
-    code = load_number(s, s->candidates[i].number, changed, sizeof changed, err);
-    if (code == ERR_DAMAGED && !find_candidates(s, s->candidates[i].number, err)) {
-        err->code = ERR_OK;
-        stream_open_down(s); /* ask again, without the damaged one */
-        return false;
-    }
-    return !code;
-}
-
 void stream_sink_opened(struct stream *s, const Riverrun__SinkOpened *opened)
 {
     struct err err = {.code = ERR_OK};
@@ -815,7 +627,7 @@ void stream_sink_opened(struct stream *s, const Riverrun__SinkOpened *opened)
     }
     if (s->phase != PHASE_SINK)
         return;
-    if (s->candidate_count && !take_chosen(s, opened->n, &err)) {
+    if (s->candidate_count && !restore_take(s, opened->n, &err)) {
         if (err.code)
             stream_fail(s, &err);
         return;
