@@ -69,14 +69,14 @@ def records(path):
     return [json.loads(line) for line in get(path).decode().splitlines()]
 
 
-def wait_until(true, what, process=None):
+def wait_until(true, what, process=None, guard=GUARD_SECONDS):
     """Poll for an event in the world; a guard, not a measure, ends it."""
-    end = time.monotonic() + GUARD_SECONDS
+    end = time.monotonic() + guard
     while not true():
         if process and process.poll() is not None:
             raise AssertionError(f"{what}: it ended before, with {process.returncode}")
         if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {GUARD_SECONDS} s")
+            raise AssertionError(f"{what}: not within {guard} s")
         time.sleep(0.005)
 
 

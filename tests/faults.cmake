@@ -18,3 +18,9 @@ riverrun_fault_test(test_e2e_bad_output LABEL crash)
 riverrun_fault_test(test_e2e_bad_model LABEL crash)
 riverrun_fault_test(test_e2e_bad_store LABEL crash)
 riverrun_fault_test(test_e2e_full_disk LABEL crash NIGHTLY)
+riverrun_fault_test(test_e2e_machine_crash LABEL "crash;slow" NIGHTLY)
+
+# Sanitizers have memory of their own.
+if(NOT CMAKE_C_FLAGS MATCHES "sanitize")
+    riverrun_fault_test(test_e2e_memory LABEL slow NIGHTLY)
+endif()

@@ -291,13 +291,19 @@ static enum err_code choose(struct jsonl *s, const struct jsonl_owner *owner,
                             const struct jsonl_token *tokens, size_t count, uint64_t size,
                             bool was_there, size_t *chosen, struct err *err)
 {
-    if (size >= tokens[0].length)
-        count = owner->finished && size > tokens[0].length ? 0 : 1;
     if (!was_there && tokens[0].length > 0)
         return err_set(err, ERR_SINK, 0,
                        "output '%s' is gone though %" PRIu64
                        " records were written: put it back, or begin again with --restart",
                        s->path, tokens[0].n);
+    if (size < tokens[count - 1].length)
+        return err_set(err, ERR_SINK, 0,
+                       "output '%s' has %" PRIu64
+                       " bytes, the oldest checkpoint kept needs %" PRIu64
+                       ": put it back, or begin again with --restart",
+                       s->path, size, tokens[count - 1].length);
+    if (size >= tokens[0].length)
+        count = owner->finished && size > tokens[0].length ? 0 : 1;
     for (*chosen = 0; *chosen < count; ++*chosen)
         if (token_fits(s->fd, size, &tokens[*chosen]))
             return ERR_OK;
