@@ -7,3 +7,6 @@ foreach(name test_schemas_messages test_stages_text test_stages_units test_stage
     riverrun_test(${name} LINK stages_help)
 endforeach()
 riverrun_test(test_pipeline_link LINK pipeline stages_help)
+riverrun_test(test_stages_encode LINK stages_help)
+target_compile_definitions(test_stages_encode PRIVATE NANO_DIR="${CMAKE_BINARY_DIR}/tests")
+add_dependencies(test_stages_encode nano_models)

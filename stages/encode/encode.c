@@ -179,8 +179,10 @@ static void down_is_back(struct encode *e)
 {
     for (size_t i = 0; i < e->active_count; i++) {
         struct stream *s = e->active[i];
-        if (s->phase == PHASE_SOURCE)
+        if (s->phase == PHASE_SOURCE) {
             s->phase = PHASE_SINK; /* what was opened there is gone */
+            s->epoch = 0;          /* and upstream's answer is to be compared, so asked for again */
+        }
         if (s->phase == PHASE_SINK || s->phase == PHASE_RUNNING)
             stream_open_down(s);
     }

@@ -1,0 +1,303 @@
+/* Encode between two neighbours that the test plays: the nano model, a store in a folder, one stream of
+ * bytes as tokens. What happens with real neighbours is end to end's. */
+#include "stages_help.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct driver *start(void **state)
+{
+    struct driver *d = driver_new("encode");
+    Riverrun__Announce announce = RIVERRUN__ANNOUNCE__INIT;
+    Riverrun__Announced announced = RIVERRUN__ANNOUNCED__INIT;
+    Riverrun__Control *control;
+
+    d->config.model = NANO_DIR "/nano.safetensors";
+    d->config.store = in_folder(state, "state");
+    d->config.unit = UNIT_LINE;
+    d->config.threads = 1;
+    d->config.checkpoint_ms = 1 << 30;
+    driver_start(d);
+    control = driver_expect(d, PORT_UP, RIVERRUN__CONTROL__IS_LIST);
+    riverrun__control__free_unpacked(control, NULL);
+    announce.name = proto_text("book");
+    announce.source = proto_text("/book");
+    assert_int_equal(driver_control(d, PORT_UP, RIVERRUN__CONTROL__IS_ANNOUNCE, &announce), ERR_OK);
+    announced.streams = 1;
+    assert_int_equal(driver_control(d, PORT_UP, RIVERRUN__CONTROL__IS_ANNOUNCED, &announced),
+                     ERR_OK);
+    return d;
+}
+
+/* The next open of the source; its epoch, with the stream's number. */
+static uint64_t expect_open(struct driver *d, uint64_t *stream)
+{
+    Riverrun__Control *control;
+    uint64_t epoch;
+
+    driver_wait(d, PORT_UP);
+    control = driver_expect(d, PORT_UP, RIVERRUN__CONTROL__IS_OPEN);
+    assert_string_equal(control->open->name, "book");
+    assert_true(control->open->line_edges);
+    epoch = control->open->epoch;
+    *stream = control->open->stream;
+    riverrun__control__free_unpacked(control, NULL);
+    return epoch;
+}
+
+static void answer_open(struct driver *d, uint64_t stream, uint64_t epoch, uint64_t bytes)
+{
+    Riverrun__Opened opened = RIVERRUN__OPENED__INIT;
+    Riverrun__Fingerprints prints = RIVERRUN__FINGERPRINTS__INIT;
+
+    prints.size_known = true;
+    prints.source_bytes = bytes;
+    prints.tokenizer = proto_text("bytes");
+    prints.normalize = proto_text("none");
+    prints.unicode = proto_text("some");
+    prints.line_edges = true;
+    opened.stream = stream;
+    opened.epoch = epoch;
+    opened.fingerprints = &prints;
+    opened.cursor = proto_bytes("start", 5);
+    opened.vocab = 256;
+    assert_int_equal(driver_control(d, PORT_UP, RIVERRUN__CONTROL__IS_OPENED, &opened), ERR_OK);
+}
+
+struct sink {
+    uint64_t owner, generation, n; /* n: of the newest token offered */
+    bool finished;
+};
+
+static struct sink expect_sink_open(struct driver *d)
+{
+    Riverrun__Control *control;
+    struct sink sink;
+
+    driver_wait(d, PORT_DOWN);
+    control = driver_expect(d, PORT_DOWN, RIVERRUN__CONTROL__IS_SINK_OPEN);
+    assert_true(control->sink_open->n_tokens > 0);
+    sink = (struct sink){control->sink_open->owner, control->sink_open->generation,
+                         control->sink_open->tokens[0]->n, control->sink_open->finished};
+    riverrun__control__free_unpacked(control, NULL);
+    return sink;
+}
+
+static void answer_sink(struct driver *d, uint64_t stream, const struct sink *sink)
+{
+    Riverrun__SinkOpened opened = RIVERRUN__SINK_OPENED__INIT;
+
+    opened.stream = stream;
+    opened.owner = sink->owner;
+    opened.generation = sink->generation;
+    opened.n = sink->n;
+    assert_int_equal(driver_control(d, PORT_DOWN, RIVERRUN__CONTROL__IS_SINK_OPENED, &opened),
+                     ERR_OK);
+    driver_work(d);
+}
+
+/* Text as single-byte tokens, with the end. */
+static void send_text(struct driver *d, uint64_t stream, uint64_t epoch, const char *text)
+{
+    size_t count = strlen(text);
+    struct buffer b = buffer_of(1 << 16);
+    struct frame f = {.kind = MSG_TOKENS,
+                      .flags = MSG_END,
+                      .stream = stream,
+                      .epoch = epoch,
+                      .count = (uint32_t)count,
+                      .cursor = {(const uint8_t *)"end", 3}};
+
+    for (size_t i = 0; i < count; i++)
+        buffer_u32(&b, (uint8_t)text[i]);
+    for (size_t i = 0; i < 2 * count; i++)
+        buffer_u16(&b, 1);
+    buffer_put(&b, text, count);
+    f.payload = (struct view){b.data, b.bytes};
+    assert_int_equal(driver_data(d, PORT_UP, &f), ERR_OK);
+    buffer_release(&b);
+}
+
+/* The next message down: a record's number, or SIZE_MAX for `sync n`, with n. */
+static uint64_t next_down(struct driver *d, uint64_t *n)
+{
+    struct frame f;
+    uint64_t record = UINT64_MAX;
+
+    driver_wait(d, PORT_DOWN);
+    struct msg *msg = driver_take(d, PORT_DOWN);
+    assert_int_equal(msg_read(msg, &f, NULL), ERR_OK);
+    if (f.kind == MSG_RECORD) {
+        record = f.position;
+    } else {
+        Riverrun__Control *control;
+        assert_int_equal(control_read(&f, &control, NULL), ERR_OK);
+        assert_int_equal(control->is_case, RIVERRUN__CONTROL__IS_SYNC);
+        *n = control->sync->n;
+        riverrun__control__free_unpacked(control, NULL);
+    }
+    msg_free(&msg);
+    return record;
+}
+
+static void tell_durable(struct driver *d, uint64_t stream, const struct sink *sink, uint64_t n,
+                         bool asked)
+{
+    static const uint8_t chain[16] = {1};
+    Riverrun__Durable durable = RIVERRUN__DURABLE__INIT;
+    Riverrun__SinkToken token = RIVERRUN__SINK_TOKEN__INIT;
+
+    token.generation = sink->generation;
+    token.n = n;
+    token.length = 100 * n;
+    token.chain = proto_bytes(chain, sizeof chain);
+    durable.stream = stream;
+    durable.owner = sink->owner;
+    durable.generation = sink->generation;
+    durable.token = &token;
+    durable.asked = asked;
+    assert_int_equal(driver_control(d, PORT_DOWN, RIVERRUN__CONTROL__IS_DURABLE, &durable), ERR_OK);
+}
+
+static void run_to_done(struct driver *d, enum err_code want)
+{
+    while (d->progress != STAGE_DONE) {
+        driver_drop_sent(d);
+        driver_wait(d, PORT_UP);
+    }
+    if (d->outcome.code != want)
+        fail_msg("outcome %d: %s; %s", (int)d->outcome.code, d->outcome.text, d->reports);
+}
+
+/* Run "ab\ncd\n": three records, the last of them the document's. */
+static void read_whole(void **state)
+{
+    struct driver *d = start(state);
+    uint64_t stream, epoch = expect_open(d, &stream), n = 0;
+
+    answer_open(d, stream, epoch, 6);
+    struct sink sink = expect_sink_open(d); /* only now: checkpoint 0 is durable */
+    assert_int_equal(sink.n, 0);
+    assert_false(sink.finished);
+    answer_sink(d, stream, &sink);
+    Riverrun__Control *control = driver_expect(d, PORT_UP, RIVERRUN__CONTROL__IS_GRANT);
+    assert_int_equal(control->grant->epoch, epoch);
+    assert_true(control->grant->limit > 6);
+    riverrun__control__free_unpacked(control, NULL);
+    send_text(d, stream, epoch, "ab\ncd\n");
+    for (uint64_t record = 0; record < 3; record++)
+        assert_int_equal(next_down(d, &n), record);
+    assert_int_equal(next_down(d, &n), UINT64_MAX); /* `sync` behind the last record, exactly */
+    assert_int_equal(n, 3);
+    tell_durable(d, stream, &sink, 2, false);
+    tell_durable(d, stream, &sink, 3, true);
+    run_to_done(d, ERR_OK);
+    driver_free(&d);
+}
+
+static void a_text_is_read_to_its_end(void **state)
+{
+    read_whole(state);
+}
+
+static void a_finished_stream_is_compared_and_left_alone(void **state)
+{
+    uint64_t stream;
+
+    read_whole(state);
+    struct driver *d = start(state);
+    struct sink sink = expect_sink_open(d);
+    assert_int_equal(sink.n, 3);
+    assert_true(sink.finished);
+    answer_sink(d, stream = 1, &sink);
+    uint64_t epoch = expect_open(d, &stream);
+    answer_open(d, stream, epoch, 6);
+    run_to_done(d, ERR_OK);
+    assert_non_null(strstr(d->reports, "finished before"));
+    driver_free(&d);
+    d = start(state);
+    sink = expect_sink_open(d);
+    answer_sink(d, stream, &sink);
+    epoch = expect_open(d, &stream);
+    answer_open(d, stream, epoch, 7);
+    run_to_done(d, ERR_CHANGED);
+    driver_free(&d);
+}
+
+/* Emit comes back just while upstream is asked whether the source is still the same: the answer must
+ * not be taken for a comparison that nobody made. */
+static void a_sink_that_comes_back_skips_no_comparison(void **state)
+{
+    uint64_t stream;
+
+    read_whole(state);
+    struct driver *d = start(state);
+    struct sink sink = expect_sink_open(d);
+    answer_sink(d, stream = 1, &sink);
+    uint64_t epoch = expect_open(d, &stream);
+    driver_event(d, EVENT_PEER, PORT_DOWN);
+    answer_open(d, stream, epoch, 7);
+    sink = expect_sink_open(d);
+    answer_sink(d, stream, &sink);
+    uint64_t again = expect_open(d, &stream);
+    assert_true(again > epoch);
+    answer_open(d, stream, again, 7);
+    run_to_done(d, ERR_CHANGED);
+    driver_free(&d);
+}
+
+/* A sink that lost what was not durable gets exactly that again, and `sync` behind it. */
+static void records_are_sent_again_from_the_last_durable_one(void **state)
+{
+    struct driver *d = start(state);
+    uint64_t stream, epoch = expect_open(d, &stream), n = 0;
+
+    answer_open(d, stream, epoch, 6);
+    struct sink sink = expect_sink_open(d);
+    answer_sink(d, stream, &sink);
+    send_text(d, stream, epoch, "ab\ncd\n");
+    for (uint64_t record = 0; record < 3; record++)
+        assert_int_equal(next_down(d, &n), record);
+    assert_int_equal(next_down(d, &n), UINT64_MAX);
+    tell_durable(d, stream, &sink, 1, false);
+    driver_event(d, EVENT_PEER_GONE, PORT_DOWN);
+    tell_durable(d, stream, &sink, 3, true); /* of the session that is over: not believed */
+    driver_event(d, EVENT_PEER, PORT_DOWN);
+    sink = expect_sink_open(d);
+    assert_int_equal(sink.n, 1);
+    answer_sink(d, stream, &sink);
+    assert_int_equal(next_down(d, &n), 1);
+    assert_int_equal(next_down(d, &n), 2);
+    assert_int_equal(next_down(d, &n), UINT64_MAX);
+    assert_int_equal(n, 3);
+    tell_durable(d, stream, &sink, 3, true);
+    run_to_done(d, ERR_OK);
+    driver_free(&d);
+}
+
+static void a_gap_in_tokens_resets_the_link_and_other_epochs_are_dropped(void **state)
+{
+    struct driver *d = start(state);
+    uint64_t stream, epoch = expect_open(d, &stream);
+    struct frame f = {.kind = MSG_TOKENS, .stream = stream, .epoch = epoch - 1, .position = 9};
+
+    answer_open(d, stream, epoch, 6);
+    struct sink sink = expect_sink_open(d);
+    answer_sink(d, stream, &sink);
+    assert_int_equal(driver_data(d, PORT_UP, &f), ERR_OK);
+    f.epoch = epoch;
+    assert_int_equal(driver_data(d, PORT_UP, &f), ERR_INPUT);
+    driver_free(&d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STAGE_TEST(a_text_is_read_to_its_end),
+        STAGE_TEST(a_finished_stream_is_compared_and_left_alone),
+        STAGE_TEST(a_sink_that_comes_back_skips_no_comparison),
+        STAGE_TEST(records_are_sent_again_from_the_last_durable_one),
+        STAGE_TEST(a_gap_in_tokens_resets_the_link_and_other_epochs_are_dropped),
+    };
+    return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
+}
