@@ -7,7 +7,7 @@ if(NOT FUZZ_CLANG OR CMAKE_C_FLAGS MATCHES "sanitize")
 endif()
 
 set(FUZZ_FLAGS -std=c17 -g -O1 -D_GNU_SOURCE -Wall -Wextra -Werror -fsanitize=fuzzer,address,undefined
-    -fno-sanitize-recover=all -I${CMAKE_SOURCE_DIR} -I${CMAKE_SOURCE_DIR}/tests/fuzz
+    -fno-sanitize-recover=all -I${CMAKE_SOURCE_DIR}
     -isystem ${CMAKE_BINARY_DIR})
 
 # fuzz_target(NAME SOURCES... LINK LIBRARIES...): SOURCES from the root of the tree.

@@ -1,4 +1,4 @@
-#include "stages_help.h"
+#include "tests/stages_help.h"
 
 #include <ftw.h>
 #include <poll.h>

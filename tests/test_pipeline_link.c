@@ -1,7 +1,7 @@
 /* Links: a stage sees every message in order, or LINK_GONE and LINK_PEER; whoever dies, whatever is
  * lost. Two links in one process, or one and a socket that speaks their protocol on its own. */
 #include "pipeline/link.h"
-#include "stages_help.h"
+#include "tests/stages_help.h"
 
 #include <stdio.h>
 #include <stdlib.h>

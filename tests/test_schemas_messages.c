@@ -1,7 +1,7 @@
 /* What crosses a boundary: messages, control messages, bounded bytes, the table of streams, records. */
 #include "schemas/record.h"
 #include "schemas/table.h"
-#include "stages_help.h"
+#include "tests/stages_help.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* Emit by itself: what it writes, what it says is durable, and what it refuses to touch. */
 #include "stages/emit/sinks/jsonl.h"
-#include "stages_help.h"
+#include "tests/stages_help.h"
 
 #include <stdio.h>
 #include <stdlib.h>

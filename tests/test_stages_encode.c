@@ -1,6 +1,6 @@
 /* Encode between two neighbours that the test plays: the nano model, a store in a folder, one stream of
  * bytes as tokens. What happens with real neighbours is end to end's. */
-#include "stages_help.h"
+#include "tests/stages_help.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Ingest by itself: reads what it is granted, from where it is told, and only what was read before. */
 #include "stages/ingest/source.h"
-#include "stages_help.h"
+#include "tests/stages_help.h"
 
 #include <stdio.h>
 #include <stdlib.h>

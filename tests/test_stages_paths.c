@@ -1,6 +1,6 @@
 /* Which files are read, and that no two of them share a name. */
 #include "stages/ingest/paths.h"
-#include "stages_help.h"
+#include "tests/stages_help.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* Text to tokens: whatever the cuts, the same tokens; and from every cursor the rest of them. */
 #include "stages/tokenize/normalize.h"
 #include "stages/tokenize/text.h"
-#include "stages_help.h"
+#include "tests/stages_help.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* Tokenize by itself: bytes of several streams in, tokens out, cursors nested, what is not its own
  * dropped, what is missing noticed. The text itself is test_stages_text's. */
 #include "stages/tokenize/text.h"
-#include "stages_help.h"
+#include "tests/stages_help.h"
 
 #include <stdlib.h>
 #include <utf8proc.h>

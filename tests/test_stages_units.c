@@ -1,6 +1,6 @@
 /* Tokens become units: they tile the document, and the state between two tokens is all there is. */
 #include "stages/encode/analysis/units.h"
-#include "stages_help.h"
+#include "tests/stages_help.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* What the store gives back: checkpoint and note of a stream, the state of the analysis; and what the
  * control socket is asked. The first byte says which. */
-#include "fuzz.h"
 #include "schemas/control.h"
 #include "stages/encode/analysis/units.h"
+#include "tests/fuzz/fuzz.h"
 
 static void pack_again(const ProtobufCMessage *message)
 {

@@ -1,8 +1,8 @@
 /* Cursors, and the text behind them: the input begins with settings and the length of a cursor, which
  * is given to tokenize and what is in it to ingest; what follows is source text in odd pushes. */
-#include "fuzz.h"
 #include "stages/ingest/source.h"
 #include "stages/tokenize/text.h"
+#include "tests/fuzz/fuzz.h"
 
 static struct tokenizer *tokenizer;
 

@@ -1,6 +1,6 @@
 /* A message as it comes off a link: header, tokens, control. */
-#include "fuzz.h"
 #include "schemas/control.h"
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {

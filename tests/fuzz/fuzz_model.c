@@ -1,6 +1,6 @@
 /* Model files: rwkv.cpp and safetensors, told apart by their first bytes as the engine does. */
 #include "engine/formats/formats.h"
-#include "fuzz.h"
+#include "tests/fuzz/fuzz.h"
 
 enum { VALUES_MOST = 4096 };
 

@@ -1,6 +1,6 @@
 /* The World vocabulary file; with one that is taken, its own text is read. */
 #include "engine/engine.h"
-#include "fuzz.h"
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
