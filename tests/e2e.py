@@ -15,7 +15,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import unicodedata
@@ -24,7 +23,7 @@ import validate_records
 
 HANG_S = 120
 SKIPPED = 77
-STOPPED, SOURCE_CHANGED = 3, 11
+STOPPED, SOURCE_CHANGED, OTHER_SETTINGS, IN_USE, SOME_FAILED = 3, 11, 13, 18, 19  # exit statuses
 STAGES = ("ingest", "tokenize", "encode", "emit")
 
 
@@ -117,7 +116,8 @@ class Job:
         process = self.start(*more, **how)
         status = self.place.end_of(process)
         wanted = (want,) if isinstance(want, int) else want
-        check(status in wanted, f"exit status {status} instead of {want}: {self.place.said(process)}")
+        check(status in wanted, f"exit status {status} instead of {want} "
+              f"({' '.join(process.args)}): {self.place.said(process)}")
         return status
 
     def status(self):
@@ -194,7 +194,7 @@ class Pipe:
         os.makedirs(self.job.output, exist_ok=True)
         for stage in stages or STAGES:
             self.running[stage] = self.place.start(self.command(stage), crash=crash,
-                                                   stdin=stdin if stage == "ingest" else subprocess.DEVNULL)
+                                                   stdin=stdin if stage == "ingest" else None)
         return self
 
     def kill(self, stage):
@@ -249,7 +249,7 @@ class Place:
         if crash:
             environment["RIVERRUN_CRASH"] = crash
         errors = tempfile.TemporaryFile(dir=self.folder)
-        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=errors,
+        process = subprocess.Popen(command, stdin=stdin or subprocess.DEVNULL, stdout=stdout, stderr=errors,
                                    env=environment)
         self.processes.append(process)
         self.errors[process.pid] = errors
@@ -299,6 +299,12 @@ def undisturbed(place, name, inputs, model=None, options=(), size=None):
     job.run()
     job.validate(size)
     return job
+
+
+def make_model(place, name, *options):
+    path = place.path(name)
+    subprocess.run([os.path.join(place.build, "tests/make_nano"), *options, "-o", path], check=True)
+    return path
 
 
 def normalized(data):

@@ -1,5 +1,5 @@
-# End to end: the programs as users run them, by Python scripts that share e2e.py. Given names of cases a script
-# runs those; --nightly makes it longer.
+# End to end: the programs as users run them, by Python scripts that share e2e.py. A script runs the
+# cases that are named to it, without names all; --nightly makes them longer.
 function(e2e_test name)
     cmake_parse_arguments(ARG "NIGHTLY" "SCRIPT;LABELS;TIMEOUT" "CASES" ${ARGN})
     if(NOT ARG_SCRIPT)

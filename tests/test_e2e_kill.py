@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from e2e import (HANG_S, STAGES, STOPPED, Failed, Job, Pipe, check, generated_text, main, read, same,
+from e2e import (HANG_S, IN_USE, SOURCE_CHANGED, STAGES, STOPPED, Job, Pipe, check, generated_text, main, same,
                  undisturbed, wait_for)
 
 KILLS, EVERY, WINDOW = 60, 2000, 4096
@@ -87,13 +87,54 @@ def one_of_four_processes_killed(place):
     for target in targets(place, want.status()["tokens"], KILLS):
         if not job.wait_tokens(pipe.running["encode"], target):
             break
-        for stage in rng.sample(STAGES, rng.choice((1, 1, 1, 2, 3))):
+        for stage in rng.sample(STAGES, rng.choice((1, 1, 1, 2, 3, 4))):
             killed[stage] += pipe.kill(stage)
             pipe.start(stage)
     pipe.end()
     job.kills = killed["encode"]
     same(job, want.records(), f"kills {killed}")
     return f"{killed}; {check_computed(job, 'stages killed')}"
+
+
+def a_stage_started_twice(place):
+    """A second process of a stage, while the first one lives, does no harm: the store and the output
+    are locked, and whoever has the link has to read and write the same."""
+    source = place.text("text.txt", generated_text(place.seed, SIZE))
+    want = undisturbed(place, "undisturbed", source)
+    said = {}
+    for stage in STAGES:
+        job = Job(place, f"twice-{stage}", source, options=SHORT)
+        pipe = Pipe(job).start()
+        job.wait_tokens(pipe.running["encode"], SIZE // 4)
+        first = pipe.running[stage]
+        pipe.start(stage)
+        second = pipe.running[stage]
+        wait_for("an end", lambda: second.poll() is not None or pipe.running["encode"].poll() is not None
+                 or first.poll() is not None)
+        said[stage] = [first.poll(), second.poll()]
+        for process in (second, first, *pipe.running.values()):
+            place.kill(process)
+        job.run()
+        same(job, want.records(), f"{stage} started twice")
+    check(said["encode"][1] == IN_USE, f"a second encode: exit status {said['encode'][1]}")
+    return f"exit statuses {said}"
+
+
+def a_signal_while_it_opens(place):
+    """SIGTERM at random moments of a run's first 40 ms, and then to the end."""
+    rng = random.Random(place.seed)
+    source = place.text("text.txt", generated_text(place.seed, SIZE // 4))
+    want = undisturbed(place, "undisturbed", source).records()
+    job = Job(place, "stopped", source, options=SHORT)
+    for _ in range(300 if place.nightly else 50):
+        process = job.start()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.random() * 0.04)
+        process.send_signal(rng.choice((signal.SIGTERM, signal.SIGINT)))
+        status = place.end_of(process)
+        check(status in (0, STOPPED, -signal.SIGTERM, -signal.SIGINT), f"{status}: {place.said(process)}")
+    job.run()
+    same(job, want, "signals while it opens")
 
 
 def stages_started_in_any_order(place):
@@ -286,7 +327,7 @@ def other_standard_input_is_refused(place):
         job.kill(process)
     before = job.records()
     with open(place.text("other.txt", b"X" + data[1:]), "rb") as standard_input:
-        job.run(stdin=standard_input, want=11)
+        job.run(stdin=standard_input, want=SOURCE_CHANGED)
     check(job.records() == before, "the output was touched")
 
 
@@ -309,9 +350,10 @@ def several_streams_killed(place):
 
 CASES = (killed_at_sixty_instants, a_book_by_a_trained_model_killed_at_sixty_instants,
          killed_in_its_first_moments, one_of_four_processes_killed, stages_started_in_any_order,
-         stopped_by_signals, a_signal_costs_no_work, four_processes_stopped,
-         paused_and_resumed_while_it_runs, paused_while_nothing_runs, a_pause_that_was_answered_holds,
-         standard_input_fed_again, other_standard_input_is_refused, several_streams_killed)
+         a_stage_started_twice, a_signal_while_it_opens, stopped_by_signals, a_signal_costs_no_work,
+         four_processes_stopped, paused_and_resumed_while_it_runs, paused_while_nothing_runs,
+         a_pause_that_was_answered_holds, standard_input_fed_again, other_standard_input_is_refused,
+         several_streams_killed)
 
 if __name__ == "__main__":
     sys.exit(main(CASES))

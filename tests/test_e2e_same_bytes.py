@@ -3,10 +3,10 @@
 processes, threads and neighbours, by whichever implementation of the arithmetic. Every output is
 validated against the schema of records."""
 import os
-import subprocess
 import sys
 
-from e2e import (Job, Pipe, Skip, check, generated_text, main, normalized, read, same, undisturbed, write)
+from e2e import (Job, Pipe, check, generated_text, main, make_model, normalized, read, same, undisturbed,
+                 write)
 
 READS = (1, 7, 4096, 65536)
 SIZE = 60000
@@ -127,12 +127,6 @@ def more_streams_than_are_read_at_a_time(place):
     check(len(got) == 40, f"{len(got)} files instead of 40")
     for name, data in want.items():
         check(got[name] == data, f"{name} differs beside 39 others")
-
-
-def make_model(place, name, *options):
-    path = place.path(name)
-    subprocess.run([os.path.join(place.build, "tests/make_nano"), *options, "-o", path], check=True)
-    return path
 
 
 def world_vocabulary(place):

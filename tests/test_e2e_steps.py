@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 
-from e2e import (SOURCE_CHANGED, STAGES, STOPPED, Job, Pipe, check, generated_text, main, same, undisturbed,
-                 wait_for, write)
+from e2e import (OTHER_SETTINGS, SOME_FAILED, SOURCE_CHANGED, STAGES, Job, Pipe, check, generated_text, main,
+                 make_model, same, undisturbed, wait_for, write)
 
 SIZE = 24000
 QUICK = ["--unit", "line", "--checkpoint-seconds", "0.05", "--checkpoint-every", "3000"]
@@ -81,6 +81,14 @@ def situation_restarted(place, source):
     return job, ["--restart"]
 
 
+def situation_accepted(place, source):
+    """Another model goes on where the first one was killed, and a lineage record says so."""
+    job = killed_in_the_middle(place, "accepted", source)
+    write_on(job, 20, 9)
+    job.model = make_model(place, "other.safetensors", "--seed", "9")
+    return job, ["--accept-model"]
+
+
 def situation_finished(place, source):
     job = Job(place, "finished", source, options=QUICK)
     job.run()
@@ -97,19 +105,24 @@ def situation_several(place, source):
 
 
 SITUATIONS = (situation_fresh, situation_resumed, situation_torn, situation_garbage, situation_restarted,
-              situation_finished, situation_several)
+              situation_accepted, situation_finished, situation_several)
 
 
 def finish(job, more):
-    """Run it to its end, as a user would: where the source is said to have changed, with --restart."""
-    if job.run(want=(0, SOURCE_CHANGED)) == SOURCE_CHANGED:
-        check(more, "the source is said to have changed")
+    """Run it to its end, as a user would: with --restart or the like where the run says so."""
+    if job.run(want=(0, SOURCE_CHANGED, OTHER_SETTINGS, SOME_FAILED)):
+        check(more, "a change is told that nobody made")
         job.run(*more)
 
 
-def expected(place, job, number):
-    """The records of an undisturbed run of what job reads now."""
-    return undisturbed(place, f"expected{number}", job.inputs, options=QUICK).records()
+def expected(job, more):
+    """The records of job when nothing disturbs it from here on; of a new one where it begins again."""
+    accepted = "--accept-model" in more
+    want = job.copy(job.output + "-expected") if accepted else Job(job.place, job.output + "-expected",
+                                                                   job.inputs, options=QUICK)
+    want.run(*(more if accepted else []))
+    want.validate()
+    return want.records()
 
 
 def crashed_at_every_step_at_its_first_and_second_reach(place):
@@ -117,7 +130,7 @@ def crashed_at_every_step_at_its_first_and_second_reach(place):
     steps, reached, runs = all_steps(place), set(), 0
     for number, situation in enumerate(SITUATIONS):
         job, more = situation(place, source)
-        want = expected(place, job, number)
+        want = expected(job, more)
         for step in steps:
             for time in (1, 2):
                 crash = f"{step}:{time}"
@@ -144,7 +157,7 @@ def one_process_of_four_crashes_at_every_step(place):
     source = place.text("text.txt", generated_text(place.seed, SIZE))
     torn, _ = situation_torn(place, source)
     fresh, _ = situation_fresh(place, source)
-    want = expected(place, fresh, 0)
+    want = expected(fresh, [])
     missed = []
     for step in all_steps(place):
         for time in (1, 2):
@@ -198,7 +211,7 @@ def crashes_upon_crashes(place):
             crashes += job.run(*(restart if rng.random() < 0.5 else []), program=place.steps, crash=crash,
                                want=want) == -signal.SIGKILL
         finish(job, restart or ["--restart"])
-        same(job, expected(place, job, turn), f"turn {turn}")
+        same(job, expected(job, []), f"turn {turn}")
     return f"{crashes} crashes"
 
 
@@ -234,7 +247,7 @@ def processes_crash_upon_crashes(place):
                     start(stage)
         pipe.end()
         total += crashes
-        same(job, expected(place, job, turn), f"turn {turn}, {crashes} crashes")
+        same(job, expected(job, []), f"turn {turn}, {crashes} crashes")
     return f"{total} crashes"
 
 
