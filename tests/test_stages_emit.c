@@ -398,6 +398,33 @@ static void an_edited_line_is_refused_and_not_touched(void **state)
     free(file);
 }
 
+/* A text may hold U+0000; such a line is as whole as any other. */
+static void an_edited_line_with_a_zero_character_is_refused_too(void **state)
+{
+    static const char first[] = "{\"seq\":0,\"text\":\"a\\u0000b\"}\n",
+                      second[] = "{\"seq\":1,\"text\":\"x\\u0000y\"}\n",
+                      edited[] = "{\"seq\":1,\"text\":\"z\\u0000y\"}\n";
+    struct driver *d = start(state);
+    struct buffer want = buffer_of(1000);
+    struct place token;
+
+    assert_int_equal(open_sink(d, &FIRST, NULL), 0);
+    assert_int_equal(send_line(d, &FIRST, 0, first, sizeof first - 1, false), ERR_OK);
+    token = sync_to(d, &FIRST, 1);
+    driver_free(&d);
+    append(state, edited);
+    d = start(state);
+    struct open o = resume(&FIRST, 1, &token);
+    assert_int_equal(open_sink(d, &o, NULL), 1);
+    assert_int_equal(send_line(d, &o, 1, second, sizeof second - 1, false), ERR_OK);
+    expect_refused(d, ERR_SINK, "--restart");
+    driver_free(&d);
+    buffer_put(&want, first, sizeof first - 1);
+    buffer_put(&want, edited, sizeof edited - 1);
+    assert_file(state, want.data, want.bytes);
+    buffer_release(&want);
+}
+
 static void a_shorter_file_goes_back_to_an_older_token_with_a_warning(void **state)
 {
     struct place tokens[2];
@@ -595,6 +622,7 @@ int main(void)
         STAGE_TEST(records_sent_again_are_compared_and_not_written),
         STAGE_TEST(a_torn_end_is_cut_wherever_it_is_torn),
         STAGE_TEST(an_edited_line_is_refused_and_not_touched),
+        STAGE_TEST(an_edited_line_with_a_zero_character_is_refused_too),
         STAGE_TEST(a_shorter_file_goes_back_to_an_older_token_with_a_warning),
         STAGE_TEST(a_missing_file_is_refused_unless_nothing_was_written),
         STAGE_TEST(a_finished_file_that_goes_on_is_refused),

@@ -399,7 +399,7 @@ enum err_code jsonl_flush(struct jsonl *s, struct err *err)
 
 static bool is_record(const uint8_t *data, size_t bytes)
 {
-    json_t *value = json_loadb((const char *)data, bytes, 0, NULL);
+    json_t *value = json_loadb((const char *)data, bytes, JSON_ALLOW_NUL, NULL);
     bool object = json_is_object(value);
 
     json_decref(value);
