@@ -1,7 +1,7 @@
 # End to end: the programs as users run them, by Python scripts that share e2e.py. A script runs the
 # cases that are named to it, without names all; --nightly makes them longer.
 function(e2e_test name)
-    cmake_parse_arguments(ARG "NIGHTLY" "SCRIPT;LABELS;TIMEOUT" "CASES" ${ARGN})
+    cmake_parse_arguments(PARSE_ARGV 1 ARG "NIGHTLY" "SCRIPT;LABELS;TIMEOUT" "CASES") # keeps lists whole
     if(NOT ARG_SCRIPT)
         set(ARG_SCRIPT ${name})
     endif()
