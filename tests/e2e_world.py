@@ -1,10 +1,11 @@
-"""What the end-to-end tests of bad input and bad luck share: texts, runs, refusals, interruptions.
+"""What the end-to-end tests of bad input and bad luck share, on top of e2e.py: one job in a world that goes
+wrong, and how it has to answer: an exit status, one line on stderr, nothing touched.
 
-A test script is called with the build folder and ../shared, defines functions test_<what holds>(world),
-and ends with `e2e_world.main(globals())`. Each function gets a fresh folder. Runs are interrupted at a
-named step of the protocol (riverrun_steps, RIVERRUN_CRASH), not after a time, so that each stops at the
-same place on every machine. The exit status is 77 where something was skipped and all else passed.
+A script defines functions test_<what holds>(world) and ends with `sys.exit(e2e_world.main(globals()))`. Runs
+are interrupted at a named step of the protocol (riverrun_steps, RIVERRUN_CRASH), not after a time, so that
+each stops at the same place on every machine.
 """
+import functools
 import hashlib
 import json
 import os
@@ -13,21 +14,17 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import time
 import traceback
+
+import e2e
+from e2e import Skip, read as get  # of use to the scripts, like all here
 
 # Exit statuses: schemas/err.h.
 DONE, SYSTEM, USAGE, STOPPED, INPUT, ABSENT, SOURCE, CHANGED, MODEL = 0, 1, 2, 3, 6, 7, 10, 11, 12
 MISMATCH, SINK, FULL, DAMAGED, VERSION, BUSY, SOME = 13, 14, 15, 16, 17, 18, 19
 
-GUARD_SECONDS = 120  # of one run: far more than it needs, so that a hang ends
 NOBODY = 65534
-
-
-class Skip(Exception):
-    """Cannot be shown here; the sentence says why."""
 
 
 def text(size, seed=1):
@@ -45,13 +42,7 @@ def text(size, seed=1):
 
 def put(path, data):
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(data)
-
-
-def get(path):
-    with open(path, "rb") as file:
-        return file.read()
+    e2e.write(path, data)
 
 
 def tree(folder):
@@ -69,15 +60,14 @@ def records(path):
     return [json.loads(line) for line in get(path).decode().splitlines()]
 
 
-def wait_until(true, what, process=None, guard=GUARD_SECONDS):
-    """Poll for an event in the world; a guard, not a measure, ends it."""
-    end = time.monotonic() + guard
-    while not true():
-        if process and process.poll() is not None:
-            raise AssertionError(f"{what}: it ended before, with {process.returncode}")
-        if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {guard} s")
-        time.sleep(0.005)
+def wait_until(true, what, process=None, guard=e2e.HANG_S):
+    """Wait for an event in the world; process, where given, must live until then."""
+    def happened():
+        done = true()
+        if not done and process and process.poll() is not None:
+            raise e2e.Failed(f"{what}: it ended before, with {process.returncode}")
+        return done
+    e2e.wait_for(what, happened, guard)
 
 
 class Result:
@@ -91,12 +81,11 @@ class World:
 
     known = {}  # what undisturbed runs wrote
 
-    def __init__(self, build, shared, folder):
-        self.build, self.shared, self.folder = build, shared, folder
-        self.model = os.path.join(build, "tests/nano.safetensors")
-        self.source = os.path.join(folder, "in/text.txt")
-        self.out = os.path.join(folder, "out")
-        self.long = os.environ.get("RIVERRUN_LONG") == "1"  # the nightly sizes
+    def __init__(self, place, folder=None):
+        self.place, self.folder = place, folder or place.folder
+        os.chmod(self.folder, 0o755)  # some runs are another user's
+        self.build, self.long, self.model = place.build, place.nightly, place.nano
+        self.source, self.out = self.path("in/text.txt"), self.path("out")
         self.options = ["--checkpoint-every", "8000", "--read-bytes", "4096", "--threads", "1"]
 
     def path(self, *parts):
@@ -112,15 +101,8 @@ class World:
 
     # ---- Runs ----
 
-    def command(self, arguments, steps=False):
-        return [os.path.join(self.build, "riverrun_steps" if steps else "riverrun")] + arguments
-
-    def call(self, arguments, steps=False, crash=None, user=None, file_bytes=None, guard=None):
+    def call(self, arguments, steps=False, crash=None, user=None, file_bytes=None):
         """Run to its end. user: as that uid. file_bytes: no file may grow beyond."""
-        environment = {k: v for k, v in os.environ.items() if k != "RIVERRUN_CRASH"}
-        if crash:
-            environment["RIVERRUN_CRASH"] = crash
-
         def before():
             if file_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
@@ -128,9 +110,15 @@ class World:
                 os.setgroups([])
                 os.setgid(user)
                 os.setuid(user)
-        done = subprocess.run(self.command(arguments, steps), stdin=subprocess.DEVNULL,
-                              capture_output=True, env=environment, preexec_fn=before,
-                              timeout=guard or GUARD_SECONDS)
+        environment = {k: v for k, v in os.environ.items() if k != "RIVERRUN_CRASH"}
+        if crash:
+            environment["RIVERRUN_CRASH"] = crash
+        program = self.place.steps if steps else self.place.riverrun
+        try:
+            done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                                  env=environment, preexec_fn=before, timeout=e2e.HANG_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise e2e.Failed(f"no end in {e2e.HANG_S} s: {arguments}") from None
         return Result(done.returncode, done.stdout.decode(errors="replace"),
                       done.stderr.decode(errors="replace"))
 
@@ -142,9 +130,19 @@ class World:
         return self.call(self.arguments(*more, model=model, quiet=quiet), **how)
 
     def start(self, *more, quiet=True):
-        return subprocess.Popen(self.command(self.arguments(*more, quiet=quiet)),
-                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                stderr=subprocess.PIPE)
+        return self.place.start([self.place.riverrun] + self.arguments(*more, quiet=quiet))
+
+    def said(self, process):
+        errors = self.place.errors[process.pid]
+        errors.seek(0)
+        return errors.read().decode(errors="replace")
+
+    def end(self, process, stop=False):
+        """Wait for its end (stop: after SIGTERM)."""
+        if stop:
+            process.terminate()
+        status = self.place.end_of(process)
+        return Result(status, "", self.said(process))
 
     def interrupted(self, *more, commits=4):
         """Begin, and die when so many checkpoints are durable. How far the run is by then depends on
@@ -167,7 +165,7 @@ class World:
         """What a run over data without accidents writes, in a world of its own."""
         key = (data, more, self.model)
         if key not in World.known:
-            other = World(self.build, self.shared, tempfile.mkdtemp(dir=self.folder))
+            other = World(self.place, tempfile.mkdtemp(dir=self.folder))
             other.model = self.model
             put(other.source, data)
             World.known[key] = other.finish(*more)
@@ -177,12 +175,6 @@ class World:
         result = self.call(["status", "-o", self.out, "--json"])
         assert result.status == DONE, result.stderr
         return [s for s in json.loads(result.stdout)["streams"] if s["stream"] == stream][0]
-
-    def shared_file(self, *parts):
-        path = os.path.join(self.shared, *parts)
-        if not os.path.exists(path):
-            raise Skip(f"{path} is not there")
-        return path
 
     # ---- Refusals ----
 
@@ -222,26 +214,16 @@ def fixture(world, size=200000, commits=4, seed=1, options=()):
     return data, want
 
 
-def main(names, build=None, shared=None):
-    build, shared = build or sys.argv[1], shared or sys.argv[2]
-    wanted = sys.argv[3:]
-    failed = skipped = 0
-    for name, test in list(names.items()):
-        if not name.startswith("test_") or (wanted and name not in wanted):
-            continue
-        folder = tempfile.mkdtemp(prefix="riverrun-")
-        os.chmod(folder, 0o755)
-        begin = time.monotonic()
-        print(f"{name}:", flush=True)
-        try:
-            test(World(os.path.abspath(build), os.path.abspath(shared), folder))
-            print(f"    ok, {time.monotonic() - begin:.1f} s", flush=True)
-        except Skip as why:
-            skipped += 1
-            print(f"skipped: {why}", flush=True)
-        except Exception:  # a test's failure must not hide the others
-            failed += 1
-            print(f"    FAILED: {traceback.format_exc()}", flush=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    sys.exit(1 if failed else 77 if skipped else 0)
+def case(test, place):
+    """test as a case of e2e.main: what it asserts is told like any failure."""
+    print(f"{test.__name__}:", flush=True)
+    try:
+        test(World(place))
+    except AssertionError:
+        raise e2e.Failed(traceback.format_exc()) from None
+
+
+def main(names):
+    cases = [functools.update_wrapper(functools.partial(case, test), test)
+             for name, test in names.items() if name.startswith("test_")]
+    return e2e.main(cases)

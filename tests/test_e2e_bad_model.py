@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 
 import e2e_world
 from e2e_world import (DONE, MISMATCH, MODEL, SOURCE, USAGE, check_line, fixture, get, put,
@@ -285,4 +286,4 @@ def test_help_documents_every_status(world):
 
 
 if __name__ == "__main__":
-    e2e_world.main(globals())
+    sys.exit(e2e_world.main(globals()))

@@ -2,9 +2,10 @@
 """Outputs that were deleted, edited, cut, or are somebody else's; places that cannot be written."""
 import os
 import shutil
+import sys
 
 import e2e_world
-from e2e_world import (BUSY, DONE, GUARD_SECONDS, NOBODY, SINK, Skip, check_line, fixture, get, put,
+from e2e_world import (BUSY, DONE, NOBODY, SINK, check_line, fixture, get, put,
                        records, text, wait_until)
 
 FOREIGN = b'{"stream": "text", "seq": 7, "kind": "paragraph", "note": "not ours"}\n'
@@ -206,12 +207,11 @@ def test_two_jobs_cannot_write_one_output(world):
     process = world.start()
     wait_until(lambda: os.path.exists(world.output), "the first job's output", process)
     result = world.read("--store", world.path("state"))
-    process.terminate()
-    process.communicate(timeout=GUARD_SECONDS)
+    world.end(process, stop=True)
     check_line(result, BUSY, [world.output, "in use"])
     world.source = world.path("in/short.txt")
     assert records(world.output)[0]["seq"] == 0
 
 
 if __name__ == "__main__":
-    e2e_world.main(globals())
+    sys.exit(e2e_world.main(globals()))

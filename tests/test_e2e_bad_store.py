@@ -3,10 +3,11 @@
 import os
 import shutil
 import signal
+import sys
 
 import e2e_world
 from e2e_store import checksum, flip, parts, values
-from e2e_world import (ABSENT, BUSY, DAMAGED, DONE, GUARD_SECONDS, SYSTEM, VERSION, Result, check_line,
+from e2e_world import (ABSENT, BUSY, DAMAGED, DONE, SYSTEM, VERSION, check_line,
                        fixture, get, put, text, wait_until)
 
 PAGE = 4096
@@ -125,9 +126,9 @@ def test_second_run_on_one_store_is_told_and_the_first_goes_on(world):
         second = world.read()
     finally:
         process.send_signal(signal.SIGCONT)
-    _, stderr = process.communicate(timeout=GUARD_SECONDS)
+    first = world.end(process)
     check_line(second, BUSY, [world.store])
-    assert process.returncode == DONE, stderr
+    assert first.status == DONE, first.stderr
     assert get(world.output) == want
 
 
@@ -141,8 +142,8 @@ def test_pause_and_status_reach_the_run_that_owns_the_store(world):
     assert world.status()["state"] == "paused"
     size = os.path.getsize(world.output)
     assert world.call(["resume", "text", "-o", world.out]).status == DONE
-    _, stderr = process.communicate(timeout=GUARD_SECONDS)
-    assert process.returncode == DONE, stderr
+    result = world.end(process)
+    assert result.status == DONE, result.stderr
     assert size <= len(want) and get(world.output) == want
 
 
@@ -171,15 +172,13 @@ def test_pause_at_rest_holds_until_resume(world):
     assert world.call(["pause", "text", "-o", world.out]).status == DONE
     assert world.status()["state"] == "paused"
     process = world.start(quiet=False)
-    process.stderr.readline()  # it says that the stream is paused, and stays
+    wait_until(lambda: "paused" in world.said(process), "word of the pause", process)
     assert get(world.output) == before
-    process.terminate()
-    _, stderr = process.communicate(timeout=GUARD_SECONDS)
-    result = Result(process.returncode, "", stderr.decode())
+    result = world.end(process, stop=True)
     assert result.status == e2e_world.STOPPED, result.stderr
     assert world.call(["resume", "text", "-o", world.out]).status == DONE
     assert world.finish() == want
 
 
 if __name__ == "__main__":
-    e2e_world.main(globals())
+    sys.exit(e2e_world.main(globals()))

@@ -5,6 +5,7 @@ A file size limit plays the full disk everywhere; a small tmpfs is one, where mo
 """
 import os
 import subprocess
+import sys
 
 import e2e_world
 from e2e_world import DONE, FULL, Skip, check_line, get, put, text
@@ -141,4 +142,4 @@ def test_one_disk_for_all_is_full(world):
 
 
 if __name__ == "__main__":
-    e2e_world.main(globals())
+    sys.exit(e2e_world.main(globals()))

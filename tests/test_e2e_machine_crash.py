@@ -12,10 +12,11 @@ import os
 import random
 import shutil
 import signal
+import sys
 
 import e2e_world
 from e2e_store import token_lengths
-from e2e_world import DONE, GUARD_SECONDS, SINK, check_line, get, put, text, wait_until
+from e2e_world import DONE, SINK, check_line, get, put, text, wait_until
 
 
 class Snapshot:
@@ -49,9 +50,7 @@ def take_snapshots(world, most):
             else:
                 shutil.rmtree(folder)
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate(timeout=GUARD_SECONDS)
+        world.place.kill(process)
     shutil.rmtree(world.out)
     return found
 
@@ -172,4 +171,4 @@ def test_crash_before_the_names_were_durable(world):
 
 
 if __name__ == "__main__":
-    e2e_world.main(globals())
+    sys.exit(e2e_world.main(globals()))

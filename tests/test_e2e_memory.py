@@ -2,9 +2,10 @@
 """Memory does not grow with the length of a text: the peak of anonymous memory over all of it is at most
 8 MiB above the peak over its first 100 kB. Total resident memory is printed too."""
 import os
+import sys
 
 import e2e_world
-from e2e_world import DONE, GUARD_SECONDS, get, put, text, wait_until
+from e2e_world import DONE, get, put, text, wait_until
 
 FIELDS = ("RssAnon", "VmRSS", "VmHWM")
 ROOM_KB = 8 * 1024
@@ -32,8 +33,8 @@ def peaks(world):
         samples += now is not None
         return process.poll() is not None
     wait_until(over, "the end of the run", guard=3600)
-    _, stderr = process.communicate(timeout=GUARD_SECONDS)
-    assert process.returncode == DONE, stderr
+    result = world.end(process)
+    assert result.status == DONE, result.stderr
     return high, samples
 
 
@@ -65,12 +66,12 @@ def test_records_of_one_character(world):
 
 
 def test_war_and_peace_with_the_tiny_model(world):
-    book = world.shared_file("data/books/war-and-peace.en.txt")
-    world.model = world.shared_file("models/tiny-rwkv-7v0-834K-FP32.bin")
+    book = world.place.of_shared("data/books/war-and-peace.en.txt")
+    world.model = world.place.of_shared("models/tiny-rwkv-7v0-834K-FP32.bin")
     data = get(book)
     world.options = ["--threads", "2"]
     stays_flat(world, data, os.path.basename(book))
 
 
 if __name__ == "__main__":
-    e2e_world.main(globals())
+    sys.exit(e2e_world.main(globals()))
