@@ -275,6 +275,51 @@ static void records_are_sent_again_from_the_last_durable_one(void **state)
     driver_free(&d);
 }
 
+static void ask(struct driver *d, const char *verb)
+{
+    Riverrun__Request request = RIVERRUN__REQUEST__INIT;
+    const struct stage_event event = {
+        .kind = EVENT_REQUEST, .now_ms = d->now_ms, .request = &request};
+
+    request.verb = proto_text(verb);
+    request.all = true;
+    d->ops->event(d->self, &event);
+    driver_work(d);
+}
+
+/* A resume is obeyed at once: the store may still say for a moment that the stream is paused. */
+static void a_paused_stream_goes_on_as_soon_as_it_is_told(void **state)
+{
+    struct driver *d = start(state);
+    uint64_t stream, epoch = expect_open(d, &stream), n = 0;
+
+    answer_open(d, stream, epoch, 6);
+    struct sink sink = expect_sink_open(d);
+    answer_sink(d, stream, &sink);
+    for (unsigned round = 0; round < 5; round++) {
+        driver_drop_sent(d);
+        ask(d, "pause");
+        assert_int_equal(next_down(d, &n), UINT64_MAX); /* its checkpoint's `sync` */
+        tell_durable(d, stream, &sink, n, true);
+        driver_drop_sent(d);
+        driver_wait(d, PORT_UP); /* closed there: the pause is durable */
+        Riverrun__Control *control = driver_expect(d, PORT_UP, RIVERRUN__CONTROL__IS_CLOSE);
+        riverrun__control__free_unpacked(control, NULL);
+        driver_drop_sent(d);
+        ask(d, "resume");
+        sink = expect_sink_open(d);
+        answer_sink(d, stream, &sink);
+        epoch = expect_open(d, &stream);
+        answer_open(d, stream, epoch, 6);
+        driver_work(d);
+    }
+    driver_drop_sent(d);
+    send_text(d, stream, epoch, "ab\ncd\n");
+    for (uint64_t record = 0; record < 3; record++)
+        assert_int_equal(next_down(d, &n), record);
+    driver_free(&d);
+}
+
 static void a_gap_in_tokens_resets_the_link_and_other_epochs_are_dropped(void **state)
 {
     struct driver *d = start(state);
@@ -297,6 +342,7 @@ int main(void)
         STAGE_TEST(a_finished_stream_is_compared_and_left_alone),
         STAGE_TEST(a_sink_that_comes_back_skips_no_comparison),
         STAGE_TEST(records_are_sent_again_from_the_last_durable_one),
+        STAGE_TEST(a_paused_stream_goes_on_as_soon_as_it_is_told),
         STAGE_TEST(a_gap_in_tokens_resets_the_link_and_other_epochs_are_dropped),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));

@@ -172,6 +172,7 @@ void stream_set_note(struct stream *s, bool paused)
     struct err err;
 
     s->paused = paused;
+    s->note_read = true; /* what the store still holds is older than this */
     note.source = s->source;
     note.paused = paused;
     note.failed = s->phase == PHASE_FAILED;
