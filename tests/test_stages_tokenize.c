@@ -229,10 +229,13 @@ static void a_lost_upstream_is_told_and_all_is_dropped(void **state)
     assert_int_equal(send_bytes(d, 1, 10, 0, "hello", "x", false), ERR_OK);
     driver_event(d, EVENT_PEER_GONE, PORT_UP);
     driver_work(d);
-    driver_expect_nothing(d); /* there is nobody yet to open it at */
+    control = driver_expect(d, PORT_DOWN, RIVERRUN__CONTROL__IS_LOST);
+    assert_true(control->lost->gone); /* there is nobody yet to open it at */
+    riverrun__control__free_unpacked(control, NULL);
     driver_event(d, EVENT_PEER, PORT_UP);
     driver_work(d);
     control = driver_expect(d, PORT_DOWN, RIVERRUN__CONTROL__IS_LOST);
+    assert_false(control->lost->gone);
     riverrun__control__free_unpacked(control, NULL);
     assert_int_equal(send_bytes(d, 1, 10, 0, "hello", "x", false), ERR_OK);
     driver_work(d);

@@ -126,6 +126,11 @@ static enum err_code accept_open(struct emit *e, const Riverrun__SinkOpen *open,
     for (size_t i = 0; i < open->n_tokens; i++)
         if (!token_read(open->tokens[i], &tokens[i]))
             return err_set(err, ERR_INPUT, 0, "open of a sink: a token is damaged");
+    if (sink && sink->owner > open->owner) {
+        err_set(&why, ERR_BUSY, 0, "output of '%s' belongs to a newer run", open->name);
+        tell_refused(e, open->stream, open->owner, &why);
+        return ERR_OK;
+    }
     if (sink)
         drop(e, sink);
     sink = calloc(1, sizeof *sink);

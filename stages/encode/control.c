@@ -70,10 +70,10 @@ static bool at_rest(const struct stream *s)
 
 static void fill_status(struct encode *e, const Riverrun__Request *request, Riverrun__Reply *reply)
 {
-    const char *waiting = !e->up_there     ? "tokenize is not there"
-                          : !e->announced  ? "ingest is not there"
-                          : !e->down_there ? "emit is not there"
-                                           : "";
+    const char *waiting = !e->up_there                      ? "tokenize is not there"
+                          : !e->announced || e->ingest_gone ? "ingest is not there"
+                          : !e->down_there                  ? "emit is not there"
+                                                            : "";
     struct err err;
 
     for (size_t i = 0; i < e->stream_count; i++)

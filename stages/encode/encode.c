@@ -79,7 +79,9 @@ static enum err_code accept_from_up(struct encode *e, const Riverrun__Control *c
         refused(e, control->refused);
         return ERR_OK;
     case RIVERRUN__CONTROL__IS_LOST:
-        ask_again(e);
+        e->ingest_gone = control->lost->gone;
+        if (!e->ingest_gone)
+            ask_again(e);
         return ERR_OK;
     default:
         return err_set(err, ERR_INPUT, 0, "encode: unexpected control message %d from above",

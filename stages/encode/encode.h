@@ -173,6 +173,7 @@ struct encode {
     uint64_t speed_ms, speed_tokens, idle_ms, tokens_per_s; /* measured */
     uint64_t checkpoints, checkpoint_us; /* committed; time in their code and blocked by them */
     bool announced, stopping, up_there, down_there;
+    bool ingest_gone; /* so tokenize says; for `status` */
     bool over;        /* the last requests are answered */
     uint64_t notes;   /* at the store's writer */
     struct err fatal; /* ends the run when its code is set */

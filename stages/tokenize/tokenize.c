@@ -284,8 +284,10 @@ static void tokenize_event(void *self, const struct stage_event *event)
         return;
     drop_all(t);
     outbox_clear(event->port == PORT_UP ? &t->up : &t->down);
-    if (event->port == PORT_UP && event->kind == EVENT_PEER)
+    if (event->port == PORT_UP) {
+        lost.gone = event->kind == EVENT_PEER_GONE;
         tell(&t->down, RIVERRUN__CONTROL__IS_LOST, &lost);
+    }
 }
 
 /* Fill a message's arrays with the next tokens of in; returns how many. */
