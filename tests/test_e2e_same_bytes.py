@@ -9,7 +9,7 @@ from e2e import (Job, Pipe, check, generated_text, main, make_model, normalized,
                  write)
 
 READS = (1, 7, 4096, 65536)
-SIZE = 60000
+SIZE = 30000
 
 
 def levels(place):
@@ -84,7 +84,7 @@ def normalised_text_scores_as_its_composed_form(place):
 
 
 def four_processes_write_what_one_writes(place):
-    source = place.text("text.txt", generated_text(place.seed, 2 * SIZE))
+    source = place.text("text.txt", generated_text(place.seed, 8 * SIZE))
     options = ["--unit", "line", "--normalize", "nfc"]
     want = undisturbed(place, "one", source, options=options).records()
     for read_bytes in READS[1:]:
@@ -161,7 +161,7 @@ def world_vocabulary(place):
 def worlds_own_vocabulary(place):
     vocab = place.of_shared("tokenizers/rwkv_vocab_v20230424.txt")
     model = make_model(place, "world.safetensors", "--vocab", "65536", "--seed", "4")
-    source = place.text("text.txt", generated_text(place.seed, SIZE // 6))
+    source = place.text("text.txt", generated_text(place.seed, SIZE // 3))
     return f"{variants(place, source, model, ['--vocab', vocab], reads=(1, 4096))} runs"
 
 
