@@ -14,8 +14,8 @@ import subprocess
 import sys
 import time
 
-from e2e import (HANG_S, IN_USE, SOURCE_CHANGED, STAGES, STOPPED, Job, Pipe, check, generated_text, main, same,
-                 undisturbed, wait_for)
+from e2e import (HANG_S, IN_USE, SOME_FAILED, SOURCE_CHANGED, STAGES, STOPPED, Job, Pipe, check, generated_text,
+                 main, same, undisturbed, wait_for)
 
 KILLS, EVERY, WINDOW = 60, 2000, 4096
 SIZE = 1000000
@@ -118,6 +118,26 @@ def a_stage_started_twice(place):
         same(job, want.records(), f"{stage} started twice")
     check(said["encode"][1] == IN_USE, f"a second encode: exit status {said['encode'][1]}")
     return f"exit statuses {said}"
+
+
+def ingest_back_with_other_paths(place):
+    """The stream is refused in one line, and goes on once ingest has its path again."""
+    source = place.text("text.txt", generated_text(place.seed, SIZE))
+    other = place.text("other.txt", b"another text\n")
+    want = undisturbed(place, "undisturbed", source).records()
+    job = Job(place, "other", source, options=SHORT)
+    pipe = Pipe(job).start()
+    job.wait_tokens(pipe.running["encode"], SIZE // 4)
+    pipe.kill("ingest")
+    job.inputs = [other]
+    pipe.start("ingest")
+    pipe.end(want=SOME_FAILED)
+    check("same paths" in place.said(pipe.running["encode"]), place.said(pipe.running["encode"]))
+    (other_name,) = set(job.records()) - set(want)
+    job.inputs = [source]
+    job.run()
+    os.remove(os.path.join(job.output, other_name))
+    same(job, want, "ingest has its path again")
 
 
 def a_signal_while_it_opens(place):
@@ -350,8 +370,8 @@ def several_streams_killed(place):
 
 CASES = (killed_at_sixty_instants, a_book_by_a_trained_model_killed_at_sixty_instants,
          killed_in_its_first_moments, one_of_four_processes_killed, stages_started_in_any_order,
-         a_stage_started_twice, a_signal_while_it_opens, stopped_by_signals, a_signal_costs_no_work,
-         four_processes_stopped, paused_and_resumed_while_it_runs, paused_while_nothing_runs,
+         a_stage_started_twice, ingest_back_with_other_paths, a_signal_while_it_opens, stopped_by_signals,
+         a_signal_costs_no_work, four_processes_stopped, paused_and_resumed_while_it_runs, paused_while_nothing_runs,
          a_pause_that_was_answered_holds, standard_input_fed_again, other_standard_input_is_refused,
          several_streams_killed)
 

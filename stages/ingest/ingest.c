@@ -75,7 +75,7 @@ static void close_all(struct ingest *g)
     msg_free(&g->waiting);
 }
 
-static void refuse(struct ingest *g, struct input *in, const struct err *why)
+static void tell_refused(struct ingest *g, const struct input *in, const struct err *why)
 {
     Riverrun__Refused refused = RIVERRUN__REFUSED__INIT;
     Riverrun__Control control = RIVERRUN__CONTROL__INIT;
@@ -87,6 +87,11 @@ static void refuse(struct ingest *g, struct input *in, const struct err *why)
     control.is_case = RIVERRUN__CONTROL__IS_REFUSED;
     control.refused = &refused;
     outbox_put(&g->outbox, &control);
+}
+
+static void refuse(struct ingest *g, struct input *in, const struct err *why)
+{
+    tell_refused(g, in, why);
     close_input(g, in);
 }
 
@@ -149,8 +154,15 @@ static enum err_code accept_open(struct ingest *g, const Riverrun__Open *open, s
     struct err why;
     enum err_code code;
 
-    if (!in || !open->stream || open->cursor.len > CURSOR_MAX)
-        return err_set(err, ERR_INPUT, 0, "open of '%s', which was not announced", open->name);
+    if (!open->stream || open->cursor.len > CURSOR_MAX)
+        return err_set(err, ERR_INPUT, 0, "open of '%s' is not well-formed", open->name);
+    if (!in) {
+        struct input unknown = {.stream = open->stream, .epoch = open->epoch};
+        err_set(&why, ERR_ABSENT, 0, "ingest came back without '%s': start it with the same paths",
+                open->name);
+        tell_refused(g, &unknown, &why);
+        return ERR_OK;
+    }
     close_input(g, in);
     code = table_set(&g->streams, open->stream, in, err);
     if (code)
