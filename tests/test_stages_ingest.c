@@ -338,7 +338,11 @@ static void cursors_and_messages_that_are_not_ours_are_refused(void **state)
     assert_int_equal(driver_control(d, PORT_DOWN, RIVERRUN__CONTROL__IS_LOST, &lost), ERR_INPUT);
     open.stream = STREAM;
     open.name = proto_text("never announced");
-    assert_int_equal(driver_control(d, PORT_DOWN, RIVERRUN__CONTROL__IS_OPEN, &open), ERR_INPUT);
+    assert_int_equal(driver_control(d, PORT_DOWN, RIVERRUN__CONTROL__IS_OPEN, &open), ERR_OK);
+    Riverrun__Control *control = driver_expect(d, PORT_DOWN, RIVERRUN__CONTROL__IS_REFUSED);
+    assert_int_equal(control->refused->stream, STREAM);
+    assert_int_equal(control->refused->code, ERR_ABSENT);
+    riverrun__control__free_unpacked(control, NULL);
     open.stream = 0;
     open.name = in.name;
     assert_int_equal(driver_control(d, PORT_DOWN, RIVERRUN__CONTROL__IS_OPEN, &open), ERR_INPUT);
