@@ -339,6 +339,7 @@ static void cursors_and_messages_that_are_not_ours_are_refused(void **state)
     open.stream = STREAM;
     open.name = proto_text("never announced");
     assert_int_equal(driver_control(d, PORT_DOWN, RIVERRUN__CONTROL__IS_OPEN, &open), ERR_OK);
+    driver_wait(d, PORT_DOWN);
     Riverrun__Control *control = driver_expect(d, PORT_DOWN, RIVERRUN__CONTROL__IS_REFUSED);
     assert_int_equal(control->refused->stream, STREAM);
     assert_int_equal(control->refused->code, ERR_ABSENT);
