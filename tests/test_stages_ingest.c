@@ -450,6 +450,8 @@ static void a_pipe_is_read_again_and_compared_up_to_the_cursor(void **state)
     grant(d, 1, 20000);
     uint64_t position = take_all(d, &in, 1, 0, 0, cursor, &end);
     assert_int_equal(position, 20000);
+    /* Within the run that read it, what was read is gone. */
+    open_refused(d, &in, 2, view_of(cursor), ERR_SOURCE, "within a run");
     driver_free(&d);
     pipe_in(&in, in.bytes);
     d = start(&in, 777);

@@ -16,6 +16,7 @@ struct input {
     uint64_t sent, limit;   /* source bytes since the open */
     bool opened;            /* `opened` was told */
     bool done;              /* the end was sent */
+    bool drained;           /* a pipe that was read: what was read is gone */
     struct source source;
 };
 
@@ -64,6 +65,7 @@ static void close_input(struct ingest *g, struct input *in)
     if (!in->stream)
         return;
     table_remove(&g->streams, in->stream);
+    in->drained = in->source.pipe && in->source.offset > 0;
     source_close(&in->source);
     in->stream = 0;
 }
@@ -171,6 +173,15 @@ static enum err_code accept_open(struct ingest *g, const Riverrun__Open *open, s
     in->epoch = open->epoch;
     in->sent = in->limit = 0;
     in->opened = in->done = false;
+    if (in->drained) {
+        err_set(
+            &why, ERR_SOURCE, 0,
+            "'%s' cannot be read again within a run: give the same input to the same command, and "
+            "it goes on",
+            in->path->file);
+        refuse(g, in, &why);
+        return ERR_OK;
+    }
     if (source_open(&in->source, in->path->file, (struct view){open->cursor.data, open->cursor.len},
                     &why))
         refuse(g, in, &why);
