@@ -98,9 +98,13 @@ def clean_flags(command):
 
 def tree_files(root):
     """What git tracks; without git, every file in the project's folders."""
-    git = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, check=False)
-    if git.returncode == 0 and git.stdout:
-        found = git.stdout.decode().split("\0")
+    try:
+        git = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, check=False)
+        tracked = git.stdout.decode() if git.returncode == 0 else ""
+    except FileNotFoundError:
+        tracked = ""  # a machine without git
+    if tracked:
+        found = tracked.split("\0")
     else:
         found = [name for name in os.listdir(root) if os.path.isfile(os.path.join(root, name))]
         for folder in FOLDERS:
