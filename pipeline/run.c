@@ -310,11 +310,11 @@ enum err_code run_stages(const struct run_options *options, struct err *err)
     struct worker *main_worker;
     enum err_code code;
 
+    code = open_signals(&run, err); /* first, so that the time without is as short as can be */
     run.report = report_open(options->quiet);
     run.env = (struct stage_env){options->config, now_us, run.report, report_line};
     run.context = zmq_ctx_new();
     require(run.context);
-    code = open_signals(&run, err);
     if (!code)
         code = open_runners(&run, err);
     if (!code)

@@ -125,10 +125,13 @@ class Job:
         streams = self.statuses()
         return streams[0] if streams else None
 
-    def statuses(self):
+    def answer(self):
         done = subprocess.run([self.place.riverrun, "status", "--json", "--store", self.store],
                               capture_output=True, check=False, timeout=HANG_S)
-        return json.loads(done.stdout)["streams"] if done.returncode == 0 else []
+        return json.loads(done.stdout) if done.returncode == 0 else {"streams": []}
+
+    def statuses(self):
+        return self.answer()["streams"]
 
     def control(self, verb, *names, want=0):
         done = subprocess.run([self.place.riverrun, verb, *(names or ["--all"]), "--store", self.store],
@@ -136,11 +139,14 @@ class Job:
         check(done.returncode == want, f"{verb}: exit status {done.returncode}: {done.stderr.decode()}")
 
     def wait_tokens(self, process, tokens):
-        """True when that many tokens (of all streams) are done; False when the process ended first."""
+        """True when process says that so many tokens (of all streams) are done, which it can only when it
+        is past its start; False when it ended first."""
         def there():
             if process.poll() is not None:
                 return "ended"
-            return sum(one["tokens"] for one in self.statuses()) >= tokens and "there"
+            answer = self.answer()
+            return (answer.get("pid") == process.pid and
+                    sum(one["tokens"] for one in answer["streams"]) >= tokens and "there")
         return wait_for(f"{tokens} tokens", there) == "there"
 
     def kill(self, process):
