@@ -4,8 +4,9 @@
     bench/resume.py MODEL TEXT [RUNS]
 
 A run is stopped (SIGTERM, so that its last checkpoint is where it stopped) when its output has passed the
-mark; then copies of what it left are resumed RUNS times (default 7) at each mark, in turn, and the time
-until the output grows beyond what was there is taken. After kill -9 the work since the last checkpoint,
+mark; then copies of what it left are resumed RUNS times (default 3), and the time until the output grows
+beyond what was there is taken. The next record comes with the end of a paragraph, so this is done at seven
+places within one per cent of each mark. After kill -9 the work since the last checkpoint,
 at most its interval, comes on top, wherever in the text that is.
 Prints each time in milliseconds, the medians, and how far they differ."""
 import os
@@ -18,6 +19,7 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(TOP, "build", "riverrun")
+NEAR = (-1, -0.7, -0.4, -0.1, 0.2, 0.5, 0.8)  # per cent: where a paragraph ends is chance
 
 
 def start(model, text, out):
@@ -35,15 +37,17 @@ def last_end(path):
         return 0
 
 
-def left_at(model, text, share, folder):
-    out = os.path.join(folder, f"at-{share}")
+def stop_at(model, text, share, out, folder):
+    """Let the job in out go on to share per cent, stop it there; a copy of what it left."""
     run = start(model, text, out)
     mark = os.path.getsize(text) * share / 100
     while last_end(os.path.join(out, "text.jsonl")) < mark and run.poll() is None:
-        time.sleep(0.1)
+        time.sleep(0.05)
     run.terminate()
     run.wait()
-    return out
+    left = os.path.join(folder, f"at-{share}")
+    shutil.copytree(out, left, ignore=shutil.ignore_patterns("control"))
+    return left
 
 
 def resume_ms(model, text, left, folder):
@@ -64,13 +68,15 @@ def resume_ms(model, text, left, folder):
 
 def main():
     model, text = sys.argv[1:3]
-    runs = int(sys.argv[3]) if len(sys.argv) > 3 else 7
+    runs = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    times = {10: [], 90: []}
     with tempfile.TemporaryDirectory() as folder:
-        left = {share: left_at(model, text, share, folder) for share in (10, 90)}
-        times = {10: [], 90: []}
+        left = {share: [stop_at(model, text, share + near, os.path.join(folder, "out"), folder)
+                        for near in NEAR] for share in times}
         for _ in range(runs):
-            for share in times:
-                times[share].append(resume_ms(model, text, left[share], folder))
+            for place in range(len(NEAR)):
+                for share in times:
+                    times[share].append(resume_ms(model, text, left[share][place], folder))
     for share, ms in times.items():
         print(f"{share} %: median {statistics.median(ms):.0f} ms of", " ".join(f"{t:.0f}" for t in ms))
     a, b = statistics.median(times[10]), statistics.median(times[90])
