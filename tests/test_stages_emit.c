@@ -101,7 +101,7 @@ static void open_refused(struct driver *d, const struct open *o, enum err_code c
 static size_t line_of(uint64_t n, char line[100])
 {
     return (size_t)snprintf(line, 100, "{\"seq\":%llu,\"text\":\"line %llu\"}\n",
-                            (unsigned long long)n, (unsigned long long)(n * n));
+                            (unsigned long long)n, (unsigned long long)n * n);
 }
 
 static enum err_code send_line(struct driver *d, const struct open *o, uint64_t n, const char *line,
@@ -378,7 +378,7 @@ static void an_edited_line_is_refused_and_not_touched(void **state)
 
     write_thirty(state, tokens);
     uint8_t *file = get_file(in_folder(state, "out/book.jsonl"), &bytes);
-    memcpy(strstr((char *)file, "line 625"), "LINE", 4); /* record 25, behind the token */
+    *strstr((char *)file, "line 625") = 'L'; /* record 25, behind the token */
     put_file(in_folder(state, "out/book.jsonl"), file, bytes);
     struct driver *d = start(state);
     struct open o = resume(&FIRST, 2, &tokens[1]);
@@ -388,7 +388,7 @@ static void an_edited_line_is_refused_and_not_touched(void **state)
     driver_free(&d);
     assert_file(state, file, bytes);
     /* Before the token it is found when the sink is opened. */
-    memcpy(strstr((char *)file, "line 25"), "LINE", 4);
+    *strstr((char *)file, "line 25") = 'L';
     put_file(in_folder(state, "out/book.jsonl"), file, bytes);
     d = start(state);
     o.owner++;
