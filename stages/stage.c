@@ -27,6 +27,15 @@ void outbox_put(struct stage_outbox *box, const Riverrun__Control *control)
     box->count++;
 }
 
+void outbox_tell(struct stage_outbox *box, Riverrun__Control__IsCase is, void *body)
+{
+    Riverrun__Control control = RIVERRUN__CONTROL__INIT;
+
+    control.is_case = is;
+    control.list = body; /* the members of the union share their place */
+    outbox_put(box, &control);
+}
+
 bool outbox_flush(struct stage_outbox *box, const struct stage_out *out, enum stage_port port)
 {
     bool any = box->count > 0;

@@ -99,6 +99,8 @@ struct stage_outbox {
 
 /* Queue a control message; one that cannot be had (memory) is a bug, for the stage asked for it. */
 void outbox_put(struct stage_outbox *box, const Riverrun__Control *control);
+/* The same of a message's body: which one it is, and it. */
+void outbox_tell(struct stage_outbox *box, Riverrun__Control__IsCase is, void *body);
 /* Send all that waits; what finds nobody there is dropped, for EVENT_PEER begins anew. True when
  * something was there. */
 bool outbox_flush(struct stage_outbox *box, const struct stage_out *out, enum stage_port port);

@@ -68,15 +68,6 @@ static void drop_all(struct emit *e)
     }
 }
 
-static void tell(struct emit *e, Riverrun__Control__IsCase is, void *body)
-{
-    Riverrun__Control control = RIVERRUN__CONTROL__INIT;
-
-    control.is_case = is;
-    control.list = body; /* the members of the union share their place */
-    outbox_put(&e->outbox, &control);
-}
-
 static void tell_refused(struct emit *e, uint64_t stream, uint64_t owner, struct err *why)
 {
     Riverrun__SinkRefused refused = RIVERRUN__SINK_REFUSED__INIT;
@@ -85,7 +76,7 @@ static void tell_refused(struct emit *e, uint64_t stream, uint64_t owner, struct
     refused.owner = owner;
     refused.code = why->code;
     refused.text = why->text;
-    tell(e, RIVERRUN__CONTROL__IS_SINK_REFUSED, &refused);
+    outbox_tell(&e->outbox, RIVERRUN__CONTROL__IS_SINK_REFUSED, &refused);
 }
 
 /* Writing failed: what is not durable goes, so that no part of a line stays, and encode hears why. */
@@ -159,7 +150,7 @@ static enum err_code accept_open(struct emit *e, const Riverrun__SinkOpen *open,
     if (older)
         opened.warning = proto_text("the output is shorter than the newest checkpoint: going on "
                                     "from an older one");
-    tell(e, RIVERRUN__CONTROL__IS_SINK_OPENED, &opened);
+    outbox_tell(&e->outbox, RIVERRUN__CONTROL__IS_SINK_OPENED, &opened);
     STEP(emit_opened);
     return ERR_OK;
 }
@@ -294,7 +285,7 @@ static void tell_durable(struct emit *e, const struct sink *sink, const struct s
     durable.generation = sink->generation;
     durable.token = &token;
     durable.asked = task->asked;
-    tell(e, RIVERRUN__CONTROL__IS_DURABLE, &durable);
+    outbox_tell(&e->outbox, RIVERRUN__CONTROL__IS_DURABLE, &durable);
     STEP(emit_durable);
 }
 
@@ -313,7 +304,7 @@ static void after_failed_sync(struct emit *e, struct sink *sink, const struct sy
         fail(e, sink, &why);
         return;
     }
-    tell(e, RIVERRUN__CONTROL__IS_SINK_LOST, &lost);
+    outbox_tell(&e->outbox, RIVERRUN__CONTROL__IS_SINK_LOST, &lost);
     drop(e, sink);
 }
 

@@ -36,7 +36,7 @@ static void ask_again(struct encode *e)
 {
     Riverrun__List list = RIVERRUN__LIST__INIT;
 
-    encode_tell(&e->up, RIVERRUN__CONTROL__IS_LIST, &list);
+    outbox_tell(&e->up, RIVERRUN__CONTROL__IS_LIST, &list);
     for (size_t i = 0; i < e->active_count; i++) {
         struct stream *s = e->active[i];
         s->up_open = false;
@@ -292,8 +292,8 @@ static enum stage_progress leave(struct encode *e, const struct stage_out *out, 
         *err = e->fatal;
     else
         sum_up(e, err);
-    encode_tell(&e->up, RIVERRUN__CONTROL__IS_BYE, &bye);
-    encode_tell(&e->down, RIVERRUN__CONTROL__IS_BYE, &bye);
+    outbox_tell(&e->up, RIVERRUN__CONTROL__IS_BYE, &bye);
+    outbox_tell(&e->down, RIVERRUN__CONTROL__IS_BYE, &bye);
     e->over = true;
     control_answer(e, out);
     outbox_flush(&e->up, out, PORT_UP);

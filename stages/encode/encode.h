@@ -199,7 +199,6 @@ void stream_leave(struct stream *s, enum phase phase);
 void stream_free(struct stream *s);
 bool stream_is_over(const struct stream *s);
 const char *stream_phase_name(const struct stream *s);
-void encode_tell(struct stage_outbox *box, Riverrun__Control__IsCase is, void *body);
 
 /* restore.c: changed says what this run does otherwise and may ("" where nothing). restore_take loads
  * the checkpoint that emit chose by its n; false with err->code 0: emit has been asked again. */

@@ -95,7 +95,7 @@ static void grant(struct stream *s)
     grant.stream = s->id;
     grant.epoch = s->epoch;
     grant.limit = s->granted;
-    encode_tell(&s->encode->up, RIVERRUN__CONTROL__IS_GRANT, &grant);
+    outbox_tell(&s->encode->up, RIVERRUN__CONTROL__IS_GRANT, &grant);
 }
 
 /* ---- Records ---- */
@@ -186,7 +186,7 @@ static void send_sync(struct stream *s)
     sync.generation = s->generation;
     sync.n = s->snapshot.n;
     sync.whole = s->snapshot.finished;
-    encode_tell(&s->encode->down, RIVERRUN__CONTROL__IS_SYNC, &sync);
+    outbox_tell(&s->encode->down, RIVERRUN__CONTROL__IS_SYNC, &sync);
     s->snapshot.sync_sent = true;
     STEP(encode_sync);
 }

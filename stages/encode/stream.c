@@ -13,15 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void encode_tell(struct stage_outbox *box, Riverrun__Control__IsCase is, void *body)
-{
-    Riverrun__Control control = RIVERRUN__CONTROL__INIT;
-
-    control.is_case = is;
-    control.list = body; /* the members of the union share their place */
-    outbox_put(box, &control);
-}
-
 bool stream_is_over(const struct stream *s)
 {
     return s->phase >= PHASE_PAUSED;
@@ -86,7 +77,7 @@ void stream_open_up(struct stream *s)
     open.cursor = proto_bytes(s->accepted.cursor, s->accepted.cursor_bytes);
     open.normalize = proto_text(normalize_name(e->env->config->normalize));
     open.line_edges = e->env->config->unit == UNIT_LINE;
-    encode_tell(&e->up, RIVERRUN__CONTROL__IS_OPEN, &open);
+    outbox_tell(&e->up, RIVERRUN__CONTROL__IS_OPEN, &open);
     STEP(encode_open);
 }
 
@@ -122,7 +113,7 @@ void stream_open_down(struct stream *s)
     open.tokens = list;
     open.n_tokens = count;
     open.finished = resume && s->candidates[0].finished;
-    encode_tell(&e->down, RIVERRUN__CONTROL__IS_SINK_OPEN, &open);
+    outbox_tell(&e->down, RIVERRUN__CONTROL__IS_SINK_OPEN, &open);
     STEP(encode_sink_open);
 }
 
@@ -135,8 +126,8 @@ static void close_neighbours(struct stream *s)
     up.stream = down.stream = s->id;
     up.epoch = s->epoch;
     down.owner = store_owner_epoch(e->store);
-    encode_tell(&e->up, RIVERRUN__CONTROL__IS_CLOSE, &up);
-    encode_tell(&e->down, RIVERRUN__CONTROL__IS_SINK_CLOSE, &down);
+    outbox_tell(&e->up, RIVERRUN__CONTROL__IS_CLOSE, &up);
+    outbox_tell(&e->down, RIVERRUN__CONTROL__IS_SINK_CLOSE, &down);
     s->epoch = 0;
     s->up_open = s->down_open = false;
 }

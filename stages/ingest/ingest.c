@@ -80,15 +80,12 @@ static void close_all(struct ingest *g)
 static void tell_refused(struct ingest *g, const struct input *in, const struct err *why)
 {
     Riverrun__Refused refused = RIVERRUN__REFUSED__INIT;
-    Riverrun__Control control = RIVERRUN__CONTROL__INIT;
 
     refused.stream = in->stream;
     refused.epoch = in->epoch;
     refused.code = why->code;
     refused.text = proto_text(why->text);
-    control.is_case = RIVERRUN__CONTROL__IS_REFUSED;
-    control.refused = &refused;
-    outbox_put(&g->outbox, &control);
+    outbox_tell(&g->outbox, RIVERRUN__CONTROL__IS_REFUSED, &refused);
 }
 
 static void refuse(struct ingest *g, struct input *in, const struct err *why)
@@ -99,7 +96,6 @@ static void refuse(struct ingest *g, struct input *in, const struct err *why)
 
 static void announce(struct ingest *g)
 {
-    Riverrun__Control control = RIVERRUN__CONTROL__INIT;
     Riverrun__Announced announced = RIVERRUN__ANNOUNCED__INIT;
 
     STEP(ingest_announce);
@@ -107,14 +103,10 @@ static void announce(struct ingest *g)
         Riverrun__Announce one = RIVERRUN__ANNOUNCE__INIT;
         one.name = g->paths.items[i].name;
         one.source = g->paths.items[i].file;
-        control.is_case = RIVERRUN__CONTROL__IS_ANNOUNCE;
-        control.announce = &one;
-        outbox_put(&g->outbox, &control);
+        outbox_tell(&g->outbox, RIVERRUN__CONTROL__IS_ANNOUNCE, &one);
     }
     announced.streams = g->paths.count;
-    control.is_case = RIVERRUN__CONTROL__IS_ANNOUNCED;
-    control.announced = &announced;
-    outbox_put(&g->outbox, &control);
+    outbox_tell(&g->outbox, RIVERRUN__CONTROL__IS_ANNOUNCED, &announced);
 }
 
 /* `opened`, once the source has been found to be the one that was read. */
@@ -122,7 +114,6 @@ static void tell_opened(struct ingest *g, struct input *in)
 {
     Riverrun__Opened opened = RIVERRUN__OPENED__INIT;
     Riverrun__Fingerprints prints = RIVERRUN__FINGERPRINTS__INIT;
-    Riverrun__Control control = RIVERRUN__CONTROL__INIT;
     uint8_t cursor[SOURCE_CURSOR_BYTES];
     struct err why;
 
@@ -138,9 +129,7 @@ static void tell_opened(struct ingest *g, struct input *in)
     opened.epoch = in->epoch;
     opened.fingerprints = &prints;
     opened.cursor = proto_bytes(cursor, sizeof cursor);
-    control.is_case = RIVERRUN__CONTROL__IS_OPENED;
-    control.opened = &opened;
-    outbox_put(&g->outbox, &control);
+    outbox_tell(&g->outbox, RIVERRUN__CONTROL__IS_OPENED, &opened);
     in->opened = true;
     STEP(ingest_opened);
 }

@@ -100,15 +100,6 @@ static void drop_all(struct tokenize *t)
     msg_free(&t->waiting);
 }
 
-static void tell(struct stage_outbox *box, Riverrun__Control__IsCase is, void *body)
-{
-    Riverrun__Control control = RIVERRUN__CONTROL__INIT;
-
-    control.is_case = is;
-    control.list = body; /* the members of the union share their place */
-    outbox_put(box, &control);
-}
-
 static enum err_code accept_open(struct tokenize *t, Riverrun__Open *open, struct err *err)
 {
     struct input *in = table_get(&t->streams, open->stream);
@@ -135,7 +126,7 @@ static enum err_code accept_open(struct tokenize *t, Riverrun__Open *open, struc
     }
     in->skip = in->text.skip;
     open->cursor = proto_bytes(upstream.data, upstream.bytes);
-    tell(&t->up, RIVERRUN__CONTROL__IS_OPEN, open);
+    outbox_tell(&t->up, RIVERRUN__CONTROL__IS_OPEN, open);
     open->cursor = proto_bytes(cursor.data, cursor.bytes); /* the decoder frees this one */
     return ERR_OK;
 }
@@ -168,7 +159,7 @@ static enum err_code pass_opened(struct tokenize *t, Riverrun__Opened *opened, s
         opened->fingerprints = &sent;
         opened->cursor = proto_bytes(mine.data, mine.bytes);
         opened->vocab = tokenizer_vocab(t->tokenizer);
-        tell(&t->down, RIVERRUN__CONTROL__IS_OPENED, opened);
+        outbox_tell(&t->down, RIVERRUN__CONTROL__IS_OPENED, opened);
         opened->fingerprints = prints;
         opened->cursor = cursor;
         STEP(tokenize_opened);
@@ -286,7 +277,7 @@ static void tokenize_event(void *self, const struct stage_event *event)
     outbox_clear(event->port == PORT_UP ? &t->up : &t->down);
     if (event->port == PORT_UP) {
         lost.gone = event->kind == EVENT_PEER_GONE;
-        tell(&t->down, RIVERRUN__CONTROL__IS_LOST, &lost);
+        outbox_tell(&t->down, RIVERRUN__CONTROL__IS_LOST, &lost);
     }
 }
 
@@ -352,8 +343,8 @@ static void refuse(struct tokenize *t, struct input *in, struct err *why)
     refused.epoch = close.epoch = in->epoch;
     refused.code = why->code;
     refused.text = why->text;
-    tell(&t->down, RIVERRUN__CONTROL__IS_REFUSED, &refused);
-    tell(&t->up, RIVERRUN__CONTROL__IS_CLOSE, &close);
+    outbox_tell(&t->down, RIVERRUN__CONTROL__IS_REFUSED, &refused);
+    outbox_tell(&t->up, RIVERRUN__CONTROL__IS_CLOSE, &close);
     drop(t, in);
 }
 
