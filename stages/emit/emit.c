@@ -21,7 +21,6 @@ struct sink {
     struct jsonl_token durable; /* the newest that is */
     uint64_t unsynced_bytes;    /* since the last task */
     uint64_t sync_at_ms;        /* when to sync at the latest; UINT64_MAX: nothing waits */
-    unsigned in_flight;         /* tasks at the syncer */
 };
 
 struct emit {
@@ -169,7 +168,6 @@ static void sync_sink(struct emit *e, struct sink *sink, bool asked, bool whole)
         fail(e, sink, &why);
         return;
     }
-    sink->in_flight++;
     sink->unsynced_bytes = 0;
     sink->sync_at_ms = UINT64_MAX;
 }
@@ -319,7 +317,6 @@ static bool collect(struct emit *e)
         any = true;
         if (!sink || sink->open != task.open)
             continue;
-        sink->in_flight--;
         if (task.cause) {
             after_failed_sync(e, sink, &task);
         } else if (task.torn) {

@@ -22,6 +22,18 @@ void token_from(struct jsonl_place *place, const Riverrun__SinkToken *token)
         memcpy(place->chain, token->chain.data, sizeof place->chain);
 }
 
+/* The chain is lent by place. */
+void token_to(const struct jsonl_place *place, Riverrun__SinkToken *token)
+{
+    riverrun__sink_token__init(token);
+    token->generation = place->generation;
+    token->n = place->n;
+    token->segment = place->segment;
+    token->length = place->length;
+    token->tail = place->tail;
+    token->chain = proto_bytes(place->chain, sizeof place->chain);
+}
+
 void checkpoint_clear(struct snapshot *snapshot)
 {
     if (snapshot->step != SNAPSHOT_JOB) /* else it is the job's, which is still at the engine */
@@ -98,15 +110,10 @@ static enum err_code make_meta(const struct stream *s, struct buffer *out, struc
 {
     const struct snapshot *p = &s->snapshot;
     Riverrun__Checkpoint meta = RIVERRUN__CHECKPOINT__INIT;
-    Riverrun__SinkToken token = RIVERRUN__SINK_TOKEN__INIT;
+    Riverrun__SinkToken token;
     char *lineage[1] = {s->lineage};
 
-    token.generation = p->token.generation;
-    token.n = p->token.n;
-    token.segment = p->token.segment;
-    token.length = p->token.length;
-    token.tail = p->token.tail;
-    token.chain = proto_bytes(p->token.chain, sizeof p->token.chain);
+    token_to(&p->token, &token);
     meta.cursor = proto_bytes(p->place.cursor, p->place.cursor_bytes);
     meta.used = p->place.used;
     meta.next_seq = p->n;

@@ -229,6 +229,7 @@ void checkpoint_clear(struct snapshot *snapshot);
 enum err_code checkpoint_read(struct encode *e, uint64_t stream, uint64_t number,
                               struct store_checkpoint **values, Riverrun__Checkpoint **meta,
                               bool with_parts, struct err *err) MUST_CHECK;
+void token_to(const struct jsonl_place *place, Riverrun__SinkToken *token);
 void token_from(struct jsonl_place *place, const Riverrun__SinkToken *token);
 
 enum err_code stream_find_id(struct stream *s, struct err *err) MUST_CHECK;

@@ -81,17 +81,6 @@ void stream_open_up(struct stream *s)
     STEP(encode_open);
 }
 
-static void token_to(const struct jsonl_place *place, Riverrun__SinkToken *token)
-{
-    riverrun__sink_token__init(token);
-    token->generation = place->generation;
-    token->n = place->n;
-    token->segment = place->segment;
-    token->length = place->length;
-    token->tail = place->tail;
-    token->chain = proto_bytes(place->chain, sizeof place->chain);
-}
-
 void stream_open_down(struct stream *s)
 {
     struct encode *e = s->encode;
