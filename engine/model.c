@@ -341,21 +341,33 @@ static void hash_number(XXH3_state_t *hash, uint64_t number)
     XXH3_128bits_update(hash, bytes, sizeof bytes);
 }
 
-static void hash_tensor(XXH3_state_t *hash, const struct tensor *tensor)
+static enum err_code hash_tensor(XXH3_state_t *hash, const struct tensor *tensor, struct err *err)
 {
+    uint64_t rows = tensor->rank == 1 ? 1 : tensor->shape[0];
+    size_t bytes = tensor->values / rows * dtypes[tensor->dtype].bytes;
+    uint8_t *raw;
+
     hash_number(hash, strlen(tensor->name));
     XXH3_128bits_update(hash, tensor->name, strlen(tensor->name));
     hash_number(hash, tensor->dtype);
     hash_number(hash, tensor->rank);
     for (unsigned i = 0; i < tensor->rank; i++)
         hash_number(hash, tensor->shape[i]);
-    if (!tensor->transposed) {
+    if (tensor->scale != 1)
+        hash_number(hash, (uint64_t)ilogbf(tensor->scale));
+    if (tensor_is_plain(tensor)) {
         XXH3_128bits_update(hash, tensor->data, tensor->bytes);
-        return;
+        return ERR_OK;
     }
-    for (uint64_t row = 0; row < tensor->shape[0]; row++)
-        for (uint64_t column = 0; column < tensor->shape[1]; column++)
-            XXH3_128bits_update(hash, tensor_at(tensor, row, column), dtypes[tensor->dtype].bytes);
+    raw = malloc(bytes);
+    if (!raw)
+        return err_set(err, ERR_MEMORY, 0, "tensor '%s': fingerprint", tensor->name);
+    for (uint64_t row = 0; row < rows; row++) {
+        tensor_raw_row(tensor, row, raw);
+        XXH3_128bits_update(hash, raw, bytes);
+    }
+    free(raw);
+    return ERR_OK;
 }
 
 enum err_code model_fingerprint(const struct model *model,
@@ -364,6 +376,7 @@ enum err_code model_fingerprint(const struct model *model,
     const struct container *c = model->container;
     XXH3_state_t *hash = XXH3_createState();
     XXH128_canonical_t canonical;
+    enum err_code code = ERR_OK;
     uint32_t eps;
 
     if (!hash)
@@ -373,11 +386,11 @@ enum err_code model_fingerprint(const struct model *model,
     hash_number(hash, model->version->major);
     hash_number(hash, model->version->minor);
     hash_number(hash, eps);
-    for (size_t i = 0; i < c->count; i++)
+    for (size_t i = 0; i < c->count && !code; i++)
         if (c->tensors[i].used)
-            hash_tensor(hash, &c->tensors[i]);
+            code = hash_tensor(hash, &c->tensors[i], err);
     XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(hash));
     memcpy(fingerprint, canonical.digest, ENGINE_FINGERPRINT_BYTES);
     XXH3_freeState(hash);
-    return ERR_OK;
+    return code;
 }

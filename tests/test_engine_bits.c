@@ -42,7 +42,8 @@ static char *poisoned(const char *path)
 
     assert_int_equal(container_open(&c, path, &err), ERR_OK);
     emb = container_find(c, "emb.weight");
-    memset(data + (tensor_at(emb, POISON, 0) - c->map), 0xFF, emb->bytes / emb->shape[0]);
+    size_t row = emb->bytes / emb->shape[0];
+    memset(data + (emb->data - c->map) + POISON * row, 0xFF, row);
     container_close(&c);
     close(mkstemp(copy));
     file_write(copy, data, bytes);

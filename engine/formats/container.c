@@ -43,8 +43,8 @@ struct magic {
 
 static const struct magic magics[] = {
     {"fmgg", 4, "rwkv.cpp", NULL, rwkvcpp_read},
-    {"GGUF", 4, "GGUF", "GGUF files are not supported yet", NULL},
-    {"PK\x03\x04", 4, "pth", "PyTorch .pth files are not supported yet", NULL},
+    {"GGUF", 4, "GGUF", NULL, gguf_read},
+    {"PK\x03\x04", 4, "pth", NULL, pth_read},
     {"\x80\x02", 2, "pickle",
      "a bare pickle (PyTorch before 1.6), not supported: load it and save it again", NULL},
 };
@@ -134,9 +134,12 @@ enum err_code container_add(struct container *c, const char *name, size_t name_b
     if (!c->names[c->count])
         return err_set(err, ERR_MEMORY, 0, "model '%s': a tensor's name", c->path);
     tensor = &c->tensors[c->count];
-    *tensor =
-        (struct tensor){.name = c->names[c->count], .dtype = dtype, .rank = rank, .values = values};
+    *tensor = (struct tensor){
+        .name = c->names[c->count], .dtype = dtype, .rank = rank, .values = values, .scale = 1};
     memcpy(tensor->shape, shape, rank * sizeof *shape);
+    tensor->stride[rank - 1] = 1;
+    for (unsigned i = rank - 1; i > 0; i--)
+        tensor->stride[i - 1] = tensor->stride[i] * shape[i];
     c->count++;
     *out = tensor;
     return ERR_OK;
@@ -178,20 +181,22 @@ static void shape_text(char *text, size_t bytes, unsigned rank, const uint64_t *
 
 /* Lay the tensor's axes over those wanted, leaving out lengths of 1. */
 static bool shape_fits(const struct tensor *tensor, unsigned rank, const uint64_t *wanted,
-                       uint64_t *shape)
+                       uint64_t *shape, uint64_t *stride)
 {
     unsigned from = 0;
 
     for (unsigned i = 0; i < rank; i++) {
-        shape[i] = 1;
+        shape[i] = stride[i] = 1;
         if (wanted[i] == 1)
             continue;
         while (from < tensor->rank && tensor->shape[from] == 1)
             from++;
-        if (from < tensor->rank && (wanted[i] == 0 || tensor->shape[from] == wanted[i]))
-            shape[i] = tensor->shape[from++];
-        else if (wanted[i] != 0)
+        if (from < tensor->rank && (wanted[i] == 0 || tensor->shape[from] == wanted[i])) {
+            shape[i] = tensor->shape[from];
+            stride[i] = tensor->stride[from++];
+        } else if (wanted[i] != 0) {
             return false;
+        }
     }
     while (from < tensor->rank && tensor->shape[from] == 1)
         from++;
@@ -202,7 +207,7 @@ enum err_code container_get(struct container *container, const char *name, unsig
                             const uint64_t *shape, const struct tensor **out, struct err *err)
 {
     struct tensor *tensor = container_find(container, name);
-    uint64_t found[TENSOR_RANK_MAX] = {0};
+    uint64_t found[TENSOR_RANK_MAX] = {0}, stride[TENSOR_RANK_MAX] = {0};
     char has[100], wants[100];
 
     if (!tensor)
@@ -213,9 +218,10 @@ enum err_code container_get(struct container *container, const char *name, unsig
         for (unsigned i = 0; i < rank; i++)
             same = same && (shape[i] == 0 || shape[i] == tensor->shape[i]);
         memcpy(found, tensor->shape, sizeof found);
-        if (!same && !shape_fits(tensor, rank, shape, found))
+        memcpy(stride, tensor->stride, sizeof stride);
+        if (!same && !shape_fits(tensor, rank, shape, found, stride))
             goto misshapen;
-    } else if (!shape_fits(tensor, rank, shape, found)) {
+    } else if (!shape_fits(tensor, rank, shape, found, stride)) {
         goto misshapen;
     }
     if (!dtypes[tensor->dtype].decode)
@@ -224,6 +230,7 @@ enum err_code container_get(struct container *container, const char *name, unsig
                               dtypes[tensor->dtype].name);
     tensor->rank = rank;
     memcpy(tensor->shape, found, sizeof found);
+    memcpy(tensor->stride, stride, sizeof stride);
     tensor->used = true;
     *out = tensor;
     return ERR_OK;

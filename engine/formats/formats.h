@@ -2,13 +2,21 @@
  *
  * A container is a read-only map of the file and a table that points into it. Nothing is converted
  * at open: tensors are read row by row as float32 when they are asked for. After container_open the
- * names are canonical, that is BlinkDL's, whatever the file called them.
+ * names are canonical, that is BlinkDL's, whatever the file called them, with these rules:
  *
- * Low-rank  The small matrices of version 7 (att.w1, w2, ...) and all others are [out, in] in
- *           the canonical form. A file that keeps one the other way round has `transposed` set: shape
- *           is the canonical one, and the data is the transpose of it.
- * Decay     Version 4 files of rwkv.cpp hold -exp(time_decay). Such a tensor is called
- *           att.time_decay_done here, so that neither reader nor fingerprint takes one for the other.
+ *     Matrices  All are [out, in], the low-rank ones too. A file that keeps one the other way round, or
+ *               keeps several in one tensor, is read through strides and parts of it:
+ *                   v6  att.time_maa_w1 [5 R, C], parts of R rows in the order w k v r g;
+ *                       att.time_maa_w2_w, _k, _v, _r, _g [C, R]; att.time_decay_w1 [D, C], _w2 [C, D]
+ *                   v7  att.w1 a1 v1 g1 [R, C], att.w2 a2 v2 g2 [C, R]
+ *     Vectors   One tensor each: att.time_maa_x, _w, _k, _v, _r, _g; att.x_r, x_w, x_k, x_v, x_a, x_g.
+ *     Decay     att.time_decay is raw, [C] in v4 and v6, [H] or [H, S] in v5. Where the file holds what
+ *               the version makes of it (rwkv.cpp: -exp(raw) in v4, exp(-exp(raw)) in v5) it is
+ *               called att.time_decay_done, so that neither reader nor fingerprint takes one for the other.
+ *     Bonus     v5: att.time_first [H] or [H, S] is raw, its exp is the bonus; att.time_faaaa is the bonus
+ *               itself, also where a file that holds it done calls it time_first.
+ *     State     att.time_state is as BlinkDL keeps it: v5 and v6 [H][value][key], v7 [H][value][key].
+ *
  * Hostile   Every count, offset and size is checked against the file before it is used. */
 #ifndef ENGINE_FORMATS_FORMATS_H
 #define ENGINE_FORMATS_FORMATS_H
@@ -32,6 +40,7 @@ enum dtype {
     DTYPE_Q4_K,
     DTYPE_Q5_K,
     DTYPE_Q6_K,
+    DTYPE_F64,
     DTYPE_COUNT
 };
 
@@ -51,17 +60,27 @@ enum { TENSOR_RANK_MAX = 4, TENSOR_NAME_MAX = 120, TENSORS_MAX = 1 << 16 };
 struct tensor {
     const char *name;
     enum dtype dtype;
-    bool transposed; /* rank 2: data is [shape[1]][shape[0]] */
     unsigned rank;
-    uint64_t shape[TENSOR_RANK_MAX]; /* slowest axis first, each >= 1 */
-    uint64_t values;                 /* their product */
-    const uint8_t *data;             /* into the map, not aligned */
-    uint64_t bytes;
-    bool used; /* container_get has lent it: what is left over is unknown */
+    uint64_t shape[TENSOR_RANK_MAX];  /* slowest axis first, each >= 1 */
+    uint64_t stride[TENSOR_RANK_MAX]; /* values from one index to the next; a type with blocks is
+                                         always without gaps, last axis fastest */
+    uint64_t values;                  /* product of shape */
+    const uint8_t *data;              /* the first value, into a map, not aligned */
+    uint64_t bytes;                   /* from data to behind the last value */
+    float scale; /* a power of two that values are multiplied with: 1 unless the file was scaled */
+    bool used;   /* container_get has lent it: what is left over is unknown */
+};
+
+/* A vocabulary that travels in the file, as GGUF keeps it. */
+struct container_vocabulary {
+    uint64_t count; /* ids; 0: the file has none */
+    const uint8_t
+        *texts; /* count times u64 length | text, whole in the map, checked by the reader */
+    const uint8_t *types; /* (count) i32, unaligned; NULL: all are normal tokens */
 };
 
 struct container {
-    const char *kind; /* "rwkv.cpp", "safetensors" */
+    const char *kind; /* "rwkv.cpp", "safetensors", "pth", "GGUF" */
     bool converted;   /* as rwkv.cpp's converter leaves tensors, see names.c */
     char *path;
     const uint8_t *map;
@@ -71,6 +90,11 @@ struct container {
     char **names; /* owned, one for each tensor */
     /* rwkv.cpp's header says these; 0 where the container does not. */
     uint64_t stated_vocab, stated_channels, stated_layers;
+    /* GGUF says these; 0 elsewhere. */
+    uint64_t stated_head_size;
+    uint64_t
+        rescale_every; /* v6: att.output and ffn.value of layer i are divided by 2^(i / this) */
+    struct container_vocabulary vocabulary;
 };
 
 /* Map the file, read its table, check it. The file must not shrink while it is open.
@@ -92,15 +116,19 @@ MUST_CHECK enum err_code container_get(struct container *container, const char *
 /* count rows from the first as float32, in canonical order, where a row is everything but the first
  * axis (a tensor of rank 1 is one row). */
 void tensor_rows(const struct tensor *tensor, uint64_t first, uint64_t count, float *out);
-/* Where a value of one row is: (row, column) in canonical order; F32, F16, BF16 only. */
-const uint8_t *tensor_at(const struct tensor *tensor, uint64_t row, uint64_t column);
+/* The bytes of row in canonical order, without gaps, as the file has them (not scaled).
+ * raw  (bytes of the row's values in the tensor's type) */
+void tensor_raw_row(const struct tensor *tensor, uint64_t row, uint8_t *raw);
+/* Does each row lie without gaps, and does the next follow it? */
+bool tensor_is_plain(const struct tensor *tensor);
 
 /* ---- For the readers in this folder. ---- */
 
 /* ERR_MODEL with "model 'PATH': " in front; a long path is shortened from the left. */
 enum err_code container_fail(const struct container *c, struct err *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Append a tensor called name (bytes long, checked here). Sets values, leaves data and bytes.
+/* Append a tensor called name (bytes long, checked here). Sets values, strides without gaps and a scale of
+ * 1, leaves data and bytes.
  * Fails: ERR_MODEL: name, shape or count; ERR_MEMORY. */
 MUST_CHECK enum err_code container_add(struct container *c, const char *name, size_t name_bytes,
                                        enum dtype dtype, unsigned rank, const uint64_t *shape,
@@ -108,11 +136,18 @@ MUST_CHECK enum err_code container_add(struct container *c, const char *name, si
 /* The bytes that values of dtype take. False where they are not whole blocks or overflow. */
 bool dtype_bytes(enum dtype dtype, uint64_t values, uint64_t *bytes);
 
+/* Exchange the last two axes. Types of one value a block only. */
+void tensor_transpose(struct tensor *tensor);
+/* The part [index] of the first axis, of rank - 1. Where blocks straddle it: false, part is as it was. */
+bool tensor_part(const struct tensor *whole, uint64_t index, struct tensor *part);
+
 /* Give all tensors their canonical names and orientation, given how the container keeps them. */
 MUST_CHECK enum err_code container_rename(struct container *c, struct err *err);
 
 /* Fill c's table from its map. */
 MUST_CHECK enum err_code rwkvcpp_read(struct container *c, struct err *err);
 MUST_CHECK enum err_code safetensors_read(struct container *c, struct err *err);
+MUST_CHECK enum err_code pth_read(struct container *c, struct err *err);
+MUST_CHECK enum err_code gguf_read(struct container *c, struct err *err);
 
 #endif

@@ -55,13 +55,8 @@ static bool keeps_outputs_first(const struct container *c)
 static void transpose(struct container *c)
 {
     for (size_t i = 0; i < c->count; i++) {
-        struct tensor *t = &c->tensors[i];
-        uint64_t rows = t->shape[0];
-        if (!low_rank(t))
-            continue;
-        t->shape[0] = t->shape[1];
-        t->shape[1] = rows;
-        t->transposed = true;
+        if (low_rank(&c->tensors[i]))
+            tensor_transpose(&c->tensors[i]);
     }
 }
 
@@ -87,6 +82,7 @@ static enum err_code split_mixes(struct container *c, size_t index, struct err *
         }
         part->rank = 1;
         part->shape[0] = part->values = columns;
+        part->stride[0] = 1;
         part->bytes = whole.bytes / 6;
         part->data = whole.data + i * part->bytes;
     }
