@@ -36,5 +36,6 @@ set_tests_properties(test_kernel_product_other_paths PROPERTIES LABELS kernel TI
 engine_test(test_engine_tokenizer)
 engine_test(test_engine_bits)
 engine_test(test_engine_formats)
+engine_test(test_engine_quant)
 engine_test(test_engine_jobs)
 engine_test(test_engine_golden)

@@ -16,12 +16,17 @@ struct case_ {
     double prompt_tolerance;
 };
 
-/* Published figures for FP16 hold another program's rounding of activations. */
+/* Published figures for FP16 hold another program's rounding of activations; there are none for the
+ * quantised files. */
 static const struct case_ cases[] = {
     {"tiny-rwkv-7v0-834K-FP32.bin", "expected-logits-7v0-834K.bin", 2e-5},
     {"tiny-rwkv-7v0-834K-FP16.bin", "expected-logits-7v0-834K.bin", 2e-5},
     {"tiny-rwkv-4v0-660K-FP32.bin", "expected-logits-4v0-660K.bin", 2e-5},
     {"tiny-rwkv-4v0-660K-FP16.bin", "expected-logits-4v0-660K.bin", 0.005},
+    {"tiny-rwkv-7v0-834K-Q5_0.bin", NULL, 0},
+    {"tiny-rwkv-7v0-834K-Q5_1.bin", NULL, 0},
+    {"tiny-rwkv-4v0-660K-Q5_0.bin", NULL, 0},
+    {"tiny-rwkv-4v0-660K-Q5_1.bin", NULL, 0},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -115,11 +120,16 @@ static void tiny_models_give_the_published_logits(void **unused)
 
     (void)unused;
     for (size_t i = 0; i < CASES; i++) {
-        struct engine *engine = open_tiny(&cases[i]);
-        struct engine_state *state = state_of(engine);
+        struct engine *engine;
+        struct engine_state *state;
+        float *want;
         size_t count;
-        float *want = floats_of("models", cases[i].prompt_file, &count);
 
+        if (!cases[i].prompt_file)
+            continue;
+        engine = open_tiny(&cases[i]);
+        state = state_of(engine);
+        want = floats_of("models", cases[i].prompt_file, &count);
         assert_int_equal(count, 256);
         must_run(engine, &(struct engine_job){
                              .state = state, .tokens = prompt, .count = 3, .logits = logits});
@@ -216,7 +226,8 @@ static void random_models_give_the_reference_logits(void **unused)
 {
     static const char *const names[] = {
         "fixtures/v7-f32-safetensors.safetensors", "fixtures/v7-f16-rwkvcpp.bin",
-        "fixtures/v4-f16-rwkvcpp.bin", "fixtures/v7-f16-safetensors-webrwkv.safetensors"};
+        "fixtures/v4-f16-rwkvcpp.bin", "fixtures/v7-f16-safetensors-webrwkv.safetensors",
+        "fixtures/v7-q8_0-rwkvcpp.bin"};
     uint32_t tokens[RANDOM_TOKENS];
 
     (void)unused;

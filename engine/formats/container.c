@@ -128,6 +128,10 @@ enum err_code container_add(struct container *c, const char *name, size_t name_b
     if (rank < 1 || rank > TENSOR_RANK_MAX || !shape_values(rank, shape, &values))
         return container_fail(c, err, "tensor '%.*s' has an impossible shape", (int)name_bytes,
                               name);
+    if (shape[rank - 1] % dtypes[dtype].items)
+        return container_fail(
+            c, err, "tensor '%.*s' has rows of %llu values, no whole number of %s blocks",
+            (int)name_bytes, name, (unsigned long long)shape[rank - 1], dtypes[dtype].name);
     if (c->count == c->room && grow(c, err))
         return ERR_MEMORY;
     c->names[c->count] = strndup(name, name_bytes);
@@ -137,6 +141,7 @@ enum err_code container_add(struct container *c, const char *name, size_t name_b
     *tensor = (struct tensor){
         .name = c->names[c->count], .dtype = dtype, .rank = rank, .values = values, .scale = 1};
     memcpy(tensor->shape, shape, rank * sizeof *shape);
+    require(dtype_bytes(dtype, values, &tensor->bytes));
     tensor->stride[rank - 1] = 1;
     for (unsigned i = rank - 1; i > 0; i--)
         tensor->stride[i - 1] = tensor->stride[i] * shape[i];
@@ -224,10 +229,6 @@ enum err_code container_get(struct container *container, const char *name, unsig
     } else if (!shape_fits(tensor, rank, shape, found, stride)) {
         goto misshapen;
     }
-    if (!dtypes[tensor->dtype].decode)
-        return container_fail(container, err,
-                              "tensor '%s' is %s: quantised types are not supported yet", name,
-                              dtypes[tensor->dtype].name);
     tensor->rank = rank;
     memcpy(tensor->shape, found, sizeof found);
     memcpy(tensor->stride, stride, sizeof stride);

@@ -1,32 +1,12 @@
 /* engine/formats/dtype.c: the number formats of model files. */
 #include "engine/formats/formats.h"
+#include "engine/formats/quant.h"
 
 #include <string.h>
 
 static void decode_f32(float *out, const uint8_t *data, size_t count)
 {
     memcpy(out, data, count * sizeof *out);
-}
-
-/* A half shifted into a float's place is 2^112 too small, subnormals included, so that one exact
- * multiplication puts it right; infinity and NaN get their exponent back afterwards. No branch: the
- * loop becomes vector code. */
-static void decode_f16(float *out, const uint8_t *data, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint16_t half;
-        uint32_t bits;
-        float value;
-
-        memcpy(&half, data + 2 * i, sizeof half);
-        bits = (uint32_t)(half & 0x7FFF) << 13;
-        memcpy(&value, &bits, sizeof value);
-        value *= 0x1p112f;
-        memcpy(&bits, &value, sizeof bits);
-        bits |= (half & 0x7C00) == 0x7C00 ? 0x7F800000u : 0;
-        bits |= (uint32_t)(half & 0x8000) << 16;
-        memcpy(out + i, &bits, sizeof bits);
-    }
 }
 
 static void decode_bf16(float *out, const uint8_t *data, size_t count)
@@ -52,12 +32,12 @@ static void decode_f64(float *out, const uint8_t *data, size_t count)
 }
 
 const struct dtype_info dtypes[DTYPE_COUNT] = {
-    [DTYPE_F32] = {"F32", 1, 4, decode_f32},    [DTYPE_F16] = {"F16", 1, 2, decode_f16},
-    [DTYPE_BF16] = {"BF16", 1, 2, decode_bf16}, [DTYPE_Q4_0] = {"Q4_0", 32, 18, NULL},
-    [DTYPE_Q4_1] = {"Q4_1", 32, 20, NULL},      [DTYPE_Q5_0] = {"Q5_0", 32, 22, NULL},
-    [DTYPE_Q5_1] = {"Q5_1", 32, 24, NULL},      [DTYPE_Q8_0] = {"Q8_0", 32, 34, NULL},
-    [DTYPE_Q4_K] = {"Q4_K", 256, 144, NULL},    [DTYPE_Q5_K] = {"Q5_K", 256, 176, NULL},
-    [DTYPE_Q6_K] = {"Q6_K", 256, 210, NULL},    [DTYPE_F64] = {"F64", 1, 8, decode_f64},
+    [DTYPE_F32] = {"F32", 1, 4, decode_f32},        [DTYPE_F16] = {"F16", 1, 2, decode_f16},
+    [DTYPE_BF16] = {"BF16", 1, 2, decode_bf16},     [DTYPE_Q4_0] = {"Q4_0", 32, 18, decode_q4_0},
+    [DTYPE_Q4_1] = {"Q4_1", 32, 20, decode_q4_1},   [DTYPE_Q5_0] = {"Q5_0", 32, 22, decode_q5_0},
+    [DTYPE_Q5_1] = {"Q5_1", 32, 24, decode_q5_1},   [DTYPE_Q8_0] = {"Q8_0", 32, 34, decode_q8_0},
+    [DTYPE_Q4_K] = {"Q4_K", 256, 144, decode_q4_k}, [DTYPE_Q5_K] = {"Q5_K", 256, 176, decode_q5_k},
+    [DTYPE_Q6_K] = {"Q6_K", 256, 210, decode_q6_k}, [DTYPE_F64] = {"F64", 1, 8, decode_f64},
 };
 
 bool dtype_bytes(enum dtype dtype, uint64_t values, uint64_t *bytes)
@@ -192,8 +172,7 @@ void tensor_rows(const struct tensor *tensor, uint64_t first, uint64_t count, fl
     unsigned axis = tensor->rank == 1 ? 0 : 1;
     float *at = out;
 
-    require(info->decode && values % info->items == 0 &&
-            (first + count) * values <= tensor->values);
+    require(values % info->items == 0 && (first + count) * values <= tensor->values);
     if (tensor_is_plain(tensor)) {
         info->decode(out, tensor->data + first * values / info->items * info->bytes,
                      count * values);

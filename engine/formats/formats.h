@@ -26,8 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How numbers are kept: items and bytes of a block. Quantised types are known by size and name, and
- * refused until the table in dtype.c has a decoder for them. Append. */
+/* How numbers are kept. Append. */
 enum dtype {
     DTYPE_F32,
     DTYPE_F16,
@@ -49,8 +48,8 @@ typedef void dtype_decode_fn(float *out, const uint8_t *data, size_t count);
 
 struct dtype_info {
     const char *name;
-    uint32_t items, bytes;   /* of one block */
-    dtype_decode_fn *decode; /* NULL: recognised, not supported yet */
+    uint32_t items, bytes; /* of one block */
+    dtype_decode_fn *decode;
 };
 
 extern const struct dtype_info dtypes[DTYPE_COUNT];
@@ -105,10 +104,9 @@ void container_close(struct container **container);
 
 /* Lent until container_close; NULL where there is none of that name. */
 struct tensor *container_find(const struct container *container, const char *name);
-/* The same where it must be there, with this shape and a type that can be read. Axes of length 1 do not
- * count, on either side; a 0 in shape stands for any length. The tensor gets the rank asked for and is
- * marked as used.
- * Fails  ERR_MODEL: missing, another shape, a type that is not supported: the text names it */
+/* The same where it must be there, with this shape. Axes of length 1 do not count, on either side; a 0
+ * in shape stands for any length. The tensor gets the rank asked for and is marked as used.
+ * Fails  ERR_MODEL: missing, another shape: the text names it */
 MUST_CHECK enum err_code container_get(struct container *container, const char *name, unsigned rank,
                                        const uint64_t *shape, const struct tensor **out,
                                        struct err *err);
@@ -127,8 +125,8 @@ bool tensor_is_plain(const struct tensor *tensor);
 /* ERR_MODEL with "model 'PATH': " in front; a long path is shortened from the left. */
 enum err_code container_fail(const struct container *c, struct err *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Append a tensor called name (bytes long, checked here). Sets values, strides without gaps and a scale of
- * 1, leaves data and bytes.
+/* Append a tensor called name (bytes long, checked here). Sets values, strides without gaps, the bytes that
+ * these take and a scale of 1, leaves data. The last axis is whole blocks of dtype, so that rows and parts are too.
  * Fails: ERR_MODEL: name, shape or count; ERR_MEMORY. */
 MUST_CHECK enum err_code container_add(struct container *c, const char *name, size_t name_bytes,
                                        enum dtype dtype, unsigned rank, const uint64_t *shape,

@@ -71,9 +71,6 @@ static enum err_code read_tensor(struct container *c, struct reader *r, uint32_t
     if (version == VERSION_OLD && dtypes[dtype].items > 1)
         return container_fail(c, err, "tensor '%s' is %s of file version 100, a dead format",
                               tensor->name, dtypes[dtype].name);
-    if (!dtype_bytes(dtype, tensor->values, &tensor->bytes))
-        return container_fail(c, err, "tensor '%s' is no whole number of %s blocks", tensor->name,
-                              dtypes[dtype].name);
     if (tensor->bytes > left(r))
         return container_fail(c, err, "truncated: tensor '%s' needs %llu bytes, %zu are left",
                               tensor->name, (unsigned long long)tensor->bytes, left(r));
