@@ -116,9 +116,10 @@ enum err_code engine_open(struct engine **out, const char *path,
     if (code)
         goto done;
     fill_info(e);
-    code = model_fingerprint(e->model, e->info.fingerprint, err);
+    code = model_fingerprint(e->model, threads, e->info.fingerprint, err);
     if (code)
         goto done;
+    container_rest(e->model->container);
     *out = e;
     e = NULL;
 done:
@@ -150,7 +151,7 @@ enum err_code engine_fingerprint(const char *path, uint8_t fingerprint[ENGINE_FI
     enum err_code code = model_open(&model, path, err);
 
     if (!code)
-        code = model_fingerprint(model, fingerprint, err);
+        code = model_fingerprint(model, cores(), fingerprint, err);
     model_close(&model);
     return code;
 }

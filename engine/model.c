@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 enum { LAYERS_MAX = 1 << 12, SIZE_MAX_MODEL = 1 << 24, NAME_BYTES = 64 };
 
@@ -328,69 +327,4 @@ void model_close(struct model **model)
     free(m->layers);
     container_close(&m->container);
     free(m);
-}
-
-/* ---- Fingerprint ---- */
-
-static void hash_number(XXH3_state_t *hash, uint64_t number)
-{
-    uint8_t bytes[8];
-
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)(number >> 8 * i);
-    XXH3_128bits_update(hash, bytes, sizeof bytes);
-}
-
-static enum err_code hash_tensor(XXH3_state_t *hash, const struct tensor *tensor, struct err *err)
-{
-    uint64_t rows = tensor->rank == 1 ? 1 : tensor->shape[0];
-    size_t bytes = tensor->values / rows * dtypes[tensor->dtype].bytes;
-    uint8_t *raw;
-
-    hash_number(hash, strlen(tensor->name));
-    XXH3_128bits_update(hash, tensor->name, strlen(tensor->name));
-    hash_number(hash, tensor->dtype);
-    hash_number(hash, tensor->rank);
-    for (unsigned i = 0; i < tensor->rank; i++)
-        hash_number(hash, tensor->shape[i]);
-    if (tensor->scale != 1)
-        hash_number(hash, (uint64_t)ilogbf(tensor->scale));
-    if (tensor_is_plain(tensor)) {
-        XXH3_128bits_update(hash, tensor->data, tensor->bytes);
-        return ERR_OK;
-    }
-    raw = malloc(bytes);
-    if (!raw)
-        return err_set(err, ERR_MEMORY, 0, "tensor '%s': fingerprint", tensor->name);
-    for (uint64_t row = 0; row < rows; row++) {
-        tensor_raw_row(tensor, row, raw);
-        XXH3_128bits_update(hash, raw, bytes);
-    }
-    free(raw);
-    return ERR_OK;
-}
-
-enum err_code model_fingerprint(const struct model *model,
-                                uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES], struct err *err)
-{
-    const struct container *c = model->container;
-    XXH3_state_t *hash = XXH3_createState();
-    XXH128_canonical_t canonical;
-    enum err_code code = ERR_OK;
-    uint32_t eps;
-
-    if (!hash)
-        return err_set(err, ERR_MEMORY, 0, "model '%s': fingerprint", c->path);
-    XXH3_128bits_reset(hash);
-    memcpy(&eps, &model->gn_eps, sizeof eps);
-    hash_number(hash, model->version->major);
-    hash_number(hash, model->version->minor);
-    hash_number(hash, eps);
-    for (size_t i = 0; i < c->count && !code; i++)
-        if (c->tensors[i].used)
-            code = hash_tensor(hash, &c->tensors[i], err);
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(hash));
-    memcpy(fingerprint, canonical.digest, ENGINE_FINGERPRINT_BYTES);
-    XXH3_freeState(hash);
-    return code;
 }

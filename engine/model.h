@@ -86,9 +86,9 @@ struct model {
 MUST_CHECK enum err_code model_open(struct model **out, const char *path, struct err *err);
 void model_close(struct model **model);
 
-/* XXH3 over version, epsilon, and each used tensor's canonical name, type, shape and bytes, in the
- * order of names: the same for any container that keeps the same numbers in the same types. */
-MUST_CHECK enum err_code model_fingerprint(const struct model *model,
+/* Of version, epsilon, and each used tensor's canonical name, type, shape, scale and bytes: the same for any
+ * container that keeps the same numbers in the same types. */
+MUST_CHECK enum err_code model_fingerprint(const struct model *model, unsigned threads,
                                            uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES],
                                            struct err *err);
 

@@ -1,11 +1,8 @@
-/* engine/pack.c: a model's matrices in the form that products want, built by several threads.
- *
- * The pieces are the layers and the tiles of the head. Each thread takes the next piece there is; the
- * first failure stops all and is what the caller hears. */
+/* engine/pack.c: a model's matrices in the form that products want, built by several threads: the pieces
+ * are the layers and the tiles of the head. */
 #include "engine/model.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
+#include "engine/pieces.h"
 #include <stdlib.h>
 
 struct source {
@@ -51,57 +48,21 @@ static enum err_code pack_tile(struct model *model, size_t index, struct err *er
                 &model->kernels, err);
 }
 
-struct packing {
-    struct model *model;
-    atomic_size_t next;
-    size_t pieces;
-    pthread_mutex_t lock; /* of the two below */
-    enum err_code code;
-    struct err err;
-};
-
-static void *pack_pieces(void *context)
+static enum err_code pack_piece(void *context, size_t piece, struct err *err)
 {
-    struct packing *p = context;
-    size_t piece;
+    struct model *model = context;
+    size_t layers = model->layer_count;
 
-    float_control_set();
-    while ((piece = atomic_fetch_add(&p->next, 1)) < p->pieces) {
-        size_t layers = p->model->layer_count;
-        struct err err;
-        enum err_code code = piece < layers ? pack_layer(p->model, piece, &err)
-                                            : pack_tile(p->model, piece - layers, &err);
-        if (!code)
-            continue;
-        pthread_mutex_lock(&p->lock);
-        p->code = code;
-        p->err = err;
-        pthread_mutex_unlock(&p->lock);
-        atomic_store(&p->next, p->pieces);
-    }
-    return NULL;
+    return piece < layers ? pack_layer(model, piece, err) : pack_tile(model, piece - layers, err);
 }
 
 enum err_code model_pack(struct model *model, unsigned threads, struct err *err)
 {
-    struct packing p = {.model = model, .lock = PTHREAD_MUTEX_INITIALIZER};
-    pthread_t helpers[ENGINE_THREADS_MAX];
-    unsigned started = 0;
-
     model->head_tile_count = ((size_t)model->vocab + LOSS_TILE - 1) / LOSS_TILE;
     model->head_tiles = calloc(model->head_tile_count, sizeof(struct product *));
     if (!model->head_tiles) {
         model->head_tile_count = 0;
         return err_set(err, ERR_MEMORY, 0, "model '%s': the head", model->container->path);
     }
-    p.pieces = model->layer_count + model->head_tile_count;
-    while (started + 1 < threads && started + 1 < ENGINE_THREADS_MAX &&
-           !pthread_create(&helpers[started], NULL, pack_pieces, &p))
-        started++;
-    pack_pieces(&p);
-    while (started > 0)
-        pthread_join(helpers[--started], NULL);
-    if (p.code)
-        return err_set(err, p.code, 0, "%s", p.err.text);
-    return ERR_OK;
+    return pieces_run(pack_piece, model, model->layer_count + model->head_tile_count, threads, err);
 }

@@ -304,6 +304,12 @@ done:
     return code;
 }
 
+void container_rest(const struct container *container)
+{
+    /* Advice: nothing depends on its being taken. */
+    (void)madvise((void *)(uintptr_t)container->map, container->bytes, MADV_DONTNEED);
+}
+
 void container_close(struct container **container)
 {
     struct container *c = *container;

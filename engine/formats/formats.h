@@ -101,6 +101,8 @@ struct container {
  *        names the file and what is wrong; ERR_MEMORY. */
 MUST_CHECK enum err_code container_open(struct container **out, const char *path, struct err *err);
 void container_close(struct container **container);
+/* Give the map's pages back to the page cache; those that are read again come back from there. */
+void container_rest(const struct container *container);
 
 /* Lent until container_close; NULL where there is none of that name. */
 struct tensor *container_find(const struct container *container, const char *name);

@@ -7,8 +7,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { PIECE_FLOATS = 1 << 16, ALIGN = 64, SIZE_LIMIT = 1 << 24 };
+enum { ALIGN = 64, HUGE_BYTES = 2 << 20, SIZE_LIMIT = 1 << 24 };
 
 struct product {
     size_t outputs, inputs;
@@ -39,11 +40,15 @@ void check_floats(float *out, size_t count, uint64_t seed)
 
 static enum err_code allocate(float **out, size_t count, struct err *err)
 {
-    size_t bytes = (count * sizeof **out + ALIGN - 1) / ALIGN * ALIGN;
+    size_t bytes = count * sizeof **out;
+    size_t align = bytes < HUGE_BYTES ? ALIGN : HUGE_BYTES;
 
-    *out = aligned_alloc(ALIGN, bytes);
+    *out = aligned_alloc(align, (bytes + ALIGN - 1) / ALIGN * ALIGN);
     if (!*out)
         return err_set(err, ERR_MEMORY, 0, "%zu bytes for a matrix", bytes);
+    /* Half a million faults for a matrix of 2 GB, or a thousand. Advice: it may be refused. */
+    if (align == HUGE_BYTES)
+        (void)madvise(*out, bytes / HUGE_BYTES * HUGE_BYTES, MADV_HUGEPAGE);
     return ERR_OK;
 }
 
@@ -56,33 +61,31 @@ static enum err_code open_ref(struct product *p, const struct weights *w, struct
     return code;
 }
 
-/* Spread count rows from first over the columns of their panels. */
-static void pack(float *panels, const float *rows, size_t first, size_t count, size_t inputs)
+/* Spread the rows of a panel, fewer than 16 in the last one, over its columns: 16 values of a panel lie
+ * together, so each cache line is written once. */
+static void pack(float *panel, const float *rows, size_t count, size_t inputs)
 {
-    for (size_t row = 0; row < count; row++) {
-        size_t output = first + row;
-        float *to = panels + output / 16 * inputs * 16 + output % 16;
-        for (size_t k = 0; k < inputs; k++)
-            to[k * 16] = rows[row * inputs + k];
-    }
+    for (size_t k = 0; k < inputs && count == 16; k++)
+        for (size_t row = 0; row < 16; row++)
+            panel[k * 16 + row] = rows[row * inputs + k];
+    for (size_t k = 0; k < inputs && count < 16; k++)
+        for (size_t row = 0; row < 16; row++)
+            panel[k * 16 + row] = row < count ? rows[row * inputs + k] : 0.0f;
 }
 
 static enum err_code open_own(struct product *p, const struct weights *w, struct err *err)
 {
-    size_t padded = (w->outputs + 15) / 16 * 16;
-    size_t most = w->inputs >= PIECE_FLOATS / 16 ? 16 : PIECE_FLOATS / w->inputs;
     float *piece = NULL;
-    enum err_code code = allocate(&p->data, padded * w->inputs, err);
+    enum err_code code = allocate(&p->data, (w->outputs + 15) / 16 * 16 * w->inputs, err);
 
     if (!code)
-        code = allocate(&piece, most * w->inputs, err);
+        code = allocate(&piece, 16 * w->inputs, err);
     if (code)
         return code;
-    memset(p->data + (padded - 16) * w->inputs, 0, 16 * w->inputs * sizeof *p->data);
     for (size_t row = 0, some; row < w->outputs; row += some) {
-        some = w->outputs - row < most ? w->outputs - row : most;
+        some = w->outputs - row < 16 ? w->outputs - row : 16;
         w->rows(w->from, row, some, piece);
-        pack(p->data, piece, row, some, w->inputs);
+        pack(p->data + row * w->inputs, piece, some, w->inputs);
     }
     free(piece);
     return ERR_OK;
