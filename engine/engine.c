@@ -88,6 +88,18 @@ static enum err_code check_options(const struct engine_options *options, struct 
     if (options->block_tokens > ENGINE_BLOCK_MAX)
         return err_set(err, ERR_USAGE, 0, "blocks of %u tokens: 1 to %d", options->block_tokens,
                        ENGINE_BLOCK_MAX);
+    if (!(options->gn_eps >= 0 && options->gn_eps <= 1))
+        return err_set(err, ERR_USAGE, 0, "an epsilon of %g: 0 to 1", (double)options->gn_eps);
+    return ERR_OK;
+}
+
+static enum err_code set_epsilon(struct model *model, float gn_eps, struct err *err)
+{
+    if (gn_eps > 0 && model->version->gn_eps == 0)
+        return err_set(err, ERR_USAGE, 0, "%s has no group norm, so no epsilon of it",
+                       model->version->name);
+    if (gn_eps > 0)
+        model->gn_eps = gn_eps;
     return ERR_OK;
 }
 
@@ -106,6 +118,8 @@ enum err_code engine_open(struct engine **out, const char *path,
     if (!e)
         return err_set(err, ERR_MEMORY, 0, "model '%s'", path);
     code = model_open(&e->model, path, err);
+    if (!code)
+        code = set_epsilon(e->model, o->gn_eps, err);
     if (!code)
         code = kernels_init(&e->model->kernels, o->isa, o->blas, err);
     if (!code)

@@ -27,6 +27,7 @@ struct engine_options {
     unsigned threads; /* workers, 1..ENGINE_THREADS_MAX; 0 is one per core; a model of L layers
                          uses L + 1 at most */
     uint32_t block_tokens; /* rows of one batch, 1..ENGINE_BLOCK_MAX; 0 is the default */
+    float gn_eps;          /* of the group norm; 0 is what the file or its version says */
 };
 
 struct engine_info {

@@ -1,6 +1,7 @@
 /* riverrun: the command line. */
 #include "pipeline/commands/commands.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ static const struct {
     {"status", command_status, "how the streams of a job stand"},
     {"pause", command_pause, "pause streams of a job, running or not"},
     {"resume", command_resume, "let paused streams go on"},
+    {"model", command_model, "what a model file holds, and its logits"},
     {"stage", command_stage, "one stage of the flow as a process of its own"},
 #ifdef RIVERRUN_STEPS
     {"steps", command_steps, "names the places to crash at (RIVERRUN_CRASH=name:n)"},
@@ -45,6 +47,7 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "";
     enum err_code code = ERR_USAGE;
 
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a full disk, told by errno */
     if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h")) {
         print_help();
         return 0;

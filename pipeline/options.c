@@ -48,6 +48,18 @@ static enum err_code set_number(const struct option *o, const char *value, struc
     return ERR_OK;
 }
 
+static enum err_code set_real(const struct option *o, const char *value, struct err *err)
+{
+    char *end;
+    double number = strtod(value, &end);
+
+    if (end == value || *end || !(number >= (double)o->least && number <= (double)o->most))
+        return err_set(err, ERR_USAGE, 0, "--%s '%s': want a number from %llu to %llu", o->name,
+                       value, (unsigned long long)o->least, (unsigned long long)o->most);
+    *(double *)o->value = number;
+    return ERR_OK;
+}
+
 static enum err_code set_choice(const struct option *o, const char *value, struct err *err)
 {
     const char *at = o->argument;
@@ -76,6 +88,8 @@ static enum err_code set(const struct option *o, const char *value, struct err *
         return ERR_OK;
     case OPTION_CHOICE:
         return set_choice(o, value, err);
+    case OPTION_REAL:
+        return set_real(o, value, err);
     case OPTION_COUNT:
     case OPTION_SECONDS:
         break;

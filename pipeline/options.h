@@ -7,13 +7,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_COUNT, OPTION_SECONDS, OPTION_CHOICE };
+enum option_kind {
+    OPTION_FLAG,
+    OPTION_TEXT,
+    OPTION_COUNT,
+    OPTION_SECONDS,
+    OPTION_REAL,
+    OPTION_CHOICE
+};
 
 struct option {
     const char *name; /* without the dashes; NULL ends a table */
     char letter;      /* 0: none */
     enum option_kind kind;
-    void *value; /* bool, const char *, uint64_t, uint64_t (milliseconds), int */
+    void *value; /* bool, const char *, uint64_t, uint64_t (milliseconds), double, int */
     uint64_t least, most;
     const char *argument; /* for --help: "FILE"; of a choice: "a|b|c", the value is its place */
     const char *help;

@@ -64,7 +64,6 @@ static enum err_code open_signals(struct run *run, struct err *err)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a full disk, told by errno */
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) ||
         (run->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
         return err_set(err, ERR_SYSTEM, errno, "signals");

@@ -77,7 +77,10 @@ static struct engine *try_open(const char *path, const char *blas, const char *i
     struct engine *engine = NULL;
     struct err err = {0};
     enum err_code code =
-        engine_open(&engine, path, &(struct engine_options){blas, isa, threads, block}, &err);
+        engine_open(&engine, path,
+                    &(struct engine_options){
+                        .blas = blas, .isa = isa, .threads = threads, .block_tokens = block},
+                    &err);
 
     if (code && code != ERR_MISMATCH)
         fail_msg("%s", err.text);

@@ -2,6 +2,7 @@
 #ifndef PIPELINE_COMMANDS_COMMANDS_H
 #define PIPELINE_COMMANDS_COMMANDS_H
 
+#include "engine/engine.h"
 #include "pipeline/options.h"
 #include "schemas/config.h"
 
@@ -9,7 +10,21 @@
 typedef enum err_code command_fn(char **arguments, size_t count, struct err *err);
 
 command_fn command_read, command_status, command_pause, command_resume, command_stage,
-    command_steps;
+    command_steps, command_model;
+
+/* How a command that works with an engine of its own opens it. */
+struct engine_settings {
+    const char *blas, *isa;
+    uint64_t threads, block;
+    double gn_eps;
+};
+
+enum { ENGINE_SETTINGS_OPTIONS = 5 };
+
+/* Append the options that set s, with an end behind them; options has room for one more than
+ * ENGINE_SETTINGS_OPTIONS. */
+void engine_settings_options(struct engine_settings *s, struct option *options);
+struct engine_options engine_settings_end(const struct engine_settings *s);
 
 /* Settings of a run with their defaults, and the options that set them. */
 struct settings {

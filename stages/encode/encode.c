@@ -12,7 +12,8 @@ static enum err_code encode_open(void **self, const struct stage_env *env, struc
 {
     struct encode *e = calloc(1, sizeof *e);
     const struct config *c = env->config;
-    struct engine_options options = {c->blas, c->isa, c->threads, c->block_tokens};
+    struct engine_options options = {
+        .blas = c->blas, .isa = c->isa, .threads = c->threads, .block_tokens = c->block_tokens};
     const struct store_options write = {.write = true};
     enum err_code code;
 

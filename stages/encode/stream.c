@@ -214,7 +214,8 @@ static void give_up(struct stream *s)
 static enum err_code need_engine(struct encode *e, struct err *err)
 {
     const struct config *c = e->env->config;
-    struct engine_options options = {c->blas, c->isa, c->threads, c->block_tokens};
+    struct engine_options options = {
+        .blas = c->blas, .isa = c->isa, .threads = c->threads, .block_tokens = c->block_tokens};
 
     if (e->engine)
         return ERR_OK;

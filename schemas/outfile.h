@@ -1,0 +1,27 @@
+/* schemas/outfile.h: an output file that appears whole or not at all.
+ *
+ * Use      outfile_open, outfile_write until all is there, outfile_commit. A close without a commit leaves
+ *          whatever stood under the path before.
+ * Promise  What is under the path is the old file or the whole new one, at every instant and after a
+ *          power cut. The new one has no name until then where the file system knows files without one; else a
+ *          killed program leaves PATH.PID.part behind.
+ * Others   A path that is there and is no regular file (/dev/stdout, a pipe) is written as it comes. */
+#ifndef SCHEMAS_OUTFILE_H
+#define SCHEMAS_OUTFILE_H
+
+#include "schemas/err.h"
+#include <stddef.h>
+
+struct outfile;
+
+/* Fails: ERR_SINK: cannot be written there; ERR_FULL; ERR_MEMORY. */
+MUST_CHECK enum err_code outfile_open(struct outfile **out, const char *path, struct err *err);
+/* Append. After a failure only a close is of use. Fails: ERR_SINK, ERR_FULL. */
+MUST_CHECK enum err_code outfile_write(struct outfile *file, const void *data, size_t bytes,
+                                       struct err *err);
+/* Sync, put it under its path, close. Closed when it fails too. Fails: ERR_SINK, ERR_FULL. */
+MUST_CHECK enum err_code outfile_commit(struct outfile **file, struct err *err);
+/* Takes NULL. */
+void outfile_close(struct outfile **file);
+
+#endif
