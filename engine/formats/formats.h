@@ -79,8 +79,9 @@ struct container_vocabulary {
 };
 
 struct container {
-    const char *kind; /* "rwkv.cpp", "safetensors", "pth", "GGUF" */
-    bool converted;   /* as rwkv.cpp's converter leaves tensors, see names.c */
+    const char *kind;     /* "rwkv.cpp", "safetensors", "pth", "GGUF" */
+    bool converted;       /* as rwkv.cpp's converter leaves tensors, see names.c */
+    const char *spelling; /* whose names the file has: "BlinkDL's" */
     char *path;
     const uint8_t *map;
     size_t bytes;
@@ -141,8 +142,15 @@ void tensor_transpose(struct tensor *tensor);
 /* The part [index] of the first axis, of rank - 1. Where blocks straddle it: false, part is as it was. */
 bool tensor_part(const struct tensor *whole, uint64_t index, struct tensor *part);
 
-/* Give all tensors their canonical names and orientation, given how the container keeps them. */
+/* Give all tensors their canonical names, then orientation, given how the container keeps them. */
 MUST_CHECK enum err_code container_rename(struct container *c, struct err *err);
+/* The second half of it: names are canonical, but for tensors that hold several.
+ * outputs_first  low-rank matrices are [out, in] already */
+MUST_CHECK enum err_code container_turn(struct container *c, bool outputs_first, struct err *err);
+/* As container_find, while the table is not sorted. */
+struct tensor *container_scan(const struct container *c, const char *name);
+MUST_CHECK enum err_code container_set_name(struct container *c, size_t index, const char *name,
+                                            struct err *err);
 
 /* Fill c's table from its map. */
 MUST_CHECK enum err_code rwkvcpp_read(struct container *c, struct err *err);

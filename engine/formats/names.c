@@ -1,19 +1,12 @@
-/* engine/formats/names.c: from what a file calls and how it turns its tensors to the canonical form.
+/* engine/formats/names.c: what a file calls its tensors, in BlinkDL's names.
  *
  * The programs that write RWKV files agree on the numbers and on little else. Each way of writing
- * them is one `struct spelling` here: what names become BlinkDL's, and whether the low-rank pairs
- * stand as [C, R] and [R, C] (x @ w1, BlinkDL's own way) or as [out, in] like all other matrices.
- * After the names, what is done to a tensor follows from its name alone:
+ * them is one `struct spelling` here: lists of how names begin and end there and here, and whether
+ * the low-rank pairs stand as [C, R] and [R, C] (x @ w1, BlinkDL's own way) or as [out, in] like all
+ * other matrices. What is done to the tensors then follows from the canonical name: turn.c.
  *
- *     v7  att.x_rwkvag [6, .., C]      six vectors att.x_r x_w x_k x_v x_a x_g; also called x_x
- *     v7  att.w1 w2 a1 .. g2           turned where the spelling keeps them as x @ w1
- *     v6  att.time_maa_wkvrg [5, .., C]  five vectors att.time_maa_w _k _v _r _g
- *     v6  att.time_maa_w1, time_decay_w1, time_decay_w2     turned likewise
- *     v6  att.time_maa_w2 [5, .., ..]  turned likewise, then five matrices _w2_w _w2_k .. [C, R]
- *     v6  att.time_decay               flattened: rwkv.cpp keeps [H, S, 1]
- *
- * Nothing is copied: turning exchanges strides, a part points into its whole. Names that no rule
- * speaks of stay as they are, so that model.c can refuse them by the name that the file has. */
+ * Names that no rule speaks of stay as they are, so that model.c can refuse them by the name that the
+ * file has; two names that become one are found when the table is sorted. */
 #include "engine/formats/formats.h"
 
 #include <ctype.h>
@@ -35,23 +28,98 @@ struct spelling {
     const char *layer;           /* stands before the number of a layer */
     const struct change *tops;   /* how names outside of layers begin */
     const struct change *starts; /* behind the layer's number and its point */
-    const struct change *ends;
-    bool outputs_first; /* low-rank matrices are [out, in] */
+    const struct change *ends;   /* of what is then left */
+    bool outputs_first;          /* low-rank matrices are [out, in] */
 };
 
-static const struct change nothing[] = {{NULL, NULL}};
+#define END        \
+    {              \
+        NULL, NULL \
+    }
+
+static const struct change nothing[] = {END};
 
 /* rwkv.cpp keeps what versions 4 and 5 make of decay and bonus. */
-static const struct change done4[] = {{"att.time_decay", "att.time_decay_done"}, {NULL, NULL}};
+static const struct change done4[] = {{"att.time_decay", "att.time_decay_done"}, END};
 static const struct change done5[] = {
-    {"att.time_decay", "att.time_decay_done"}, {"att.time_first", "att.time_faaaa"}, {NULL, NULL}};
+    {"att.time_decay", "att.time_decay_done"}, {"att.time_first", "att.time_faaaa"}, END};
+
+/* web-rwkv has version 6 speak as version 5 did. */
+static const struct change web5_starts[] = {{"att.time_first", "att.time_faaaa"}, END};
+static const struct change web6_starts[] = {{"att.time_first", "att.time_faaaa"},
+                                            {"att.time_mix_", "att.time_maa_"},
+                                            {"ffn.time_mix_", "ffn.time_maa_"},
+                                            END};
+
+static const struct change hf_tops[] = {
+    {"rwkv.embeddings.", "emb."}, {"rwkv.ln_out.", "ln_out."}, END};
+static const struct change hf_starts[] = {
+    {"pre_ln.", "ln0."}, {"attention.", "att."}, {"feed_forward.", "ffn."}, END};
+static const struct change hf_ends[] = {{"time_mix_key", "time_mix_k"},
+                                        {"time_mix_value", "time_mix_v"},
+                                        {"time_mix_receptance", "time_mix_r"},
+                                        {"time_mix_gate", "time_mix_g"},
+                                        END};
+
+static const struct change fla_tops[] = {
+    {"model.embeddings.", "emb."}, {"model.norm.", "ln_out."}, {"lm_head.", "head."}, END};
+static const struct change fla_starts[] = {{"pre_norm.", "ln0."},
+                                           {"attn_norm.", "ln1."},
+                                           {"ffn_norm.", "ln2."},
+                                           {"attn.r_proj.", "att.receptance."},
+                                           {"attn.k_proj.", "att.key."},
+                                           {"attn.v_proj.", "att.value."},
+                                           {"attn.o_proj.", "att.output."},
+                                           {"attn.g_norm.", "att.ln_x."},
+                                           {"attn.x_x", "att.x_rwkvag"},
+                                           {"attn.", "att."},
+                                           END};
+static const struct change fla_ends[] = {
+    {"_lora.lora.0.weight", "1"}, {"_lora.lora.2.weight", "2"}, {"_lora.lora.2.bias", "0"}, END};
+
+static const struct change gguf_tops[] = {{"token_embd.", "emb."},
+                                          {"token_embd_norm.", "blocks.0.ln0."},
+                                          {"output_norm.", "ln_out."},
+                                          {"output.", "head."},
+                                          END};
+#define GGUF_COMMON                                                                  \
+    {"attn_norm.", "ln1."}, {"attn_norm_2.", "ln2."}, {"time_mix_ln.", "att.ln_x."}, \
+        {"time_mix_receptance.", "att.receptance."}, {"time_mix_key.", "att.key."},  \
+        {"time_mix_value.", "att.value."}, {"time_mix_output.", "att.output."},      \
+        {"time_mix_gate.", "att.gate."}, {"channel_mix_key.", "ffn.key."},           \
+        {"channel_mix_value.", "ffn.value."},                                        \
+    {                                                                                \
+        "channel_mix_receptance.", "ffn.receptance."                                 \
+    }
+static const struct change gguf6_starts[] = {GGUF_COMMON,
+                                             {"time_mix_lerp_fused", "att.time_maa_wkvrg"},
+                                             {"time_mix_lerp_", "att.time_maa_"},
+                                             {"time_mix_w", "att.time_maa_w"},
+                                             {"time_mix_first", "att.time_faaaa"},
+                                             {"time_mix_decay", "att.time_decay"},
+                                             {"channel_mix_lerp_", "ffn.time_maa_"},
+                                             END};
+static const struct change gguf7_starts[] = {GGUF_COMMON,
+                                             {"time_mix_lerp_fused", "att.x_rwkvag"},
+                                             {"time_mix_", "att."},
+                                             {"channel_mix_lerp_k", "ffn.x_k"},
+                                             END};
+/* Of names whose start took the point with it, "weight" is left, which this does not touch. */
+static const struct change gguf_ends[] = {{".weight", ""}, END};
 
 static const struct spelling blinkdl = {"BlinkDL's", "blocks.", nothing, nothing, nothing, false};
 static const struct spelling cpp4 = {"rwkv.cpp's", "blocks.", nothing, done4, nothing, true};
 static const struct spelling cpp5 = {"rwkv.cpp's", "blocks.", nothing, done5, nothing, true};
 static const struct spelling cpp67 = {"rwkv.cpp's", "blocks.", nothing, nothing, nothing, true};
-/* BlinkDL's names, the pairs as [out, in]: web-rwkv's version 7. */
-static const struct spelling turned = {"web-rwkv's", "blocks.", nothing, nothing, nothing, true};
+static const struct spelling web5 = {"web-rwkv's", "blocks.", nothing, web5_starts, nothing, true};
+static const struct spelling web6 = {"web-rwkv's", "blocks.", nothing, web6_starts, nothing, true};
+static const struct spelling web7 = {"web-rwkv's", "blocks.", nothing, nothing, nothing, true};
+static const struct spelling hf = {
+    "the transformers library's", "rwkv.blocks.", hf_tops, hf_starts, hf_ends, false};
+static const struct spelling fla = {"the fla library's", "model.layers.", fla_tops,
+                                    fla_starts,          fla_ends,        true};
+static const struct spelling gguf6 = {"GGUF's", "blk.", gguf_tops, gguf6_starts, gguf_ends, true};
+static const struct spelling gguf7 = {"GGUF's", "blk.", gguf_tops, gguf7_starts, gguf_ends, true};
 
 static bool starts_with(const char *name, const char *start)
 {
@@ -73,33 +141,112 @@ static const struct change *fitting(const struct change *list, const char *name,
     return list;
 }
 
-/* What spelling's `name` is called here. */
+/* What spelling's `name` is called here.
+ * out  (NAME_ROOM) */
 static void translate(const struct spelling *spelling, const char *name, char *out)
 {
     const char *number = name + strlen(spelling->layer), *rest;
     const struct change *start, *end;
-    size_t digits, middle;
+    size_t digits = 0;
+    int left;
 
-    if (!starts_with(name, spelling->layer) || !isdigit((unsigned char)*number)) {
+    if (starts_with(name, spelling->layer))
+        digits = strspn(number, "0123456789");
+    if (digits == 0 || number[digits] != '.') {
         start = fitting(spelling->tops, name, starts_with);
         snprintf(out, NAME_ROOM, "%s%s", start->from ? start->to : "",
                  name + (start->from ? strlen(start->from) : 0));
         return;
     }
-    digits = strspn(number, "0123456789");
-    rest = number + digits + (number[digits] == '.');
+    rest = number + digits + 1;
     start = fitting(spelling->starts, rest, starts_with);
     rest += start->from ? strlen(start->from) : 0;
     end = fitting(spelling->ends, rest, ends_with);
-    middle = strlen(rest) - (end->from ? strlen(end->from) : 0);
-    snprintf(out, NAME_ROOM, "blocks.%.*s%s%s%.*s%s", (int)digits, number,
-             number[digits] == '.' ? "." : "", start->from ? start->to : "", (int)middle, rest,
-             end->from ? end->to : "");
+    left = (int)(strlen(rest) - (end->from ? strlen(end->from) : 0));
+    snprintf(out, NAME_ROOM, "blocks.%.*s.%s%.*s%s", (int)digits, number,
+             start->from ? start->to : "", left, rest, end->from ? end->to : "");
 }
 
-/* ---- Which spelling is it? The table is not sorted yet. ---- */
+/* ---- Which spelling is it? ---- */
 
-static const struct tensor *scan(const struct container *c, const char *name)
+static bool has(const struct container *c, const char *name)
+{
+    return container_scan(c, name) != NULL;
+}
+
+static bool any_starts_with(const struct container *c, const char *start)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (starts_with(c->tensors[i].name, start))
+            return true;
+    return false;
+}
+
+/* BlinkDL keeps the first of a low-rank pair as [C, R], web-rwkv as [R, C]. The first pair of which
+ * that can be told decides; where C and R are the same in all of them it is BlinkDL's. */
+static bool keeps_outputs_first(const struct container *c)
+{
+    static const char *const firsts[] = {".att.w1", ".att.a1", ".att.v1", ".att.g1"};
+    const struct tensor *emb = container_scan(c, "emb.weight");
+
+    for (size_t i = 0; i < c->count && emb && emb->rank == 2; i++) {
+        const struct tensor *t = &c->tensors[i];
+        for (size_t k = 0; k < sizeof firsts / sizeof *firsts; k++)
+            if (ends_with(t->name, firsts[k]) && t->rank == 2 && t->shape[0] != t->shape[1])
+                return t->shape[1] == emb->shape[1];
+    }
+    return false;
+}
+
+/* Version 5 under BlinkDL's names. web-rwkv calls time_faaaa time_first, and widens one number a
+ * head to all channels of it, which BlinkDL never did to a time_first. Of a version 5.1 nothing tells
+ * whether its time_first is one. */
+static enum err_code find_spelling_5(const struct container *c, const struct spelling **out,
+                                     struct err *err)
+{
+    const struct tensor *first = container_scan(c, "blocks.0.att.time_first");
+    bool gate = has(c, "blocks.0.att.gate.weight");
+    bool wide = first && first->rank >= 2 && first->shape[0] > 1 && first->shape[1] > 1;
+
+    *out = &blinkdl;
+    if (!first || strcmp(c->kind, "safetensors"))
+        return ERR_OK;
+    if (!gate && (wide || ends_with(c->path, ".st")))
+        return container_fail(c, err,
+                              "RWKV-5.1 as web-rwkv writes it, which does not say what "
+                              "'blocks.0.att.time_first' is: convert the original file");
+    if (wide)
+        *out = &web5;
+    return ERR_OK;
+}
+
+static enum err_code find_spelling(const struct container *c, const struct spelling **out,
+                                   struct err *err)
+{
+    bool seven = has(c, "blocks.0.att.r_k");
+
+    if (!strcmp(c->kind, "GGUF"))
+        *out = any_starts_with(c, "blk.0.time_mix_first") ? &gguf6 : &gguf7;
+    else if (c->converted && !has(c, "blocks.0.att.ln_x.weight"))
+        *out = &cpp4;
+    else if (c->converted)
+        *out = seven || has(c, "blocks.0.att.time_maa_x") ? &cpp67 : &cpp5;
+    else if (any_starts_with(c, fla.layer))
+        *out = &fla;
+    else if (any_starts_with(c, hf.layer))
+        *out = &hf;
+    else if (seven)
+        *out = keeps_outputs_first(c) ? &web7 : &blinkdl;
+    else if (has(c, "blocks.0.att.time_mix_x"))
+        *out = &web6;
+    else if (has(c, "blocks.0.att.ln_x.weight"))
+        return find_spelling_5(c, out, err);
+    return ERR_OK;
+}
+
+/* ---- Renaming ---- */
+
+struct tensor *container_scan(const struct container *c, const char *name)
 {
     for (size_t i = 0; i < c->count; i++)
         if (!strcmp(c->tensors[i].name, name))
@@ -107,42 +254,8 @@ static const struct tensor *scan(const struct container *c, const char *name)
     return NULL;
 }
 
-/* BlinkDL keeps w1 as [C, R], web-rwkv as [R, C]. */
-static bool keeps_outputs_first(const struct container *c)
-{
-    const struct tensor *w1 = scan(c, "blocks.0.att.w1"), *emb = scan(c, "emb.weight");
-
-    return w1 && emb && w1->rank == 2 && emb->rank == 2 && w1->shape[1] == emb->shape[1] &&
-           w1->shape[0] != emb->shape[1];
-}
-
-static enum err_code find_spelling(const struct container *c, const struct spelling **out,
-                                   struct err *err)
-{
-    static const struct change others[] = {{"model.layers.", "the fla library's"},
-                                           {"rwkv.blocks.", "the transformers library's"},
-                                           {NULL, NULL}};
-
-    for (size_t i = 0; i < c->count; i++) {
-        const struct change *other = fitting(others, c->tensors[i].name, starts_with);
-        if (other->from)
-            return container_fail(c, err, "tensors have %s names ('%s'): not supported yet",
-                                  other->to, c->tensors[i].name);
-    }
-    if (!c->converted)
-        *out = keeps_outputs_first(c) ? &turned : &blinkdl;
-    else if (!scan(c, "blocks.0.att.ln_x.weight"))
-        *out = &cpp4;
-    else if (scan(c, "blocks.0.att.time_maa_x") || scan(c, "blocks.0.att.r_k"))
-        *out = &cpp67;
-    else
-        *out = &cpp5;
-    return ERR_OK;
-}
-
-/* ---- Turning and splitting ---- */
-
-static enum err_code set_name(struct container *c, size_t index, const char *name, struct err *err)
+enum err_code container_set_name(struct container *c, size_t index, const char *name,
+                                 struct err *err)
 {
     char *copy;
 
@@ -157,112 +270,16 @@ static enum err_code set_name(struct container *c, size_t index, const char *nam
     return ERR_OK;
 }
 
-static bool low_rank(const char *name)
-{
-    static const char *const ends[] = {".att.w1",
-                                       ".att.w2",
-                                       ".att.a1",
-                                       ".att.a2",
-                                       ".att.v1",
-                                       ".att.v2",
-                                       ".att.g1",
-                                       ".att.g2",
-                                       ".att.time_maa_w1",
-                                       ".att.time_maa_w2",
-                                       ".att.time_decay_w1",
-                                       ".att.time_decay_w2"};
-
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (ends_with(name, ends[i]))
-            return true;
-    return false;
-}
-
-static enum err_code turn(struct container *c, struct tensor *tensor, struct err *err)
-{
-    if (tensor->rank < 2) /* model.c says what its shape should be */
-        return ERR_OK;
-    if (dtypes[tensor->dtype].items > 1)
-        return container_fail(c, err, "tensor '%s' is %s, which cannot be turned", tensor->name,
-                              dtypes[tensor->dtype].name);
-    tensor_transpose(tensor);
-    return ERR_OK;
-}
-
-/* A tensor that holds several: what it is called, and what its parts are. */
-static const struct {
-    const char *end, *stem, *letters;
-} wholes[] = {
-    {".att.x_rwkvag", ".att.x_", "rwkvag"},
-    {".att.x_x", ".att.x_", "rwkvag"},
-    {".att.time_maa_wkvrg", ".att.time_maa_", "wkvrg"},
-    {".att.time_maa_w2", ".att.time_maa_w2_", "wkvrg"},
-};
-
-/* Tensor index becomes the first of its parts, the others are appended. */
-static enum err_code split(struct container *c, size_t index, size_t kind, struct err *err)
-{
-    const char *letters = wholes[kind].letters;
-    struct tensor whole = c->tensors[index];
-    int before = (int)(strlen(whole.name) - strlen(wholes[kind].end));
-    uint64_t count = strlen(letters);
-    char layer[NAME_ROOM], name[NAME_ROOM + NAME_ROOM];
-    struct tensor part;
-    enum err_code code = ERR_OK;
-
-    snprintf(layer, sizeof layer, "%.*s", before, whole.name);
-    if (whole.rank < 2 || whole.shape[0] != count)
-        return container_fail(c, err, "tensor '%s' does not hold %llu parts", whole.name,
-                              (unsigned long long)count);
-    for (uint64_t i = 0; i < count && !code; i++) {
-        struct tensor *place = &c->tensors[index];
-        if (!tensor_part(&whole, i, &part))
-            return container_fail(c, err, "tensor '%s': blocks of %s straddle its parts",
-                                  c->names[index], dtypes[whole.dtype].name);
-        snprintf(name, sizeof name, "%s%s%c", layer, wholes[kind].stem, letters[i]);
-        if (i > 0)
-            code = container_add(c, name, strlen(name), part.dtype, part.rank, part.shape, &place,
-                                 err);
-        if (code)
-            return code;
-        part.name = place->name;
-        *place = part;
-        if (i == 0)
-            code = set_name(c, index, name, err);
-    }
-    return code;
-}
-
-static void flatten(struct tensor *tensor)
-{
-    if (!tensor_is_plain(tensor))
-        return;
-    tensor->rank = 1;
-    tensor->shape[0] = tensor->values;
-    tensor->stride[0] = 1;
-}
-
 enum err_code container_rename(struct container *c, struct err *err)
 {
     const struct spelling *spelling = &blinkdl;
-    size_t count = c->count;
-    bool version6;
     char name[NAME_ROOM];
     enum err_code code = find_spelling(c, &spelling, err);
 
-    for (size_t i = 0; i < count && !code; i++) {
+    for (size_t i = 0; i < c->count && !code; i++) {
         translate(spelling, c->names[i], name);
-        code = set_name(c, i, name, err);
+        code = container_set_name(c, i, name, err);
     }
-    version6 = !code && scan(c, "blocks.0.att.time_maa_x");
-    for (size_t i = 0; i < count && !code; i++) {
-        if (!spelling->outputs_first && low_rank(c->names[i]))
-            code = turn(c, &c->tensors[i], err);
-        if (version6 && ends_with(c->names[i], ".att.time_decay"))
-            flatten(&c->tensors[i]);
-        for (size_t kind = 0; kind < sizeof wholes / sizeof *wholes && !code; kind++)
-            if (ends_with(c->names[i], wholes[kind].end))
-                code = split(c, i, kind, err);
-    }
-    return code;
+    c->spelling = spelling->whose;
+    return code ? code : container_turn(c, spelling->outputs_first, err);
 }
