@@ -46,7 +46,7 @@ fuzz_target(cursor
         engine/tokenizer/tokenizer.c engine/tokenizer/vocabulary.c engine/tokenizer/world.c
     LINK ${UTF8PROC_LINK_LIBRARIES} ${XXHASH_LINK_LIBRARIES})
 fuzz_target(model
-    SOURCES engine/formats/container.c engine/formats/dtype.c engine/formats/names.c
+    SOURCES engine/formats/beside.c engine/formats/container.c engine/formats/dtype.c engine/formats/names.c
         engine/formats/gguf.c engine/formats/pth.c engine/formats/quant.c engine/formats/rwkvcpp.c engine/formats/safetensors.c
         engine/formats/turn.c
     LINK ${JANSSON_LINK_LIBRARIES})

@@ -55,7 +55,15 @@ static bool looks_safe(const uint8_t *head, size_t bytes)
     return bytes > 8 && head[8] == '{' && !memcmp(head + 4, "\0\0\0\0", 4);
 }
 
-static enum err_code read_table(struct container *c, struct err *err)
+static enum err_code unknown(const struct container *c, const uint8_t *head, struct err *err)
+{
+    return container_fail(c, err,
+                          "not a model: %zu bytes that begin with %02x %02x %02x %02x, which is "
+                          "no container known here",
+                          c->bytes, head[0], head[1], head[2], head[3]);
+}
+
+enum err_code container_read(struct container *c, const char *only, struct err *err)
 {
     uint8_t head[HEAD_BYTES] = {0};
 
@@ -64,19 +72,18 @@ static enum err_code read_table(struct container *c, struct err *err)
     for (size_t i = 0; i < sizeof magics / sizeof *magics; i++) {
         if (c->bytes < magics[i].count || memcmp(head, magics[i].bytes, magics[i].count))
             continue;
+        if (only)
+            return container_fail(c, err, "it is no %s file, but %s", only, magics[i].kind);
         c->kind = magics[i].kind;
         if (!magics[i].read)
             return container_fail(c, err, "%s", magics[i].refusal);
         return magics[i].read(c, err);
     }
-    if (!looks_safe(head, c->bytes))
-        return container_fail(
-            c, err,
-            "not a model: %zu bytes that begin with %02x %02x %02x %02x, which is "
-            "no container known here",
-            c->bytes, head[0], head[1], head[2], head[3]);
-    c->kind = "safetensors";
-    return safetensors_read(c, err);
+    if (looks_safe(head, c->bytes)) {
+        c->kind = "safetensors";
+        return safetensors_read(c, err);
+    }
+    return head[0] == '{' && !only ? index_read(c, err) : unknown(c, head, err);
 }
 
 /* ---- The table ---- */
@@ -215,8 +222,12 @@ enum err_code container_get(struct container *container, const char *name, unsig
     uint64_t found[TENSOR_RANK_MAX] = {0}, stride[TENSOR_RANK_MAX] = {0};
     char has[100], wants[100];
 
-    if (!tensor)
-        return container_fail(container, err, "tensor '%s' is missing", name);
+    if (!tensor) {
+        bool same = !strcmp(container->spelling, BLINKDL);
+        return container_fail(container, err, "tensor '%s' is missing%s%s%s", name,
+                              same ? "" : " (that is " BLINKDL " name, the file has ",
+                              same ? "" : container->spelling, same ? "" : ")");
+    }
     /* An exact match first: a free axis may have length 1. */
     if (tensor->rank == rank) {
         bool same = true;
@@ -244,17 +255,39 @@ misshapen:
 
 /* ---- Opening ---- */
 
-static enum err_code map_file(struct container *c, const char *path, struct err *err)
+/* Keep a map, and make it the one that is read. */
+static enum err_code keep_map(struct container *c, const char *path, size_t bytes, int fd,
+                              struct err *err)
+{
+    struct view *maps = realloc(c->maps, (c->map_count + 1) * sizeof *maps);
+    void *map;
+
+    if (!maps)
+        return err_set(err, ERR_MEMORY, 0, "model '%s'", path);
+    c->maps = maps;
+    map = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED)
+        return err_set(err, ERR_SOURCE, errno, "map model '%s'", path);
+    c->maps[c->map_count++] = (struct view){.data = map, .bytes = bytes};
+    c->map = map;
+    c->bytes = bytes;
+    return ERR_OK;
+}
+
+enum err_code container_map(struct container *c, const char *path, struct err *err)
 {
     enum err_code code = ERR_OK;
     struct stat stat;
-    void *map;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
         return err_set(err, ERR_SOURCE, errno, "open model '%s'", path);
     if (fstat(fd, &stat)) {
         code = err_set(err, ERR_SOURCE, errno, "open model '%s'", path);
+        goto done;
+    }
+    if (S_ISDIR(stat.st_mode)) {
+        code = folder_refuse(path, err);
         goto done;
     }
     if (!S_ISREG(stat.st_mode)) {
@@ -265,13 +298,7 @@ static enum err_code map_file(struct container *c, const char *path, struct err 
         code = container_fail(c, err, "the file is empty");
         goto done;
     }
-    map = mmap(NULL, (size_t)stat.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (map == MAP_FAILED) {
-        code = err_set(err, ERR_SOURCE, errno, "map model '%s'", path);
-        goto done;
-    }
-    c->map = map;
-    c->bytes = (size_t)stat.st_size;
+    code = keep_map(c, path, (size_t)stat.st_size, fd, err);
 done:
     close(fd);
     return code;
@@ -288,9 +315,9 @@ enum err_code container_open(struct container **out, const char *path, struct er
         code = err_set(err, ERR_MEMORY, 0, "model '%s'", path);
         goto done;
     }
-    code = map_file(c, path, err);
+    code = container_map(c, path, err);
     if (!code)
-        code = read_table(c, err);
+        code = container_read(c, NULL, err);
     if (!code)
         code = container_rename(c, err);
     if (!code)
@@ -307,7 +334,9 @@ done:
 void container_rest(const struct container *container)
 {
     /* Advice: nothing depends on its being taken. */
-    (void)madvise((void *)(uintptr_t)container->map, container->bytes, MADV_DONTNEED);
+    for (size_t i = 0; i < container->map_count; i++)
+        (void)madvise((void *)(uintptr_t)container->maps[i].data, container->maps[i].bytes,
+                      MADV_DONTNEED);
 }
 
 void container_close(struct container **container)
@@ -317,8 +346,9 @@ void container_close(struct container **container)
     *container = NULL;
     if (!c)
         return;
-    if (c->map)
-        munmap((void *)(uintptr_t)c->map, c->bytes);
+    for (size_t i = 0; i < c->map_count; i++)
+        munmap((void *)(uintptr_t)c->maps[i].data, c->maps[i].bytes);
+    free(c->maps);
     for (size_t i = 0; i < c->count; i++)
         free(c->names[i]);
     free(c->names);

@@ -21,6 +21,7 @@
 #ifndef ENGINE_FORMATS_FORMATS_H
 #define ENGINE_FORMATS_FORMATS_H
 
+#include "schemas/bytes.h"
 #include "schemas/err.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -78,12 +79,16 @@ struct container_vocabulary {
     const uint8_t *types; /* (count) i32, unaligned; NULL: all are normal tokens */
 };
 
+#define BLINKDL "BlinkDL's"
+
 struct container {
     const char *kind;     /* "rwkv.cpp", "safetensors", "pth", "GGUF" */
     bool converted;       /* as rwkv.cpp's converter leaves tensors, see names.c */
-    const char *spelling; /* whose names the file has: "BlinkDL's" */
+    const char *spelling; /* whose names the file has: BLINKDL or another's */
     char *path;
-    const uint8_t *map;
+    struct view *maps; /* owned: one, or one for an index and each file it names */
+    size_t map_count;
+    const uint8_t *map; /* the file that is read, while it is */
     size_t bytes;
     struct tensor *tensors; /* sorted by name, no name twice */
     size_t count, room;
@@ -128,6 +133,11 @@ bool tensor_is_plain(const struct tensor *tensor);
 /* ERR_MODEL with "model 'PATH': " in front; a long path is shortened from the left. */
 enum err_code container_fail(const struct container *c, struct err *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Map a plain file into c, and make it the one that c->map says. Fails: as container_open. */
+MUST_CHECK enum err_code container_map(struct container *c, const char *path, struct err *err);
+/* Find by its first bytes what c->map is, and fill the table from it.
+ * only  refuse all but this kind; NULL: any */
+MUST_CHECK enum err_code container_read(struct container *c, const char *only, struct err *err);
 /* Append a tensor called name (bytes long, checked here). Sets values, strides without gaps, the bytes that
  * these take and a scale of 1, leaves data. The last axis is whole blocks of dtype, so that rows and parts are too.
  * Fails: ERR_MODEL: name, shape or count; ERR_MEMORY. */
@@ -157,5 +167,12 @@ MUST_CHECK enum err_code rwkvcpp_read(struct container *c, struct err *err);
 MUST_CHECK enum err_code safetensors_read(struct container *c, struct err *err);
 MUST_CHECK enum err_code pth_read(struct container *c, struct err *err);
 MUST_CHECK enum err_code gguf_read(struct container *c, struct err *err);
+/* JSON: an index of shards; other JSON is refused with what to name instead. */
+MUST_CHECK enum err_code index_read(struct container *c, struct err *err);
+
+/* Refuse a folder, and say which file in it is the model. */
+enum err_code folder_refuse(const char *path, struct err *err);
+/* Fails: ERR_MODEL where a config.json beside the file says that not all layers are RWKV. */
+MUST_CHECK enum err_code config_check(const struct container *c, struct err *err);
 
 #endif

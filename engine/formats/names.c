@@ -107,7 +107,7 @@ static const struct change gguf7_starts[] = {GGUF_COMMON,
 /* Of names whose start took the point with it, "weight" is left, which this does not touch. */
 static const struct change gguf_ends[] = {{".weight", ""}, END};
 
-static const struct spelling blinkdl = {"BlinkDL's", "blocks.", nothing, nothing, nothing, false};
+static const struct spelling blinkdl = {BLINKDL, "blocks.", nothing, nothing, nothing, false};
 static const struct spelling cpp4 = {"rwkv.cpp's", "blocks.", nothing, done4, nothing, true};
 static const struct spelling cpp5 = {"rwkv.cpp's", "blocks.", nothing, done5, nothing, true};
 static const struct spelling cpp67 = {"rwkv.cpp's", "blocks.", nothing, nothing, nothing, true};
@@ -281,5 +281,7 @@ enum err_code container_rename(struct container *c, struct err *err)
         code = container_set_name(c, i, name, err);
     }
     c->spelling = spelling->whose;
+    if (!code && spelling == &fla)
+        code = config_check(c, err);
     return code ? code : container_turn(c, spelling->outputs_first, err);
 }

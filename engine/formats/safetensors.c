@@ -63,8 +63,8 @@ static enum err_code read_tensor(struct container *c, const char *name, const js
         return container_fail(c, err, "the header's entry for tensor %zu ('%.60s') is malformed",
                               c->count, name);
     if (!dtype_of(type, &dtype))
-        return container_fail(c, err, "tensor '%.60s' is of type %.16s; F32, F16, BF16 are read",
-                              name, type);
+        return container_fail(
+            c, err, "tensor '%.60s' is of type %.16s; F32, F16, BF16, F64 are read", name, type);
     code = container_add(c, name, strlen(name), dtype, rank, shape, &tensor, err);
     if (code)
         return code;
@@ -85,19 +85,21 @@ static int by_place(const void *a, const void *b)
     return (*x)->data < (*y)->data ? -1 : (*x)->data > (*y)->data;
 }
 
-static enum err_code check_tiling(const struct container *c, const struct view *data,
+/* Of the tensors from the first on, those of this file. */
+static enum err_code check_tiling(const struct container *c, size_t first, const struct view *data,
                                   struct err *err)
 {
-    const struct tensor **order = malloc((c->count + 1) * sizeof *order);
+    size_t count = c->count - first;
+    const struct tensor **order = malloc((count + 1) * sizeof *order);
     const uint8_t *expected = data->data;
     enum err_code code = ERR_OK;
 
     if (!order)
         return err_set(err, ERR_MEMORY, 0, "model '%s'", c->path);
-    for (size_t i = 0; i < c->count; i++)
-        order[i] = &c->tensors[i];
-    qsort(order, c->count, sizeof *order, by_place);
-    for (size_t i = 0; i < c->count && !code; i++) {
+    for (size_t i = 0; i < count; i++)
+        order[i] = &c->tensors[first + i];
+    qsort(order, count, sizeof *order, by_place);
+    for (size_t i = 0; i < count && !code; i++) {
         if (order[i]->data != expected)
             code = container_fail(c, err, "tensor '%s' %s", order[i]->name,
                                   order[i]->data < expected ? "overlaps another"
@@ -118,6 +120,7 @@ enum err_code safetensors_read(struct container *c, struct err *err)
     json_t *header, *entry;
     const char *name;
     struct view data;
+    size_t first = c->count;
     enum err_code code = ERR_OK;
 
     if (length > HEADER_MAX || length > c->bytes - LENGTH_BYTES)
@@ -139,7 +142,7 @@ enum err_code safetensors_read(struct container *c, struct err *err)
             code = read_tensor(c, name, entry, &data, err);
     }
     if (!code)
-        code = check_tiling(c, &data, err);
+        code = check_tiling(c, first, &data, err);
     json_decref(header);
     return code;
 }
