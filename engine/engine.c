@@ -40,44 +40,15 @@ static uint32_t default_block(const struct model *model)
     return rows;
 }
 
-/* The type of the largest matrix: small ones may be kept in another. */
-static const char *matrix_dtype(const struct model *model)
-{
-    const struct tensor *largest = model->head;
-
-    for (int i = 0; i < MATRICES_MAX; i++) {
-        const struct tensor *tensor = model->layers[0].matrices[i].tensor;
-        if (tensor && (largest == model->head || tensor->values > largest->values))
-            largest = tensor;
-    }
-    return dtypes[largest->dtype].name;
-}
-
 static void fill_info(struct engine *e)
 {
     const struct model *m = e->model;
 
-    e->info = (struct engine_info){
-        .version_major = m->version->major,
-        .version_minor = m->version->minor,
-        .container = m->container->kind,
-        .dtype = matrix_dtype(m),
-        .layers = m->layer_count,
-        .channels = m->channels,
-        .heads = m->heads,
-        .head_size = m->head_size,
-        .ffn_channels = m->ffn_channels,
-        .vocab = m->vocab,
-        .parameters = m->parameters,
-        .flops_per_token = m->layers_flops,
-        .flops_head = m->head_flops,
-        .state_bytes = (m->layer_count * m->layer_floats + m->channels) * sizeof(float),
-        .layer_state_bytes = m->layer_floats * sizeof(float),
-        .arithmetic = m->kernels.arithmetic,
-        .blas = m->kernels.blas,
-        .isa = m->kernels.isa,
-        .threads = cascade_workers(e->cascade),
-    };
+    model_describe(m, &e->info);
+    e->info.arithmetic = m->kernels.arithmetic;
+    e->info.blas = m->kernels.blas;
+    e->info.isa = m->kernels.isa;
+    e->info.threads = cascade_workers(e->cascade);
 }
 
 static enum err_code check_options(const struct engine_options *options, struct err *err)

@@ -58,6 +58,27 @@ void engine_close(struct engine **engine);
 /* Lent until engine_close. */
 const struct engine_info *engine_info(const struct engine *engine);
 
+/* A model file without an engine. */
+enum { ENGINE_DTYPES_MAX = 16 };
+struct engine_dtype {
+    const char *name; /* "F32", "Q4_K" */
+    uint64_t tensors, values, bytes;
+};
+struct engine_description {
+    struct engine_info info; /* arithmetic, blas and isa are NULL, threads is 0 */
+    uint64_t file_bytes;
+    size_t tensors;
+    struct engine_dtype dtypes[ENGINE_DTYPES_MAX]; /* of the tensors, those that occur */
+    size_t dtype_count;
+    float gn_eps;          /* 0: the version has no group norm */
+    bool trained_state;    /* a stream begins with a state that was trained */
+    const char *tokenizer; /* "in the file", "World", "NeoX", "bytes"; NULL: not known */
+};
+/* Checks the container as engine_open does, packs nothing, starts nothing. The texts are never freed. Fails: as
+ * engine_open. */
+MUST_CHECK enum err_code engine_describe(const char *path, struct engine_description *out,
+                                         struct err *err);
+
 /* The fingerprint alone, and what it is a fingerprint of: checks the container as engine_open does,
  * packs nothing, starts nothing. arithmetic is not in it. Fails: as engine_open. */
 MUST_CHECK enum err_code engine_fingerprint(const char *path,

@@ -86,6 +86,9 @@ struct model {
 MUST_CHECK enum err_code model_open(struct model **out, const char *path, struct err *err);
 void model_close(struct model **model);
 
+/* What the model itself says; what an engine adds (arithmetic, blas, isa, threads, fingerprint) is left empty. */
+void model_describe(const struct model *model, struct engine_info *info);
+
 /* Of version, epsilon, and each used tensor's canonical name, type, shape, scale and bytes: the same for any
  * container that keeps the same numbers in the same types. */
 MUST_CHECK enum err_code model_fingerprint(const struct model *model, unsigned threads,

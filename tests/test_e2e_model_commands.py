@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""riverrun model logits FILE: the numbers of the file, on the right place, or one line that says why not."""
+"""riverrun model info, logits: what is told of a file is true, or one line says why not."""
+import json
+import math
 import os
 import struct
 import subprocess
@@ -22,6 +24,74 @@ def logits(world, model, tokens, *more):
 
 def nano(world, version):
     return world.model if version == 7 else world.model.replace("nano.", "nano4.")
+
+
+def header_of(path):
+    """Of a safetensors file, read without our code."""
+    data = get(path)
+    header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
+    header.pop("__metadata__", None)
+    return header
+
+
+def info(world, model):
+    result = world.call(["model", "info", model, "--json"])
+    assert result.status == DONE, result.stderr
+    return json.loads(result.stdout)
+
+
+# ---- info ----
+
+def test_info_tells_what_the_header_says(world):
+    for name in ("nano.safetensors", "nano4.safetensors", "nano_tiles.safetensors"):
+        path = os.path.join(os.path.dirname(world.model), name)
+        header, told = header_of(path), info(world, path)
+        values = {name: math.prod(entry["shape"]) for name, entry in header.items()}
+        unused = sum(values.get(f"blocks.0.att.v{i}", 0) for i in range(3))
+        vocab, channels = header["emb.weight"]["shape"]
+        layers = len([name for name in header if name.endswith(".ln1.weight")])
+        version = "4.0" if "4" in name else "7.0"
+        want = {"file": path, "version": version, "container": "safetensors", "file_bytes": os.path.getsize(path),
+                "tensors": len(header), "parameters": sum(values.values()) - unused, "vocab": vocab,
+                "channels": channels, "layers": layers, "ffn_channels": header["blocks.0.ffn.key.weight"]["shape"][0],
+                "trained_state": False, "tokenizer": "bytes" if vocab == 256 else None,
+                "flops_head": 2 * vocab * channels}
+        assert {key: told[key] for key in want} == want, (told, want)
+        for one in told["dtypes"]:
+            names = [name for name, entry in header.items() if entry["dtype"] == one["dtype"]]
+            assert one == {"dtype": one["dtype"], "tensors": len(names), "values": sum(values[name] for name in names),
+                           "bytes": sum(values[name] for name in names) * (4 if one["dtype"] == "F32" else 2)}
+        assert sum(one["tensors"] for one in told["dtypes"]) == len(header)
+        heads = channels // told["head_size"] if version == "7.0" else 0
+        assert told["heads"] == heads
+        state = layers * (5 * channels if version == "4.0" else 2 * channels + channels * told["head_size"])
+        assert told["state_bytes"] == 4 * state and told["saved_state_bytes"] == 4 * (state + channels)
+        assert (told["gn_eps"] is None) == (version == "4.0")
+
+
+def test_info_for_people_names_the_same_figures(world):
+    told, result = info(world, world.model), world.call(["model", "info", world.model])
+    assert result.status == DONE
+    for word in ("RWKV-7", "safetensors", told["fingerprint"], str(told["parameters"]), "tokenizer: bytes"):
+        assert word in result.stdout, word
+
+
+def test_another_weight_gives_another_fingerprint(world):
+    data = bytearray(get(world.model))
+    data[-1] ^= 1
+    put(world.path("other.safetensors"), bytes(data))
+    assert info(world, world.path("other.safetensors"))["fingerprint"] != info(world, world.model)["fingerprint"]
+    put(world.path("same.safetensors"), get(world.model))
+    assert info(world, world.path("same.safetensors"))["fingerprint"] == info(world, world.model)["fingerprint"]
+
+
+def test_info_is_refused_with_one_line(world):
+    check_line(world.call(["model", "info"]), USAGE, ["one model file"])
+    check_line(world.call(["model", "info", "a", "b"]), USAGE, ["one model file"])
+    check_line(world.call(["model", "info", world.path("none")]), SOURCE, ["none"])
+    check_line(world.call(["model", "info", world.folder]), SOURCE, [world.folder])
+    check_line(world.call(["model", "info", __file__]), MODEL, ["not a model"])
+    check_line(world.call(["model", "describe", world.model]), USAGE, ["describe"])
 
 
 # ---- logits ----

@@ -9,6 +9,7 @@ static const struct {
     command_fn *run;
     const char *help;
 } verbs[] = {
+    {"info", model_info, "version, sizes, types, tokenizer, state, cost, fingerprint"},
     {"logits", model_logits, "the logits after given tokens, and the state, as raw float32"},
 };
 
