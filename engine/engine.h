@@ -79,6 +79,22 @@ struct engine_description {
 MUST_CHECK enum err_code engine_describe(const char *path, struct engine_description *out,
                                          struct err *err);
 
+/* Write the model as safetensors with BlinkDL's names, shapes and orientation, whatever it is kept in. Matrices
+ * become dtype ("f32", "f16", "bf16", rounded to nearest even), vectors stay float32. Nothing grows with the
+ * file. The output appears whole or not at all.
+ * Fails  as engine_open; ERR_USAGE: no such type, or output is the model itself; ERR_LIMIT: weights that are
+ *        beyond f16, counted; ERR_SINK, ERR_FULL. */
+struct engine_conversion {
+    uint64_t tensors, bytes;
+    uint64_t vanished;   /* weights that became 0 and were not */
+    uint64_t not_finite; /* weights that are NaN or infinite, kept as such */
+    uint64_t decays;     /* of those that the file kept in the form of exp, and not raw */
+    uint64_t
+        decays_near; /* of decays: no float32 gives the same number again, the nearest was taken */
+};
+MUST_CHECK enum err_code engine_convert(const char *path, const char *output, const char *dtype,
+                                        struct engine_conversion *out, struct err *err);
+
 /* The fingerprint alone, and what it is a fingerprint of: checks the container as engine_open does,
  * packs nothing, starts nothing. arithmetic is not in it. Fails: as engine_open. */
 MUST_CHECK enum err_code engine_fingerprint(const char *path,

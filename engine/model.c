@@ -296,6 +296,8 @@ enum err_code model_open(struct model **out, const char *path, struct err *err)
         code = container_open(&m->container, path, err);
     if (!code)
         code = find_version(m, err);
+    if (!code && m->container->stated_gn_eps > 0 && m->gn_eps > 0)
+        m->gn_eps = m->container->stated_gn_eps;
     if (!code)
         code = find_tensors(m, err);
     if (code)

@@ -21,7 +21,7 @@ import e2e
 from e2e import Skip, read as get  # of use to the scripts, like all here
 
 # Exit statuses: schemas/err.h.
-DONE, SYSTEM, USAGE, STOPPED, INPUT, ABSENT, SOURCE, CHANGED, MODEL = 0, 1, 2, 3, 6, 7, 10, 11, 12
+DONE, SYSTEM, USAGE, STOPPED, LIMIT, INPUT, ABSENT, SOURCE, CHANGED, MODEL = 0, 1, 2, 3, 5, 6, 7, 10, 11, 12
 MISMATCH, SINK, FULL, DAMAGED, VERSION, BUSY, SOME = 13, 14, 15, 16, 17, 18, 19
 
 NOBODY = 65534

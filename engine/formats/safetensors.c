@@ -3,7 +3,8 @@
  *     {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}
  *
  * Offsets count from the end of the JSON. Tensors must tile the data: no holes, no overlap, nothing
- * behind the last, as the format's own rules say. "__metadata__" is skipped. */
+ * behind the last, as the format's own rules say. Of "__metadata__" only gn_eps is read,
+ * which our converter writes there. */
 #include "engine/formats/formats.h"
 #include "schemas/bytes.h"
 
@@ -78,6 +79,21 @@ static enum err_code read_tensor(struct container *c, const char *name, const js
     return ERR_OK;
 }
 
+static enum err_code read_metadata(struct container *c, const json_t *metadata, struct err *err)
+{
+    const char *text = json_string_value(json_object_get(metadata, "gn_eps"));
+    char *end;
+    double value;
+
+    if (!text)
+        return ERR_OK;
+    value = strtod(text, &end);
+    if (end == text || *end || !(value > 0 && value <= 1))
+        return container_fail(c, err, "its metadata say gn_eps '%.20s', which is no epsilon", text);
+    c->stated_gn_eps = (float)value;
+    return ERR_OK;
+}
+
 static int by_place(const void *a, const void *b)
 {
     const struct tensor *const *x = a, *const *y = b;
@@ -138,8 +154,9 @@ enum err_code safetensors_read(struct container *c, struct err *err)
         code = container_fail(c, err, "its header is not a JSON object");
     json_object_foreach(header, name, entry)
     {
-        if (!code && strcmp(name, "__metadata__"))
-            code = read_tensor(c, name, entry, &data, err);
+        if (!code)
+            code = strcmp(name, "__metadata__") ? read_tensor(c, name, entry, &data, err)
+                                                : read_metadata(c, entry, err);
     }
     if (!code)
         code = check_tiling(c, first, &data, err);

@@ -10,6 +10,7 @@ static const struct {
     const char *help;
 } verbs[] = {
     {"info", model_info, "version, sizes, types, tokenizer, state, cost, fingerprint"},
+    {"convert", model_convert, "to safetensors that every RWKV program reads"},
     {"logits", model_logits, "the logits after given tokens, and the state, as raw float32"},
 };
 

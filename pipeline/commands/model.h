@@ -4,6 +4,6 @@
 
 #include "pipeline/commands/commands.h"
 
-command_fn model_info, model_logits;
+command_fn model_info, model_convert, model_logits;
 
 #endif
