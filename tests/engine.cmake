@@ -34,10 +34,18 @@ add_test(NAME test_kernel_product_other_paths COMMAND test_kernel_product)
 set_tests_properties(test_kernel_product_other_paths PROPERTIES LABELS kernel TIMEOUT 300
     ENVIRONMENT "ONEDNN_MAX_CPU_ISA=AVX2;OPENBLAS_CORETYPE=Haswell")
 engine_test(test_engine_tokenizer)
+
+# Container readers against the reference's numpy, and one container against another.
+add_executable(show_tensors show_tensors.c)
+target_link_libraries(show_tensors PRIVATE engine)
+add_test(NAME test_engine_containers COMMAND /usr/bin/python3 -B ${CMAKE_CURRENT_SOURCE_DIR}/test_engine_containers.py
+    ${CMAKE_BINARY_DIR} ${RIVERRUN_SHARED})
+set_tests_properties(test_engine_containers PROPERTIES LABELS "unit" TIMEOUT 300 SKIP_RETURN_CODE 77)
 engine_test(test_engine_bits)
 engine_test(test_engine_formats)
 engine_test(test_engine_quant)
 engine_test(test_engine_write)
 engine_test(test_engine_convert)
+engine_test(test_engine_pth)
 engine_test(test_engine_jobs)
 engine_test(test_engine_golden)

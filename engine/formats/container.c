@@ -69,6 +69,11 @@ enum err_code container_read(struct container *c, const char *only, struct err *
 
     require(c->map != NULL);
     memcpy(head, c->map, c->bytes < HEAD_BYTES ? c->bytes : HEAD_BYTES);
+    /* First, since its length may be any: 640 begins as a pickle does. No other magic fits this one. */
+    if (looks_safe(head, c->bytes)) {
+        c->kind = "safetensors";
+        return safetensors_read(c, err);
+    }
     for (size_t i = 0; i < sizeof magics / sizeof *magics; i++) {
         if (c->bytes < magics[i].count || memcmp(head, magics[i].bytes, magics[i].count))
             continue;
@@ -78,10 +83,6 @@ enum err_code container_read(struct container *c, const char *only, struct err *
         if (!magics[i].read)
             return container_fail(c, err, "%s", magics[i].refusal);
         return magics[i].read(c, err);
-    }
-    if (looks_safe(head, c->bytes)) {
-        c->kind = "safetensors";
-        return safetensors_read(c, err);
     }
     return head[0] == '{' && !only ? index_read(c, err) : unknown(c, head, err);
 }
