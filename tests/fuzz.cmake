@@ -45,11 +45,12 @@ fuzz_target(cursor
     SOURCES stages/ingest/source.c stages/tokenize/text.c stages/tokenize/normalize.c
         engine/tokenizer/tokenizer.c engine/tokenizer/vocabulary.c engine/tokenizer/world.c
     LINK ${UTF8PROC_LINK_LIBRARIES} ${XXHASH_LINK_LIBRARIES})
-fuzz_target(model
-    SOURCES engine/formats/beside.c engine/formats/container.c engine/formats/dtype.c engine/formats/names.c
-        engine/formats/gguf.c engine/formats/pth.c engine/formats/quant.c engine/formats/rwkvcpp.c engine/formats/safetensors.c
-        engine/formats/turn.c
-    LINK ${JANSSON_LINK_LIBRARIES})
+set(CONTAINER_SOURCES engine/formats/beside.c engine/formats/container.c engine/formats/dtype.c
+    engine/formats/gguf.c engine/formats/names.c engine/formats/pickle.c engine/formats/pth.c engine/formats/quant.c
+    engine/formats/rwkvcpp.c engine/formats/safetensors.c engine/formats/turn.c engine/formats/zip.c)
+fuzz_target(model SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
+fuzz_target(pth SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
+fuzz_target(pickle SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 fuzz_target(vocabulary
     SOURCES engine/tokenizer/tokenizer.c engine/tokenizer/vocabulary.c engine/tokenizer/world.c
     LINK ${XXHASH_LINK_LIBRARIES})

@@ -152,11 +152,12 @@ static enum err_code find_data(const struct container *c, const struct directory
                                struct err *err)
 {
     uint64_t room = d->offset, name_bytes, header;
-    const uint8_t *local = c->map + sizes->place;
+    const uint8_t *local;
 
     if (room < LOCAL_BYTES || sizes->place > room - LOCAL_BYTES)
         return container_fail(c, err, "member '%.*s' lies outside the file, at %llu",
                               SHOWN(member->name), (unsigned long long)sizes->place);
+    local = c->map + sizes->place;
     name_bytes = load_u16(local + 26);
     header = LOCAL_BYTES + name_bytes + load_u16(local + 28);
     room -= sizes->place;
