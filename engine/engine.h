@@ -156,28 +156,83 @@ MUST_CHECK enum err_code engine_run(struct engine *engine, struct engine_job *jo
 /* Matrix products done since open, for tests and bench: it grows with blocks, not with streams. */
 uint64_t engine_products(const struct engine *engine);
 
-/* ---- Tokenizers: ids are a function of the text alone, never of how its bytes arrived. ---- */
+/* ---- Tokenizers: ids are a function of the text alone, never of how its bytes arrived. ----
+ *
+ * A tokenizer is read-only once open and shared freely; a reader goes through one text with it, piece by
+ * piece. A piece is what can be read alone: one token of World and of bytes; of NeoX a segment, the text
+ * between two places where it may be cut whatever follows (spec/tokenizers.md section 2.3), mostly a
+ * word. A text can be gone on with from (where a piece begins, tokens of it to skip). */
 
 struct tokenizer;
+struct tokenizer_reader;
+
+struct tokenizer_options {
+    bool
+        specials; /* NeoX: `<|endoftext|>` in a text is that token. Off, which is not what the library
+                      does, it is ordinary text: no document can pretend that it ends. */
+};
 
 /* bytes: the 256 single bytes, id = value. */
 MUST_CHECK enum err_code tokenizer_open_bytes(struct tokenizer **out, struct err *err);
-/* World: the vocabulary file, LF or CRLF. Fails: ERR_SOURCE, ERR_INPUT with the line, ERR_MEMORY. */
-MUST_CHECK enum err_code tokenizer_open_world(struct tokenizer **out, const char *path,
+/* A vocabulary file: World's text (LF or CRLF) or NeoX's 20B_tokenizer.json, told apart by content.
+ * options may be NULL.
+ * Fails   ERR_SOURCE; ERR_INPUT with the line or the entry; ERR_MEMORY
+ * Memory  while a JSON file (at most 16 MiB) is read, up to 40 times its size; README.md has the rest */
+MUST_CHECK enum err_code tokenizer_open(struct tokenizer **out, const char *path,
+                                        const struct tokenizer_options *options, struct err *err);
+/* The vocabulary that travels in a model file. The same tokens have the same fingerprint as in a file of
+ * their own.
+ * Fails  ERR_ABSENT: the file has none; ERR_INPUT with the token; as engine_fingerprint otherwise */
+MUST_CHECK enum err_code tokenizer_open_model(struct tokenizer **out, const char *path,
                                               struct err *err);
+/* Readers first. */
 void tokenizer_close(struct tokenizer **tokenizer);
 
-const char *tokenizer_name(const struct tokenizer *tokenizer);     /* "bytes", "world" */
+const char *tokenizer_name(const struct tokenizer *tokenizer);     /* "bytes", "world", "neox" */
 uint32_t tokenizer_vocab(const struct tokenizer *tokenizer);       /* largest id + 1 */
-uint64_t tokenizer_fingerprint(const struct tokenizer *tokenizer); /* of tokens and ids */
-enum { TOKENIZER_HOLD_MAX = 127 }; /* bytes: tokenizer_next never asks for more than this + 1 */
-
-/* The next token at data: returns its length in bytes and sets *id. Returns 0 when it cannot be told
- * before more bytes are there; with end (nothing follows) it always can, for bytes > 0. */
-size_t tokenizer_next(const struct tokenizer *tokenizer, const uint8_t *data, size_t bytes,
-                      bool end, uint32_t *id);
+uint64_t tokenizer_fingerprint(const struct tokenizer *tokenizer); /* of all that ids depend on but
+                                                                      utf8proc's version of Unicode */
 
 /* The bytes of a token, lent until close; *bytes 0 for an id that stands for none. */
 const uint8_t *tokenizer_text(const struct tokenizer *tokenizer, uint32_t id, size_t *bytes);
+
+/* NeoX: a segment of so many characters is cut there, whatever it holds. */
+enum { TOKENIZER_SEGMENT_MAX = 65536 };
+/* The most bytes that can wait undecided: 0 for bytes, 127 for World, 262,147 for NeoX (a longest segment,
+ * and a character not yet whole). */
+size_t tokenizer_hold_max(const struct tokenizer *tokenizer);
+
+struct tokenizer_token {
+    uint32_t id;
+    uint32_t
+        source_bytes;    /* 0 where a stretch that NFC or repair changed ends in a later token: its
+                              bytes count with the token that holds its end */
+    uint32_t text_bytes; /* as tokenizer_text gives them */
+};
+
+struct tokenizer_piece {
+    const struct tokenizer_token *tokens; /* (count), count >= 1 */
+    size_t count;
+    const uint8_t *text; /* of all tokens: the source itself, or what NFC and repair made of it */
+    uint32_t repaired;   /* ill-formed pieces that became U+FFFD */
+    bool forced;         /* ended by TOKENIZER_SEGMENT_MAX alone */
+};
+
+/* Threads  one user at a time
+ * Memory   NeoX: 0.5 MiB, and 64 bytes for each of its longest segment; at most 55 MiB, for text that was
+ *          made to be bad; what is beyond 1 MiB goes with the next piece. Others: nothing.
+ * Fails    ERR_MEMORY */
+MUST_CHECK enum err_code tokenizer_reader_open(struct tokenizer_reader **out,
+                                               const struct tokenizer *tokenizer, struct err *err);
+void tokenizer_reader_close(struct tokenizer_reader **reader);
+
+/* The next piece, at data: returns how many bytes of data it stands for and sets *piece. Returns 0 when it
+ * cannot be told before more bytes are there; with end (nothing follows data) it always can, for
+ * bytes > 0. After a 0 the reader remembers how far it has looked: the next call must be for the same
+ * place, with at least these bytes, or come after tokenizer_reader_forget.
+ * Memory  *piece is lent until the next call; of a piece of one token the text may lie in data. */
+size_t tokenizer_next(struct tokenizer_reader *reader, const uint8_t *data, size_t bytes, bool end,
+                      struct tokenizer_piece *piece);
+void tokenizer_reader_forget(struct tokenizer_reader *reader);
 
 #endif

@@ -16,8 +16,9 @@ struct config {
     const char *name;    /* of the single stream, or NULL */
     uint32_t read_bytes; /* of one read, 1..MSG_SOURCE_MAX */
     /* tokenize */
-    const char *vocab; /* World vocabulary file, or NULL for bytes */
-    /* encode */
+    const char *vocab;   /* vocabulary file; NULL: the model file's own, else bytes */
+    bool special_tokens; /* of the vocabulary, wherever they stand in a text */
+    /* encode; tokenize: only to look for a vocabulary in it, may be NULL */
     const char *model;
     const char *store;
     const char *blas, *isa;

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 enum err_code msg_make(struct msg **out, const struct frame *f, uint8_t **payload, struct err *err)
 {
@@ -96,7 +96,7 @@ enum err_code msg_read_tokens(const struct frame *f, struct frame_tokens *tokens
     if (f->kind != MSG_TOKENS || f->count > MSG_TOKENS_MAX)
         return err_set(err, ERR_INPUT, 0, "token message of %u tokens", f->count);
     got.ids = read_bytes(&r, 4 * (size_t)f->count);
-    got.source = read_bytes(&r, 2 * (size_t)f->count);
+    got.source = read_bytes(&r, 4 * (size_t)f->count);
     got.text = read_bytes(&r, 2 * (size_t)f->count);
     if (r.short_read)
         return err_set(err, ERR_INPUT, 0, "token message of %u tokens is too short", f->count);

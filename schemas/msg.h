@@ -1,6 +1,6 @@
 /* schemas/msg.h: what travels between stages: one contiguous message, a drawn header and a payload.
  *
- *    0 u16 kind       2 u16 version = 1    4 u32 session     the link's, see pipeline/link.h
+ *    0 u16 kind       2 u16 version = 2    4 u32 session     the link's, see pipeline/link.h
  *    8 u64 number     the link's           16 u64 stream     number in the store's catalogue
  *   24 u64 epoch      32 u64 position      40 u32 count      44 u16 flags    46 u16 cursor bytes
  *   48 u32 payload bytes   52 u32 zero     56 cursor, then payload.  The size is exact.
@@ -8,7 +8,7 @@
  * kind     count               position               payload
  * BYTES    source bytes        source bytes since     the bytes
  *                              the open
- * TOKENS   tokens              tokens since the open  u32 id[], u16 source bytes[], u16 text
+ * TOKENS   tokens              tokens since the open  u32 id[], u32 source bytes[], u16 text
  *                                                     bytes[], then the text of all
  * RECORD   1                   sequence number        one JSON line with its newline
  * CONTROL  0                   0                      protobuf riverrun.Control
@@ -52,7 +52,7 @@ struct frame {
 /* Tokens of a TOKENS frame; lent by the message. Unaligned: read with load_u32, load_u16. */
 struct frame_tokens {
     const uint8_t *ids;    /* u32 (count) */
-    const uint8_t *source; /* u16 (count): bytes of the source that each stands for */
+    const uint8_t *source; /* u32 (count): bytes of the source that each stands for */
     const uint8_t *text;   /* u16 (count): bytes of text */
     const uint8_t *bytes;  /* the text of all */
     size_t text_bytes;

@@ -41,6 +41,8 @@ target_link_libraries(show_tensors PRIVATE engine)
 add_test(NAME test_engine_containers COMMAND /usr/bin/python3 -B ${CMAKE_CURRENT_SOURCE_DIR}/test_engine_containers.py
     ${CMAKE_BINARY_DIR} ${RIVERRUN_SHARED})
 set_tests_properties(test_engine_containers PROPERTIES LABELS "unit" TIMEOUT 300 SKIP_RETURN_CODE 77)
+engine_test(test_engine_neox)
+target_link_libraries(test_engine_neox PRIVATE PkgConfig::UTF8PROC)
 engine_test(test_engine_bits)
 engine_test(test_engine_formats)
 engine_test(test_engine_quant)

@@ -37,20 +37,26 @@ function(fuzz_target name)
     set_tests_properties(fuzz_${name}_nightly PROPERTIES LABELS "fuzz;nightly" TIMEOUT 900)
 endfunction()
 
+set(TOKENIZER_SOURCES)
+foreach(source bpe neox segment tokenizer unicode vocabulary world)
+    list(APPEND TOKENIZER_SOURCES engine/tokenizer/${source}.c)
+endforeach()
+set(TOKENIZER_LIBRARIES ${XXHASH_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})
+
 fuzz_target(message PROTO SOURCES schemas/msg.c schemas/control.c LINK ${PROTOBUF_C_LINK_LIBRARIES})
 fuzz_target(checkpoint PROTO
     SOURCES schemas/msg.c schemas/control.c schemas/record.c stages/encode/analysis/units.c
     LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})
 fuzz_target(cursor
     SOURCES stages/ingest/source.c stages/tokenize/text.c stages/tokenize/normalize.c
-        engine/tokenizer/tokenizer.c engine/tokenizer/vocabulary.c engine/tokenizer/world.c
-    LINK ${UTF8PROC_LINK_LIBRARIES} ${XXHASH_LINK_LIBRARIES})
+        ${TOKENIZER_SOURCES}
+    LINK ${TOKENIZER_LIBRARIES})
 set(CONTAINER_SOURCES engine/formats/beside.c engine/formats/container.c engine/formats/dtype.c
     engine/formats/gguf.c engine/formats/names.c engine/formats/pickle.c engine/formats/pth.c engine/formats/quant.c
     engine/formats/rwkvcpp.c engine/formats/safetensors.c engine/formats/turn.c engine/formats/zip.c)
 fuzz_target(model SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 fuzz_target(pth SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 fuzz_target(pickle SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
-fuzz_target(vocabulary
-    SOURCES engine/tokenizer/tokenizer.c engine/tokenizer/vocabulary.c engine/tokenizer/world.c
-    LINK ${XXHASH_LINK_LIBRARIES})
+foreach(name vocabulary neox neox_text)
+    fuzz_target(${name} SOURCES ${TOKENIZER_SOURCES} LINK ${TOKENIZER_LIBRARIES})
+endforeach()

@@ -1,9 +1,5 @@
 /* tests/test_engine_tokenizer.c: ids as the authors' tokenizers give them, however the bytes arrive. */
-#include "tests/engine_help.h"
-
-#include <jansson.h>
-
-enum { TEXT_MAX = 1 << 16 };
+#include "tests/tokenizer_help.h"
 
 static const char *const world_path = SHARED_DIR "/tokenizers/rwkv_vocab_v20230424.txt";
 static bool have_world;
@@ -13,42 +9,9 @@ static struct tokenizer *world(void)
     struct tokenizer *t = NULL;
     struct err err = {0};
 
-    if (tokenizer_open_world(&t, world_path, &err))
+    if (tokenizer_open(&t, world_path, NULL, &err))
         fail_msg("%s", err.text);
     return t;
-}
-
-static size_t encode(const struct tokenizer *t, const uint8_t *data, size_t bytes, uint32_t *ids)
-{
-    size_t count = 0;
-
-    for (size_t at = 0; at < bytes;) {
-        size_t length = tokenizer_next(t, data + at, bytes - at, true, &ids[count]);
-        assert_in_range(length, 1, bytes - at);
-        at += length;
-        count++;
-    }
-    return count;
-}
-
-/* The same, with the bytes arriving in pieces: what is not decided waits for more. */
-static size_t encode_cut(const struct tokenizer *t, const uint8_t *data, size_t bytes,
-                         uint32_t *ids, uint64_t *seed)
-{
-    size_t count = 0, at = 0, arrived = 0;
-
-    while (at < bytes) {
-        size_t length = tokenizer_next(t, data + at, arrived - at, arrived == bytes, &ids[count]);
-        if (length == 0) {
-            size_t more = 1 + next_random(seed) % 9;
-            assert_true(arrived < bytes && arrived - at <= TOKENIZER_HOLD_MAX);
-            arrived = bytes - arrived < more ? bytes : arrived + more;
-            continue;
-        }
-        at += length;
-        count++;
-    }
-    return count;
 }
 
 static void assert_decodes(const struct tokenizer *t, const uint32_t *ids, size_t count,
@@ -64,19 +27,6 @@ static void assert_decodes(const struct tokenizer *t, const uint32_t *ids, size_
         at += length;
     }
     assert_int_equal(at, bytes);
-}
-
-static size_t unhex(const char *hex, uint8_t *out)
-{
-    size_t bytes = strlen(hex) / 2;
-
-    assert_true(bytes <= TEXT_MAX);
-    for (size_t i = 0; i < bytes; i++) {
-        unsigned value;
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &value), 1);
-        out[i] = (uint8_t)value;
-    }
-    return bytes;
 }
 
 static void world_gives_the_authors_ids(void **unused)
@@ -106,7 +56,7 @@ static void world_gives_the_authors_ids(void **unused)
             assert_int_equal(ids[k], json_integer_value(json_array_get(want, k)));
         assert_decodes(t, ids, count, text, bytes);
         for (int round = 0; round < 3; round++) {
-            assert_int_equal(encode_cut(t, text, bytes, again, &seed), count);
+            assert_int_equal(encode_cut(t, text, bytes, again, 9, &seed), count);
             assert_memory_equal(again, ids, count * sizeof *ids);
         }
     }
@@ -153,7 +103,7 @@ static void world_does_not_depend_on_cuts(void **unused)
         size_t bytes = make_text(t, text, &seed);
         size_t count = encode(t, text, bytes, ids);
         assert_decodes(t, ids, count, text, bytes);
-        assert_int_equal(encode_cut(t, text, bytes, again, &seed), count);
+        assert_int_equal(encode_cut(t, text, bytes, again, 9, &seed), count);
         assert_memory_equal(again, ids, count * sizeof *ids);
     }
     tokenizer_close(&t);
@@ -161,24 +111,30 @@ static void world_does_not_depend_on_cuts(void **unused)
 
 static void world_holds_back_at_most_the_stated_bytes(void **unused)
 {
-    uint8_t spaces[TOKENIZER_HOLD_MAX + 1];
+    uint8_t spaces[128];
     struct tokenizer *t;
-    uint32_t id = 0;
-    size_t bytes;
+    struct tokenizer_reader *reader;
+    struct tokenizer_piece piece;
+    size_t bytes, hold;
 
     (void)unused;
     if (!have_world)
         skip();
     t = world();
+    reader = text_reader(t);
+    hold = tokenizer_hold_max(t);
+    assert_int_equal(hold, sizeof spaces - 1);
     memset(spaces, ' ', sizeof spaces);
-    assert_int_equal(tokenizer_next(t, spaces, TOKENIZER_HOLD_MAX, false, &id), 0);
-    assert_int_equal(tokenizer_next(t, spaces, sizeof spaces, false, &id), sizeof spaces);
-    assert_int_equal(id, 65529);
+    assert_int_equal(tokenizer_next(reader, spaces, hold, false, &piece), 0);
+    assert_int_equal(tokenizer_next(reader, spaces, sizeof spaces, false, &piece), sizeof spaces);
+    assert_int_equal(piece.count, 1);
+    assert_int_equal(piece.tokens[0].id, 65529);
     assert_int_equal(tokenizer_vocab(t), 65530);
     tokenizer_text(t, 0, &bytes);
     assert_int_equal(bytes, 0);
     tokenizer_text(t, 65535, &bytes);
     assert_int_equal(bytes, 0);
+    tokenizer_reader_close(&reader);
     tokenizer_close(&t);
 }
 
@@ -205,7 +161,7 @@ static void world_with_carriage_returns_is_the_same(void **unused)
     assert_int_equal(out, 1159262);
     close(mkstemp(path));
     file_write(path, crlf, out);
-    if (tokenizer_open_world(&other, path, &err))
+    if (tokenizer_open(&other, path, NULL, &err))
         fail_msg("%s", err.text);
     assert_true(tokenizer_fingerprint(t) == tokenizer_fingerprint(other));
     unlink(path);
@@ -237,7 +193,7 @@ static enum err_code open_lines(struct tokenizer **out, const char *lines, unsig
 
     close(mkstemp(path));
     write_vocabulary(path, lines, left_out);
-    code = tokenizer_open_world(out, path, err);
+    code = tokenizer_open(out, path, NULL, err);
     unlink(path);
     return code;
 }
@@ -259,13 +215,13 @@ static void vocabulary_reads_every_escape(void **unused)
     if (open_lines(&t, lines, 256, &err))
         fail_msg("%s", err.text);
     for (uint32_t i = 0; i < 6; i++) {
-        uint32_t id;
+        uint32_t ids[16];
         size_t bytes, length = strlen(texts[i]);
         const uint8_t *text = tokenizer_text(t, 300 + i, &bytes);
         assert_int_equal(bytes, length);
         assert_memory_equal(text, texts[i], length);
-        assert_int_equal(tokenizer_next(t, (const uint8_t *)texts[i], length, true, &id), length);
-        assert_int_equal(id, 300 + i);
+        assert_int_equal(encode(t, (const uint8_t *)texts[i], length, ids), 1);
+        assert_int_equal(ids[0], 300 + i);
     }
     tokenizer_close(&t);
 }
@@ -324,8 +280,8 @@ static void vocabulary_must_cover_every_byte_once(void **unused)
     assert_non_null(strstr(err.text, "300"));
     snprintf(line, sizeof line, "300 '%0129d' 129\n", 0);
     assert_int_equal(open_lines(&t, line, 256, &err), ERR_INPUT);
-    assert_int_equal(tokenizer_open_world(&t, "/nowhere/at/all", &err), ERR_SOURCE);
-    assert_int_equal(tokenizer_open_world(&t, "/tmp", &err), ERR_SOURCE);
+    assert_int_equal(tokenizer_open(&t, "/nowhere/at/all", NULL, &err), ERR_SOURCE);
+    assert_int_equal(tokenizer_open(&t, "/tmp", NULL, &err), ERR_SOURCE);
     assert_null(t);
 }
 
@@ -350,22 +306,26 @@ static void vocabulary_fingerprint_is_of_tokens_and_ids(void **unused)
 static void bytes_are_their_own_ids(void **unused)
 {
     struct tokenizer *t = NULL;
+    struct tokenizer_reader *reader;
+    struct tokenizer_piece piece;
     struct err err = {0};
 
     (void)unused;
     assert_int_equal(tokenizer_open_bytes(&t, &err), ERR_OK);
     assert_string_equal(tokenizer_name(t), "bytes");
     assert_int_equal(tokenizer_vocab(t), 256);
+    reader = text_reader(t);
     for (unsigned i = 0; i < 256; i++) {
         uint8_t byte = (uint8_t)i;
-        uint32_t id = 999;
         size_t length;
-        assert_int_equal(tokenizer_next(t, &byte, 1, false, &id), 1);
-        assert_int_equal(id, i);
+        assert_int_equal(tokenizer_next(reader, &byte, 1, false, &piece), 1);
+        assert_int_equal(piece.count, 1);
+        assert_int_equal(piece.tokens[0].id, i);
         assert_int_equal(*tokenizer_text(t, i, &length), i);
         assert_int_equal(length, 1);
     }
-    assert_int_equal(tokenizer_next(t, NULL, 0, true, &(uint32_t){0}), 0);
+    assert_int_equal(tokenizer_next(reader, NULL, 0, true, &piece), 0);
+    tokenizer_reader_close(&reader);
     tokenizer_close(&t);
 }
 

@@ -144,8 +144,8 @@ static struct msg *tokens_message(void)
 
     buffer_u32(&b, 70000);
     buffer_u32(&b, 7);
-    buffer_u16(&b, 4);
-    buffer_u16(&b, 5);
+    buffer_u32(&b, 4);
+    buffer_u32(&b, 5);
     buffer_u16(&b, 2);
     buffer_u16(&b, 3);
     buffer_put(&b, "hello", 5);
@@ -195,7 +195,7 @@ static enum err_code decode(const struct msg *msg)
         code = msg_read_tokens(&f, &t, NULL);
         if (!code) {
             assert_true(inside(msg, (struct view){t.ids, 4 * (size_t)f.count}));
-            assert_true(inside(msg, (struct view){t.source, 2 * (size_t)f.count}));
+            assert_true(inside(msg, (struct view){t.source, 4 * (size_t)f.count}));
             assert_true(inside(msg, (struct view){t.text, 2 * (size_t)f.count}));
             assert_true(inside(msg, (struct view){t.bytes, t.text_bytes}));
         }
@@ -231,7 +231,7 @@ static void messages_come_back_as_they_were(void **state)
     assert_int_equal(msg_read(msg, &got, NULL), ERR_OK);
     assert_int_equal(msg_read_tokens(&got, &t, NULL), ERR_OK);
     assert_int_equal(load_u32(t.ids), 70000);
-    assert_int_equal(load_u16(t.source + 2), 5);
+    assert_int_equal(load_u32(t.source + 4), 5);
     assert_int_equal(load_u16(t.text), 2);
     assert_int_equal(t.text_bytes, 5);
     assert_memory_equal(t.bytes, "hello", 5);
@@ -345,13 +345,13 @@ static void token_counts_beyond_the_maximum_are_refused(void **state)
     struct frame_tokens t;
 
     (void)state;
-    f.payload.bytes = 8 * (size_t)f.count;
+    f.payload.bytes = 10 * (size_t)f.count;
     f.payload.data = calloc(f.payload.bytes, 1);
     assert_int_equal(msg_read_tokens(&f, &t, NULL), ERR_INPUT);
     f.count = UINT32_MAX;
     assert_int_equal(msg_read_tokens(&f, &t, NULL), ERR_INPUT);
     f.count = MSG_TOKENS_MAX;
-    f.payload.bytes = 8 * (size_t)f.count;
+    f.payload.bytes = 10 * (size_t)f.count;
     assert_int_equal(msg_read_tokens(&f, &t, NULL), ERR_OK);
     free((void *)(uintptr_t)f.payload.data);
 }

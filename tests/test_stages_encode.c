@@ -110,7 +110,9 @@ static void send_text(struct driver *d, uint64_t stream, uint64_t epoch, const c
 
     for (size_t i = 0; i < count; i++)
         buffer_u32(&b, (uint8_t)text[i]);
-    for (size_t i = 0; i < 2 * count; i++)
+    for (size_t i = 0; i < count; i++)
+        buffer_u32(&b, 1);
+    for (size_t i = 0; i < count; i++)
         buffer_u16(&b, 1);
     buffer_put(&b, text, count);
     f.payload = (struct view){b.data, b.bytes};

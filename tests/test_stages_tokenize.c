@@ -119,7 +119,7 @@ static void expect_tokens(struct driver *d, uint64_t stream, uint64_t epoch, uin
     assert_int_equal(msg_read_tokens(&f, &t, NULL), ERR_OK);
     for (size_t i = 0; i < f.count; i++) {
         assert_int_equal(load_u32(t.ids + 4 * i), (uint8_t)text[i]);
-        assert_int_equal(load_u16(t.source + 2 * i), 1);
+        assert_int_equal(load_u32(t.source + 4 * i), 1);
         assert_int_equal(load_u16(t.text + 2 * i), 1);
     }
     assert_memory_equal(t.bytes, text, f.count);

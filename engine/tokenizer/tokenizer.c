@@ -1,7 +1,19 @@
-/* engine/tokenizer/tokenizer.c: the longest token at a place, and the bytes of a token. */
-#include "engine/tokenizer/vocabulary.h"
+/* engine/tokenizer/tokenizer.c: vocabularies by path, the bytes of a token, the next piece of a text. */
+#include "engine/tokenizer/neox.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+enum { FILE_BYTES_MAX = 64 << 20 };
+
+struct tokenizer_reader {
+    const struct tokenizer *tokenizer;
+    struct segmenter *segmenter;  /* of NeoX, else NULL */
+    struct tokenizer_token token; /* of World and bytes */
+};
+
+/* ---- Opening ---- */
 
 enum err_code tokenizer_open_bytes(struct tokenizer **out, struct err *err)
 {
@@ -11,12 +23,78 @@ enum err_code tokenizer_open_bytes(struct tokenizer **out, struct err *err)
     if (!t)
         return err_set(err, ERR_MEMORY, 0, "a vocabulary");
     t->name = "bytes";
+    t->token_max = 1;
     for (uint32_t id = 0; id < 256 && !code; id++) {
         uint8_t byte = (uint8_t)id;
         code = vocabulary_add(t, id, &byte, 1, err);
     }
     if (!code)
         code = vocabulary_fingerprint(t, err);
+    if (code)
+        tokenizer_close(&t);
+    else
+        *out = t;
+    return code;
+}
+
+static enum err_code read_file(const char *path, struct view *out, struct err *err)
+{
+    enum err_code code = ERR_OK;
+    uint8_t *data = NULL;
+    long bytes = -1;
+    FILE *file = fopen(path, "rbe");
+
+    if (!file)
+        return err_set(err, ERR_SOURCE, errno, "open vocabulary '%s'", path);
+    if (fseek(file, 0, SEEK_END) == 0)
+        bytes = ftell(file);
+    if (bytes < 0 || fseek(file, 0, SEEK_SET) || bytes > FILE_BYTES_MAX) {
+        code = err_set(err, ERR_SOURCE, 0, "vocabulary '%s': no file of at most %d bytes", path,
+                       FILE_BYTES_MAX);
+        goto done;
+    }
+    data = malloc((size_t)bytes + 1);
+    if (!data) {
+        code = err_set(err, ERR_MEMORY, 0, "vocabulary '%s'", path);
+        goto done;
+    }
+    if (fread(data, 1, (size_t)bytes, file) != (size_t)bytes) {
+        code = err_set(err, ERR_SOURCE, ferror(file) ? errno : 0, "read vocabulary '%s'", path);
+        goto done;
+    }
+    *out = (struct view){data, (size_t)bytes};
+    data = NULL;
+done:
+    free(data);
+    fclose(file);
+    return code;
+}
+
+/* Lines of World begin with a number. */
+static bool is_json(struct view file)
+{
+    size_t at = 0;
+
+    while (at < file.bytes && memchr(" \t\r\n", file.data[at], 4))
+        at++;
+    return at < file.bytes && file.data[at] == '{';
+}
+
+enum err_code tokenizer_open(struct tokenizer **out, const char *path,
+                             const struct tokenizer_options *options, struct err *err)
+{
+    const struct tokenizer_options none = {.specials = false};
+    struct tokenizer *t = calloc(1, sizeof *t);
+    struct view file = {NULL, 0};
+    enum err_code code;
+
+    if (!t)
+        return err_set(err, ERR_MEMORY, 0, "vocabulary '%s'", path);
+    code = read_file(path, &file, err);
+    if (!code)
+        code = is_json(file) ? neox_read(t, path, file, options ? options : &none, err)
+                             : world_read(t, path, file, err);
+    free((void *)(uintptr_t)file.data);
     if (code)
         tokenizer_close(&t);
     else
@@ -31,12 +109,15 @@ void tokenizer_close(struct tokenizer **tokenizer)
     *tokenizer = NULL;
     if (!t)
         return;
+    neox_close(&t->neox);
     free(t->slots);
     free(t->lengths);
     free(t->offsets);
     free(t->text);
     free(t);
 }
+
+/* ---- What it is ---- */
 
 const char *tokenizer_name(const struct tokenizer *tokenizer)
 {
@@ -59,21 +140,58 @@ const uint8_t *tokenizer_text(const struct tokenizer *tokenizer, uint32_t id, si
     return *bytes ? tokenizer->text + tokenizer->offsets[id] : tokenizer->text;
 }
 
+size_t tokenizer_hold_max(const struct tokenizer *tokenizer)
+{
+    if (tokenizer->neox)
+        return 4 * (size_t)TOKENIZER_SEGMENT_MAX + 3;
+    return tokenizer->slots ? WORLD_TOKEN_MAX - 1 : 0;
+}
+
+/* ---- Reading ---- */
+
+enum err_code tokenizer_reader_open(struct tokenizer_reader **out,
+                                    const struct tokenizer *tokenizer, struct err *err)
+{
+    struct tokenizer_reader *r = calloc(1, sizeof *r);
+    enum err_code code = ERR_OK;
+
+    if (!r)
+        return err_set(err, ERR_MEMORY, 0, "a reader of text");
+    r->tokenizer = tokenizer;
+    if (tokenizer->neox)
+        code = segmenter_open(&r->segmenter, tokenizer, err);
+    if (code)
+        tokenizer_reader_close(&r);
+    else
+        *out = r;
+    return code;
+}
+
+void tokenizer_reader_close(struct tokenizer_reader **reader)
+{
+    struct tokenizer_reader *r = *reader;
+
+    *reader = NULL;
+    if (!r)
+        return;
+    segmenter_close(&r->segmenter);
+    free(r);
+}
+
+void tokenizer_reader_forget(struct tokenizer_reader *reader)
+{
+    if (reader->segmenter)
+        segmenter_forget(reader->segmenter);
+}
+
 /* Greedy: walk as long as there is a child, remember the last token on the way. The walk is decided
  * when it dies or stands on a node without children. */
-size_t tokenizer_next(const struct tokenizer *tokenizer, const uint8_t *data, size_t bytes,
-                      bool end, uint32_t *id)
+static size_t longest(const struct slot *slots, const uint8_t *data, size_t bytes, bool end,
+                      uint32_t *id)
 {
-    const struct slot *slots = tokenizer->slots;
     uint32_t at = 0;
     size_t length = 0, i = 0;
 
-    if (bytes == 0)
-        return 0;
-    if (!slots) {
-        *id = data[0];
-        return 1;
-    }
     while (i < bytes && slots[at].base) {
         uint32_t child = slots[at].base + data[i];
         if (slots[child].parent != at)
@@ -86,4 +204,24 @@ size_t tokenizer_next(const struct tokenizer *tokenizer, const uint8_t *data, si
         }
     }
     return slots[at].base && !end ? 0 : length;
+}
+
+size_t tokenizer_next(struct tokenizer_reader *reader, const uint8_t *data, size_t bytes, bool end,
+                      struct tokenizer_piece *piece)
+{
+    const struct slot *slots = reader->tokenizer->slots;
+    uint32_t id = 0;
+    size_t length = bytes > 0;
+
+    if (reader->segmenter)
+        return segmenter_next(reader->segmenter, data, bytes, end, piece);
+    if (slots)
+        length = longest(slots, data, bytes, end, &id);
+    else if (length)
+        id = data[0];
+    if (length == 0)
+        return 0;
+    reader->token = (struct tokenizer_token){id, (uint32_t)length, (uint32_t)length};
+    *piece = (struct tokenizer_piece){&reader->token, 1, data, 0, false};
+    return length;
 }

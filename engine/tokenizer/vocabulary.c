@@ -24,19 +24,19 @@ static bool grow_ids(struct tokenizer *t, uint32_t id)
 {
     size_t room = t->id_room ? t->id_room : 1024;
     uint32_t *offsets;
-    uint8_t *lengths;
+    uint16_t *lengths;
 
     while (room <= id)
         room *= 2;
     offsets = realloc(t->offsets, room * sizeof *offsets);
     if (offsets)
         t->offsets = offsets;
-    lengths = offsets ? realloc(t->lengths, room) : NULL;
+    lengths = offsets ? realloc(t->lengths, room * sizeof *lengths) : NULL;
     if (!lengths)
         return false;
     t->lengths = lengths;
     memset(offsets + t->id_room, 0, (room - t->id_room) * sizeof *offsets);
-    memset(lengths + t->id_room, 0, room - t->id_room);
+    memset(lengths + t->id_room, 0, (room - t->id_room) * sizeof *lengths);
     t->id_room = room;
     return true;
 }
@@ -56,9 +56,9 @@ static bool grow_text(struct tokenizer *t)
 enum err_code vocabulary_add(struct tokenizer *t, uint32_t id, const uint8_t *bytes, size_t count,
                              struct err *err)
 {
-    if (count == 0 || count > TOKEN_BYTES_MAX)
-        return err_set(err, ERR_INPUT, 0, "a token of %zu bytes, 1 to %d are allowed", count,
-                       TOKEN_BYTES_MAX);
+    if (count == 0 || count > t->token_max)
+        return err_set(err, ERR_INPUT, 0, "a token of %zu bytes, 1 to %zu are allowed", count,
+                       t->token_max);
     if (id >= TOKEN_IDS_MAX)
         return err_set(err, ERR_INPUT, 0, "id %u, below %d are allowed", id, TOKEN_IDS_MAX);
     if (id < t->id_room && t->lengths[id])
@@ -68,7 +68,7 @@ enum err_code vocabulary_add(struct tokenizer *t, uint32_t id, const uint8_t *by
         return no_memory(err);
     memcpy(t->text + t->text_bytes, bytes, count);
     t->offsets[id] = (uint32_t)t->text_bytes;
-    t->lengths[id] = (uint8_t)count;
+    t->lengths[id] = (uint16_t)count;
     t->text_bytes += count;
     if (id >= t->vocab)
         t->vocab = id + 1;
@@ -105,7 +105,7 @@ static uint32_t add_child(struct trie *trie, uint32_t parent, uint32_t last, uin
 struct entry {
     const uint8_t *bytes;
     uint32_t id;
-    uint8_t length;
+    uint16_t length;
 };
 
 static int by_bytes(const void *a, const void *b)
@@ -120,7 +120,7 @@ static int by_bytes(const void *a, const void *b)
 static enum err_code build_trie(struct trie *trie, const struct entry *entries, size_t count,
                                 struct err *err)
 {
-    uint32_t path[TOKEN_BYTES_MAX + 1] = {0};
+    uint32_t path[WORLD_TOKEN_MAX + 1] = {0};
     size_t depth = 0;
 
     trie->nodes[0] = (struct node){.id = TOKEN_NONE};

@@ -7,12 +7,10 @@
 #include "engine/tokenizer/vocabulary.h"
 #include "schemas/bytes.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_BYTES_MAX = 64 << 20, LITERAL_BYTES_MAX = 8 * TOKEN_BYTES_MAX };
+enum { LITERAL_BYTES_MAX = 8 * WORLD_TOKEN_MAX };
 
 /* ---- Numbers and literals; a reason in words where they fail, NULL where they do not. ---- */
 
@@ -186,61 +184,16 @@ static enum err_code parse_file(struct tokenizer *t, const char *path, struct vi
     return ERR_OK;
 }
 
-static enum err_code read_file(const char *path, struct view *out, struct err *err)
+enum err_code world_read(struct tokenizer *t, const char *path, struct view file, struct err *err)
 {
-    enum err_code code = ERR_OK;
-    uint8_t *data = NULL;
-    long bytes = -1;
-    FILE *file = fopen(path, "rbe");
-
-    if (!file)
-        return err_set(err, ERR_SOURCE, errno, "open vocabulary '%s'", path);
-    if (fseek(file, 0, SEEK_END) == 0)
-        bytes = ftell(file);
-    if (bytes < 0 || fseek(file, 0, SEEK_SET) || bytes > FILE_BYTES_MAX) {
-        code = err_set(err, ERR_SOURCE, 0, "vocabulary '%s': no file of at most %d bytes", path,
-                       FILE_BYTES_MAX);
-        goto done;
-    }
-    data = malloc((size_t)bytes + 1);
-    if (!data) {
-        code = err_set(err, ERR_MEMORY, 0, "vocabulary '%s'", path);
-        goto done;
-    }
-    if (fread(data, 1, (size_t)bytes, file) != (size_t)bytes) {
-        code = err_set(err, ERR_SOURCE, ferror(file) ? errno : 0, "read vocabulary '%s'", path);
-        goto done;
-    }
-    *out = (struct view){data, (size_t)bytes};
-    data = NULL;
-done:
-    free(data);
-    fclose(file);
-    return code;
-}
-
-enum err_code tokenizer_open_world(struct tokenizer **out, const char *path, struct err *err)
-{
-    struct tokenizer *t = calloc(1, sizeof *t);
-    struct view file = {NULL, 0};
     struct err why;
     enum err_code code;
 
-    if (!t)
-        return err_set(err, ERR_MEMORY, 0, "vocabulary '%s'", path);
     t->name = "world";
-    code = read_file(path, &file, err);
-    if (!code)
-        code = parse_file(t, path, file, err);
-    free((void *)(uintptr_t)file.data);
-    if (!code) {
-        code = vocabulary_finish(t, &why);
-        if (code)
-            err_set(err, code, 0, "vocabulary '%.200s': %.150s", path, why.text);
-    }
+    t->token_max = WORLD_TOKEN_MAX;
+    code = parse_file(t, path, file, err);
     if (code)
-        tokenizer_close(&t);
-    else
-        *out = t;
-    return code;
+        return code;
+    code = vocabulary_finish(t, &why);
+    return code ? err_set(err, code, 0, "vocabulary '%.200s': %.150s", path, why.text) : ERR_OK;
 }

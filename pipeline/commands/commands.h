@@ -32,7 +32,7 @@ struct settings {
     const char *model, *output, *store, *name, *vocab, *blas, *isa;
     int unit, normalize;
     uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;
-    bool restart, accept_model, accept_arithmetic, quiet, json;
+    bool restart, special_tokens, accept_model, accept_arithmetic, quiet, json;
     const char *listen, *connect;
     char *made_store; /* OUTPUT/state */
 };

@@ -32,7 +32,7 @@ struct row {
 void settings_options(struct settings *s, const char *stage, struct option *options)
 {
     const struct row rows[] = {
-        {"e", {"model", 'm', OPTION_TEXT, &s->model, 0, 0, "FILE", "the RWKV model"}},
+        {"et", {"model", 'm', OPTION_TEXT, &s->model, 0, 0, "FILE", "the RWKV model"}},
         {"em",
          {"output", 'o', OPTION_TEXT, &s->output, 0, 0, "DIR", "records go here (default: out)"}},
         {"e",
@@ -42,7 +42,10 @@ void settings_options(struct settings *s, const char *stage, struct option *opti
          {"name", 0, OPTION_TEXT, &s->name, 0, 0, "NAME", "name of the stream of a single input"}},
         {"t",
          {"vocab", 0, OPTION_TEXT, &s->vocab, 0, 0, "FILE",
-          "World vocabulary of the model (default: bytes)"}},
+          "vocabulary of the model: World's text or NeoX's JSON (default: its own, or bytes)"}},
+        {"t",
+         {"special-tokens", 0, OPTION_FLAG, &s->special_tokens, 0, 0, NULL,
+          "NeoX: `<|endoftext|>` in a text is that token (default: ordinary text)"}},
         {"e",
          {"unit", 0, OPTION_CHOICE, &s->unit, 0, 0, "paragraph|line",
           "what a record stands for (default: paragraph)"}},
@@ -111,6 +114,7 @@ enum err_code settings_end(struct settings *s, struct err *err)
     s->config = (struct config){.name = s->name,
                                 .read_bytes = (uint32_t)s->read_bytes,
                                 .vocab = s->vocab,
+                                .special_tokens = s->special_tokens,
                                 .model = s->model,
                                 .store = s->store,
                                 .blas = s->blas,

@@ -27,7 +27,7 @@ static uint64_t piece_use(struct piece *piece, uint64_t count)
     uint64_t source = 0;
 
     for (uint64_t i = piece->before.used; i < piece->before.used + count; i++) {
-        source += load_u16(piece->tokens.source + 2 * i);
+        source += load_u32(piece->tokens.source + 4 * (size_t)i);
         piece->text_at += load_u16(piece->tokens.text + 2 * i);
     }
     piece->before.used += count;
@@ -450,7 +450,7 @@ static void take_results(struct stream *s, const struct job *job)
             stream_fail(s, &err);
             return;
         }
-        if (units_token(&s->units, job->loss[i], text, load_u16(piece->tokens.source + 2 * at),
+        if (units_token(&s->units, job->loss[i], text, load_u32(piece->tokens.source + 4 * at),
                         &record))
             add_record(s, &record);
         text_at += bytes;

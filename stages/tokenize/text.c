@@ -3,7 +3,12 @@
 #include "stages/tokenize/normalize.h"
 #include <stdlib.h>
 
-enum { CURSOR_VERSION = 1, BUFFER_MAX = 64 * 1024 * 1024 };
+enum {
+    CURSOR_VERSION = 2,
+    CURSOR_WITHOUT_TOKENS = 1,
+    BUFFER_MAX = 64 * 1024 * 1024,
+    MARK_STEP = 4096
+};
 
 enum err_code text_open(struct text *t, const struct tokenizer *tokenizer, enum normalize normalize,
                         bool line_edges, struct view cursor, struct view *upstream, struct err *err)
@@ -14,14 +19,16 @@ enum err_code text_open(struct text *t, const struct tokenizer *tokenizer, enum 
     t->raw = t->plain = t->advance = buffer_of(BUFFER_MAX);
     *upstream = (struct view){NULL, 0};
     if (!cursor.bytes)
-        return ERR_OK;
+        return tokenizer_reader_open(&t->reader, tokenizer, err);
     uint8_t version = read_u8(&r);
     t->skip_plain = read_u16(&r);
     t->skip = read_u32(&r);
-    if (r.short_read || version != CURSOR_VERSION)
+    if (version != CURSOR_WITHOUT_TOKENS)
+        t->skip_tokens = read_u32(&r);
+    if (r.short_read || (version != CURSOR_VERSION && version != CURSOR_WITHOUT_TOKENS))
         return err_set(err, ERR_INPUT, 0, "cursor of %zu bytes is not tokenize's", cursor.bytes);
     *upstream = (struct view){r.at, (size_t)(r.end - r.at)};
-    return ERR_OK;
+    return tokenizer_reader_open(&t->reader, tokenizer, err);
 }
 
 void text_close(struct text *t)
@@ -31,14 +38,26 @@ void text_close(struct text *t)
     buffer_release(&t->advance);
     free(t->marks);
     t->marks = NULL;
+    tokenizer_reader_close(&t->reader);
 }
 
-/* Drop the marks that no place from source_at on needs. */
+static bool inside_piece(const struct text *t)
+{
+    return t->piece_next < t->piece.count;
+}
+
+/* Where a new open would have to begin to go on from here. */
+static uint64_t place(const struct text *t)
+{
+    return inside_piece(t) ? t->piece_source : t->source_at;
+}
+
+/* Drop the marks that no place from here on needs. */
 static void prune_marks(struct text *t)
 {
     size_t keep = 0;
 
-    while (keep + 1 < t->mark_count && t->marks[keep + 1].at <= t->source_at)
+    while (keep + 1 < t->mark_count && t->marks[keep + 1].at <= place(t))
         keep++;
     if (keep == 0)
         return;
@@ -51,6 +70,9 @@ enum err_code text_mark(struct text *t, struct view cursor, struct err *err)
     if (cursor.bytes > CURSOR_MAX - TEXT_CURSOR_BYTES)
         return err_set(err, ERR_LIMIT, 0, "cursor of %zu bytes", cursor.bytes);
     prune_marks(t);
+    /* Of marks that lie close together behind the place the last is enough. */
+    if (t->mark_count >= 2 && t->pushed - t->marks[t->mark_count - 2].at < MARK_STEP)
+        t->mark_count--;
     if (t->mark_count == t->mark_room) {
         size_t room = t->mark_room ? 2 * t->mark_room : 4;
         struct text_mark *marks = realloc(t->marks, room * sizeof *marks);
@@ -153,40 +175,61 @@ static size_t visible(struct text *t, bool *end)
     return t->line_end - t->taken;
 }
 
+/* The next token of the piece at hand. */
+static void take(struct text *t, struct text_token *token)
+{
+    const struct tokenizer_token *one = &t->piece.tokens[t->piece_next++];
+    uint64_t before = t->source_at;
+
+    advance(t, one->source_bytes);
+    token->id = one->id;
+    token->source_bytes = (uint32_t)(t->source_at - before);
+    token->text = t->piece.text + t->piece_text;
+    token->text_bytes = one->text_bytes;
+    t->piece_text += one->text_bytes;
+}
+
 bool text_take(struct text *t, struct text_token *token)
 {
     bool end;
-    size_t bytes, room;
-    uint64_t source_before = t->source_at;
+    size_t room;
 
-    if (t->taken == t->plain.bytes)
-        return false;
-    room = visible(t, &end);
-    bytes = tokenizer_next(t->tokenizer, t->plain.data + t->taken, room, end, &token->id);
-    if (bytes == 0)
-        return false;
-    token->text = t->plain.data + t->taken;
-    token->text_bytes = (uint16_t)bytes;
-    advance(t, bytes);
-    token->source_bytes = (uint16_t)(t->source_at - source_before);
+    while (!inside_piece(t)) {
+        if (t->taken == t->plain.bytes)
+            return false;
+        room = visible(t, &end);
+        if (!tokenizer_next(t->reader, t->plain.data + t->taken, room, end, &t->piece))
+            return false;
+        t->piece_source = t->source_at;
+        t->piece_into = t->into;
+        t->piece_next = t->piece_text = 0;
+        t->repaired += t->piece.repaired;
+        t->forced += t->piece.forced;
+        for (; t->skip_tokens && inside_piece(t); t->skip_tokens--)
+            take(t, token);
+        t->skip_tokens = 0;
+    }
+    take(t, token);
     return true;
 }
 
 bool text_done(const struct text *t)
 {
-    return t->ended && t->raw.bytes == 0 && t->taken == t->plain.bytes;
+    return t->ended && t->raw.bytes == 0 && t->taken == t->plain.bytes && !inside_piece(t);
 }
 
 enum err_code text_cursor(const struct text *t, struct buffer *out, struct err *err)
 {
     const struct text_mark *mark = t->marks;
+    uint64_t at = place(t);
 
-    require(t->mark_count > 0 && mark->at <= t->source_at);
-    while (mark + 1 < t->marks + t->mark_count && mark[1].at <= t->source_at)
+    require(t->mark_count > 0 && mark->at <= at);
+    while (mark + 1 < t->marks + t->mark_count && mark[1].at <= at)
         mark++;
     buffer_u8(out, CURSOR_VERSION);
-    buffer_u16(out, (uint16_t)t->into);
-    buffer_u32(out, (uint32_t)(t->source_at - mark->at));
+    buffer_u16(out, (uint16_t)(inside_piece(t) ? t->piece_into : t->into));
+    buffer_u32(out, (uint32_t)(at - mark->at));
+    buffer_u32(out, (uint32_t)(inside_piece(t) ? t->piece_next : 0));
     buffer_put(out, mark->cursor, mark->cursor_bytes);
     if (out->refused)
         return err_set(err, ERR_LIMIT, 0, "cursor of %zu bytes", mark->cursor_bytes);

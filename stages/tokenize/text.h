@@ -2,10 +2,12 @@
  *
  * Bytes are pushed as they come, with the cursor that leads to each run of them; tokens are taken
  * off. Between two tokens the place is (upstream's cursor before some message, bytes of it to skip,
- * bytes of the normaliser's output to skip): the normaliser works on segments that stand alone, so a
- * place inside the output of a segment is found again by normalising that segment again.
+ * bytes of the normaliser's output to skip, tokens to skip): the normaliser works on segments that stand
+ * alone, the tokenizer on pieces that do, so a place inside the output of either is found again by making
+ * it again.
  *
- * A cursor:  0 u8 version = 1 | 1 u16 output bytes to skip | 3 u32 source bytes to skip | 7 upstream's.
+ * A cursor:  0 u8 version = 2 | 1 u16 output bytes to skip | 3 u32 source bytes to skip |
+ *            7 u32 tokens to skip | 11 upstream's. Version 1 had no tokens to skip, and is read too.
  *
  * Memory   what was pushed and not yet taken, three bytes a byte where text is normalised; the caller
  *          bounds it by what it grants. */
@@ -17,7 +19,7 @@
 #include "schemas/config.h"
 #include "schemas/msg.h"
 
-enum { TEXT_CURSOR_BYTES = 7 };
+enum { TEXT_CURSOR_BYTES = 11 };
 
 struct text_mark {
     uint64_t at; /* source position since the open */
@@ -27,6 +29,7 @@ struct text_mark {
 
 struct text {
     const struct tokenizer *tokenizer; /* borrowed */
+    struct tokenizer_reader *reader;
     enum normalize normalize;
     bool line_edges;
     bool ended;            /* no more bytes will come */
@@ -39,19 +42,23 @@ struct text {
     uint64_t pushed;       /* source bytes since the open */
     uint64_t source_at;    /* where the segment of the next token begins, since the open */
     uint32_t into;         /* output bytes of that segment that are tokens already */
-    uint32_t skip, skip_plain; /* still to be passed over after the open */
+    uint32_t skip, skip_plain, skip_tokens; /* still to be passed over after the open */
+    struct tokenizer_piece piece;           /* the one being taken apart */
+    size_t piece_next, piece_text;          /* its next token, and where that one's text is */
+    uint64_t piece_source;                  /* source_at and into where it begins */
+    uint32_t piece_into;
+    uint64_t repaired, forced; /* since the open: ill-formed pieces, cuts for length alone */
     struct text_mark *marks;   /* (mark_count) places at or before source_at and later ones */
     size_t mark_count, mark_room;
 };
 
 struct text_token {
-    uint32_t id;
-    uint16_t source_bytes, text_bytes;
-    const uint8_t *text; /* lent until the next push */
+    uint32_t id, source_bytes, text_bytes;
+    const uint8_t *text; /* lent until the next push or take */
 };
 
 /* Begin at cursor, which is what text_cursor gave or empty; *upstream is what to open upstream with,
- * lent by cursor. Fails: ERR_INPUT. */
+ * lent by cursor. Fails: ERR_INPUT, ERR_MEMORY. */
 MUST_CHECK enum err_code text_open(struct text *t, const struct tokenizer *tokenizer,
                                    enum normalize normalize, bool line_edges, struct view cursor,
                                    struct view *upstream, struct err *err);

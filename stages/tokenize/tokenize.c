@@ -13,11 +13,13 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
+enum { TEXT_BYTES = 1 << 20 }; /* a message is full with so much text */
+
 struct input {
     uint64_t stream, epoch;
     uint64_t expected; /* position of the next byte */
     uint64_t sent;     /* tokens since the open */
-    uint64_t skip;     /* source bytes that grants must be raised by */
+    uint64_t skip; /* source bytes that grants must be raised by: to be passed over, or held back */
     bool told_end;
     struct text text;
     struct input *next; /* in the queue of those with something to do */
@@ -36,6 +38,20 @@ struct tokenize {
 
 static void tokenize_close(void **self);
 
+/* The vocabulary that is asked for, or the model's own where its file has one, or bytes. */
+static enum err_code open_tokenizer(struct tokenizer **out, const struct config *config,
+                                    struct err *err)
+{
+    const struct tokenizer_options options = {.specials = config->special_tokens};
+    enum err_code code = ERR_ABSENT;
+
+    if (config->vocab)
+        return tokenizer_open(out, config->vocab, &options, err);
+    if (config->model)
+        code = tokenizer_open_model(out, config->model, err);
+    return code == ERR_ABSENT ? tokenizer_open_bytes(out, err) : code;
+}
+
 static enum err_code tokenize_open(void **self, const struct stage_env *env, struct err *err)
 {
     struct tokenize *t = calloc(1, sizeof *t);
@@ -44,10 +60,7 @@ static enum err_code tokenize_open(void **self, const struct stage_env *env, str
     if (!t)
         return err_set(err, ERR_MEMORY, 0, "tokenize");
     t->env = env;
-    if (env->config->vocab)
-        code = tokenizer_open_world(&t->tokenizer, env->config->vocab, err);
-    else
-        code = tokenizer_open_bytes(&t->tokenizer, err);
+    code = open_tokenizer(&t->tokenizer, env->config, err);
     if (code)
         tokenize_close((void **)&t);
     *self = t;
@@ -124,7 +137,7 @@ static enum err_code accept_open(struct tokenize *t, Riverrun__Open *open, struc
         free(in);
         return code;
     }
-    in->skip = in->text.skip;
+    in->skip = in->text.skip + tokenizer_hold_max(t->tokenizer);
     open->cursor = proto_bytes(upstream.data, upstream.bytes);
     outbox_tell(&t->up, RIVERRUN__CONTROL__IS_OPEN, open);
     open->cursor = proto_bytes(cursor.data, cursor.bytes); /* the decoder frees this one */
@@ -146,7 +159,7 @@ static enum err_code pass_opened(struct tokenize *t, Riverrun__Opened *opened, s
     code = text_mark(&in->text, (struct view){cursor.data, cursor.len}, err);
     if (!code) {
         /* With bytes to skip the first place is the open's own, and is known downstream. */
-        if (!in->text.skip && !in->text.skip_plain)
+        if (!in->text.skip && !in->text.skip_plain && !in->text.skip_tokens)
             code = text_cursor(&in->text, &mine, err);
     }
     if (!code) {
@@ -288,10 +301,10 @@ static uint32_t take_tokens(struct input *in, uint8_t *ids, uint8_t *source, uin
     struct text_token token;
     uint32_t count = 0;
 
-    while (count < MSG_TOKENS_MAX && text_take(&in->text, &token)) {
+    while (count < MSG_TOKENS_MAX && text->bytes < TEXT_BYTES && text_take(&in->text, &token)) {
         store_u32(ids + 4 * (size_t)count, token.id);
-        store_u16(source + 2 * (size_t)count, token.source_bytes);
-        store_u16(lengths + 2 * (size_t)count, token.text_bytes);
+        store_u32(source + 4 * (size_t)count, token.source_bytes);
+        store_u16(lengths + 2 * (size_t)count, (uint16_t)token.text_bytes);
         buffer_put(text, token.text, token.text_bytes);
         count++;
     }
@@ -301,7 +314,7 @@ static uint32_t take_tokens(struct input *in, uint8_t *ids, uint8_t *source, uin
 /* The next message of in: tokens, or the end. *out stays NULL when there is nothing to say. */
 static enum err_code make_tokens(struct input *in, struct msg **out, struct err *err)
 {
-    static _Thread_local uint8_t ids[4 * MSG_TOKENS_MAX], source[2 * MSG_TOKENS_MAX],
+    static _Thread_local uint8_t ids[4 * MSG_TOKENS_MAX], source[4 * MSG_TOKENS_MAX],
         lengths[2 * MSG_TOKENS_MAX];
     struct buffer text = buffer_of(MSG_BYTES_MAX), cursor = buffer_of(CURSOR_MAX);
     struct frame f = {
@@ -316,16 +329,16 @@ static enum err_code make_tokens(struct input *in, struct msg **out, struct err 
         goto done;
     code = text_cursor(&in->text, &cursor, err);
     f.cursor = (struct view){cursor.data, cursor.bytes};
-    f.payload.bytes = 8 * (size_t)f.count + text.bytes;
+    f.payload.bytes = 10 * (size_t)f.count + text.bytes;
     if (!code)
         code = msg_make(out, &f, &payload, err);
     if (code)
         goto done;
     memcpy(payload, ids, 4 * (size_t)f.count);
-    memcpy(payload + 4 * (size_t)f.count, source, 2 * (size_t)f.count);
-    memcpy(payload + 6 * (size_t)f.count, lengths, 2 * (size_t)f.count);
+    memcpy(payload + 4 * (size_t)f.count, source, 4 * (size_t)f.count);
+    memcpy(payload + 8 * (size_t)f.count, lengths, 2 * (size_t)f.count);
     if (text.bytes)
-        memcpy(payload + 8 * (size_t)f.count, text.data, text.bytes);
+        memcpy(payload + 10 * (size_t)f.count, text.data, text.bytes);
     in->sent += f.count;
     in->told_end = f.flags & MSG_END;
 done:

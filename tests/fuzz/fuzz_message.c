@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     fuzz_touch(f.payload.data, f.payload.bytes);
     if (!msg_read_tokens(&f, &tokens, &err)) {
         fuzz_touch(tokens.ids, 4 * (size_t)f.count);
-        fuzz_touch(tokens.source, 2 * (size_t)f.count);
+        fuzz_touch(tokens.source, 4 * (size_t)f.count);
         fuzz_touch(tokens.text, 2 * (size_t)f.count);
         fuzz_touch(tokens.bytes, tokens.text_bytes);
     }
