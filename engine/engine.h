@@ -167,9 +167,9 @@ struct tokenizer;
 struct tokenizer_reader;
 
 struct tokenizer_options {
-    bool
-        specials; /* NeoX: `<|endoftext|>` in a text is that token. Off, which is not what the library
-                      does, it is ordinary text: no document can pretend that it ends. */
+    /* NeoX: `<|endoftext|>` in a text is that token. Off, which is not what the library does, it is
+     * ordinary text: no document can pretend that it ends. */
+    bool specials;
 };
 
 /* bytes: the 256 single bytes, id = value. */
@@ -188,10 +188,10 @@ MUST_CHECK enum err_code tokenizer_open_model(struct tokenizer **out, const char
 /* Readers first. */
 void tokenizer_close(struct tokenizer **tokenizer);
 
-const char *tokenizer_name(const struct tokenizer *tokenizer);     /* "bytes", "world", "neox" */
-uint32_t tokenizer_vocab(const struct tokenizer *tokenizer);       /* largest id + 1 */
-uint64_t tokenizer_fingerprint(const struct tokenizer *tokenizer); /* of all that ids depend on but
-                                                                      utf8proc's version of Unicode */
+const char *tokenizer_name(const struct tokenizer *tokenizer); /* "bytes", "world", "neox" */
+uint32_t tokenizer_vocab(const struct tokenizer *tokenizer);   /* largest id + 1 */
+/* Of all that ids depend on but utf8proc's version of Unicode. */
+uint64_t tokenizer_fingerprint(const struct tokenizer *tokenizer);
 
 /* The bytes of a token, lent until close; *bytes 0 for an id that stands for none. */
 const uint8_t *tokenizer_text(const struct tokenizer *tokenizer, uint32_t id, size_t *bytes);

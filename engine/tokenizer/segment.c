@@ -278,8 +278,8 @@ static void put_map(struct segmenter *s, size_t count, size_t source, bool apart
     s->text_bytes += count;
 }
 
-/* A character (plain, broken: it alone) and those that join it. Those that come out as they went in stand for themselves; of the
- * rest, all of the source counts with the last byte. */
+/* A character (plain, broken: it alone) and those that join it. Those that come out as they went in stand
+ * for themselves; of the rest, all of the source counts with the last byte. */
 static void put_cluster(struct segmenter *s, size_t count, bool plain, bool broken)
 {
     size_t same = 0, source = 0, bytes = 0, left = count;
