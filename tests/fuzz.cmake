@@ -52,8 +52,9 @@ fuzz_target(cursor
         ${TOKENIZER_SOURCES}
     LINK ${TOKENIZER_LIBRARIES})
 set(CONTAINER_SOURCES engine/formats/beside.c engine/formats/container.c engine/formats/dtype.c
-    engine/formats/gguf.c engine/formats/names.c engine/formats/pickle.c engine/formats/pth.c engine/formats/quant.c
-    engine/formats/rwkvcpp.c engine/formats/safetensors.c engine/formats/turn.c engine/formats/zip.c)
+    engine/formats/gguf.c engine/formats/machine.c engine/formats/names.c engine/formats/pickle.c
+    engine/formats/pth.c engine/formats/quant.c engine/formats/rwkvcpp.c engine/formats/safetensors.c
+    engine/formats/turn.c engine/formats/zip.c)
 fuzz_target(model SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 fuzz_target(pth SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 fuzz_target(pickle SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})

@@ -1,236 +1,7 @@
-/* engine/formats/pickle.c: the machine that reads a pickle of weights.
- *
- * It has a stack, a memo (values kept under numbers) and pools of what values refer to: items of tuples, entries
- * of dictionaries, storages, tensors. A value is 16 bytes; what does not fit lies in a pool, whose members
- * are never changed (but a dictionary grows) and never let go before the end. An instruction adds a
- * bounded number of members, or moves values that other instructions have pushed, so all is linear
- * in the pickle. Lists are known, their contents dropped: no weight stands in one. */
+/* engine/formats/pickle.c: what PyTorch says in a pickle of weights: symbols, storages, tensors, and the names of
+ * tensors in the dictionary on top. */
 #include "engine/formats/pickle.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-enum kind {
-    KIND_UNSET, /* a place of the memo that nothing was kept in */
-    KIND_MARK,
-    KIND_PLAIN,   /* None, True, False, a float: nothing here asks for their value */
-    KIND_INTEGER, /* number */
-    KIND_STRING,  /* count bytes of the pickle from number on */
-    KIND_SYMBOL,  /* symbols[number] */
-    KIND_TUPLE,   /* count items from number on */
-    KIND_LIST,
-    KIND_DICT,    /* dicts[number] */
-    KIND_STORAGE, /* storages[number] */
-    KIND_TENSOR   /* tensors[number] */
-};
-
-struct value {
-    uint32_t kind, count;
-    int64_t number;
-};
-
-struct entry {
-    struct value key, value;
-    uint32_t next; /* index + 1 */
-};
-
-struct dict {
-    uint32_t first, last; /* entries: index + 1, 0 where it is empty */
-};
-
-struct storage {
-    struct value key;
-    uint64_t values;
-    enum dtype dtype;
-};
-
-struct rebuilt {
-    size_t storage;
-    int64_t first;
-    struct value shape, stride; /* tuples */
-};
-
-struct pool {
-    void *data;
-    size_t count, room, each; /* each: bytes of a member */
-};
-
-struct machine {
-    const struct container *c;
-    struct err *err;
-    struct view pickle;
-    struct reader r;
-    size_t budget; /* bytes that pools may still take */
-    struct pool stack, memo, items, entries, dicts, storages, tensors, listed;
-};
-
-/* ---- Pools ---- */
-
-static enum err_code reserve(struct machine *m, struct pool *pool, size_t count)
-{
-    size_t room = 2 * pool->room > 32 ? 2 * pool->room : 32;
-    void *data;
-
-    if (count <= pool->room)
-        return ERR_OK;
-    room = room > count ? room : count;
-    if ((room - pool->room) * pool->each > m->budget)
-        return container_fail(m->c, m->err,
-                              "its pickle of %zu bytes unfolds to more than %d times its size",
-                              m->pickle.bytes, PICKLE_MEMORY_FACTOR);
-    data = realloc(pool->data, room * pool->each);
-    if (!data)
-        return err_set(m->err, ERR_MEMORY, 0, "model '%s': its pickle", m->c->path);
-    m->budget -= (room - pool->room) * pool->each;
-    memset((uint8_t *)data + pool->room * pool->each, 0, (room - pool->room) * pool->each);
-    pool->data = data;
-    pool->room = room;
-    return ERR_OK;
-}
-
-static enum err_code add(struct machine *m, struct pool *pool, const void *member)
-{
-    enum err_code code = reserve(m, pool, pool->count + 1);
-
-    if (!code)
-        memcpy((uint8_t *)pool->data + pool->count++ * pool->each, member, pool->each);
-    return code;
-}
-
-static struct value *stack_at(const struct machine *m, size_t index)
-{
-    return (struct value *)m->stack.data + index;
-}
-
-static const struct value *item_of(const struct machine *m, struct value tuple, size_t index)
-{
-    return (const struct value *)m->items.data + tuple.number + index;
-}
-
-static struct view text_of(const struct machine *m, struct value string)
-{
-    return (struct view){m->pickle.data + string.number, string.count};
-}
-
-static bool text_is(const struct machine *m, struct value value, const char *text)
-{
-    return value.kind == KIND_STRING && value.count == strlen(text) &&
-           !memcmp(m->pickle.data + value.number, text, value.count);
-}
-
-/* ---- The stack ---- */
-
-static size_t place(const struct machine *m)
-{
-    return (size_t)(m->r.at - m->pickle.data);
-}
-
-static enum err_code push(struct machine *m, enum kind kind, size_t count, int64_t number)
-{
-    struct value value = {kind, (uint32_t)count, number};
-
-    return add(m, &m->stack, &value);
-}
-
-/* Are there count values on top, none of them a mark? */
-static enum err_code need(struct machine *m, size_t count)
-{
-    bool there = m->stack.count >= count;
-
-    for (size_t i = 1; i <= count && there; i++)
-        there = stack_at(m, m->stack.count - i)->kind != KIND_MARK;
-    if (!there)
-        return container_fail(m->c, m->err,
-                              "damaged: its pickle takes what is not on its stack, at byte %zu",
-                              place(m));
-    return ERR_OK;
-}
-
-static enum err_code pop(struct machine *m, struct value *value)
-{
-    enum err_code code = need(m, 1);
-
-    if (!code)
-        *value = *stack_at(m, --m->stack.count);
-    return code;
-}
-
-/* The values above the topmost mark, which goes away: they lie at *first, above the stack's new end. */
-static enum err_code pop_to_mark(struct machine *m, size_t *first, size_t *count)
-{
-    for (size_t i = m->stack.count; i > 0; i--) {
-        if (stack_at(m, i - 1)->kind != KIND_MARK)
-            continue;
-        *first = i;
-        *count = m->stack.count - i;
-        m->stack.count = i - 1;
-        return ERR_OK;
-    }
-    return container_fail(m->c, m->err, "damaged: its pickle looks for a mark in vain, at byte %zu",
-                          place(m));
-}
-
-/* The value on top must be one of that kind: a list, a dictionary. */
-static enum err_code top_is(struct machine *m, enum kind kind, struct value *top)
-{
-    enum err_code code = need(m, 1);
-
-    if (code)
-        return code;
-    *top = *stack_at(m, m->stack.count - 1);
-    if (top->kind != kind)
-        return container_fail(m->c, m->err,
-                              "damaged: its pickle adds to what is no %s, at byte %zu",
-                              kind == KIND_LIST ? "list" : "dictionary", place(m));
-    return ERR_OK;
-}
-
-/* ---- Instructions: plain values ---- */
-
-static enum err_code push_string(struct machine *m, size_t bytes)
-{
-    const uint8_t *data = read_bytes(&m->r, bytes);
-
-    return data ? push(m, KIND_STRING, bytes, data - m->pickle.data) : ERR_OK;
-}
-
-static enum err_code push_long(struct machine *m)
-{
-    size_t bytes = read_u8(&m->r);
-    const uint8_t *data = read_bytes(&m->r, bytes);
-    uint64_t number = bytes && data && data[bytes - 1] & 0x80 ? UINT64_MAX : 0;
-
-    if (bytes > 8)
-        return container_fail(m->c, m->err, "its pickle has an integer of %zu bytes, at byte %zu",
-                              bytes, place(m));
-    for (size_t i = data ? bytes : 0; i-- > 0;)
-        number = number << 8 | data[i];
-    return push(m, KIND_INTEGER, 0, (int64_t)number);
-}
-
-static enum err_code push_float(struct machine *m)
-{
-    read_bytes(&m->r, 8);
-    return push(m, KIND_PLAIN, 0, 0);
-}
-
-static enum err_code push_dict(struct machine *m)
-{
-    struct dict dict = {0, 0};
-    enum err_code code = add(m, &m->dicts, &dict);
-
-    return code ? code : push(m, KIND_DICT, 0, (int64_t)m->dicts.count - 1);
-}
-
-static enum err_code check_protocol(struct machine *m)
-{
-    unsigned version = read_u8(&m->r);
-
-    if (version < 2 || version > 5)
-        return container_fail(m->c, m->err, "its pickle is of protocol %u, 2 to 5 are known",
-                              version);
-    return ERR_OK;
-}
+#include "engine/formats/machine.h"
 
 /* ---- Instructions: symbols ---- */
 
@@ -289,7 +60,7 @@ static enum err_code refuse_symbol(struct machine *m, struct view module, struct
                           shown[0], (const char *)module.data, shown[1], (const char *)name.data);
 }
 
-static enum err_code push_symbol(struct machine *m)
+enum err_code pickle_symbol(struct machine *m)
 {
     struct view module = read_line(m), name = {NULL, 0};
 
@@ -299,7 +70,7 @@ static enum err_code push_symbol(struct machine *m)
         return ERR_OK;
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++)
         if (line_is(module, symbols[i].module) && line_is(name, symbols[i].name))
-            return push(m, KIND_SYMBOL, 0, (int64_t)i);
+            return machine_push(m, KIND_SYMBOL, 0, (int64_t)i);
     return refuse_symbol(m, module, name);
 }
 
@@ -308,167 +79,34 @@ static bool has_role(struct value value, enum role role)
     return value.kind == KIND_SYMBOL && symbols[value.number].role == role;
 }
 
-/* ---- Instructions: memo, tuples, lists, dictionaries ---- */
-
-static enum err_code keep(struct machine *m, size_t index)
-{
-    enum err_code code = need(m, 1);
-
-    if (m->r.short_read || code)
-        return code;
-    /* Numbers are given out in turn, one for at least one instruction; only a liar skips any. */
-    if (index >= m->pickle.bytes)
-        return container_fail(m->c, m->err, "damaged: its pickle of %zu bytes keeps a value as %zu",
-                              m->pickle.bytes, index);
-    code = reserve(m, &m->memo, index + 1);
-    if (code)
-        return code;
-    ((struct value *)m->memo.data)[index] = *stack_at(m, m->stack.count - 1);
-    m->memo.count = m->memo.count > index ? m->memo.count : index + 1;
-    return ERR_OK;
-}
-
-static enum err_code recall(struct machine *m, size_t index)
-{
-    const struct value *memo = m->memo.data;
-
-    if (m->r.short_read)
-        return ERR_OK;
-    if (index >= m->memo.count || memo[index].kind == KIND_UNSET)
-        return container_fail(m->c, m->err, "damaged: its pickle recalls value %zu, never kept",
-                              index);
-    return add(m, &m->stack, &memo[index]);
-}
-
-/* Make a tuple of count values that lie at `first` of the stack, above its end by now. */
-static enum err_code make_tuple(struct machine *m, size_t first, size_t count)
-{
-    size_t at = m->items.count;
-    enum err_code code = reserve(m, &m->items, at + count);
-
-    if (code)
-        return code;
-    if (count)
-        memcpy((struct value *)m->items.data + at, stack_at(m, first),
-               count * sizeof(struct value));
-    m->items.count += count;
-    return push(m, KIND_TUPLE, count, (int64_t)at);
-}
-
-static enum err_code tuple_of(struct machine *m, size_t count)
-{
-    enum err_code code = need(m, count);
-
-    if (code)
-        return code;
-    m->stack.count -= count;
-    return make_tuple(m, m->stack.count, count);
-}
-
-static enum err_code tuple_to_mark(struct machine *m)
-{
-    size_t first = 0, count = 0;
-    enum err_code code = pop_to_mark(m, &first, &count);
-
-    return code ? code : make_tuple(m, first, count);
-}
-
-static enum err_code append(struct machine *m)
-{
-    struct value value, list;
-    enum err_code code = pop(m, &value);
-
-    return code ? code : top_is(m, KIND_LIST, &list);
-}
-
-static enum err_code append_to_mark(struct machine *m)
-{
-    size_t first = 0, count = 0;
-    struct value list;
-    enum err_code code = pop_to_mark(m, &first, &count);
-
-    return code ? code : top_is(m, KIND_LIST, &list);
-}
-
-/* Pairs that lie at `first` of the stack, above its end by now, into the dictionary on top. */
-static enum err_code set_pairs(struct machine *m, size_t first, size_t count)
-{
-    struct value top = {0};
-    enum err_code code = top_is(m, KIND_DICT, &top);
-
-    if (!code && count % 2)
-        code = container_fail(m->c, m->err, "damaged: its pickle has a key without value, at %zu",
-                              place(m));
-    for (size_t i = first; i < first + count && !code; i += 2) {
-        struct entry entry = {*stack_at(m, i), *stack_at(m, i + 1), 0};
-        struct dict *dict = (struct dict *)m->dicts.data + top.number;
-        code = add(m, &m->entries, &entry);
-        if (code)
-            break;
-        if (dict->last)
-            ((struct entry *)m->entries.data)[dict->last - 1].next = (uint32_t)m->entries.count;
-        else
-            dict->first = (uint32_t)m->entries.count;
-        dict->last = (uint32_t)m->entries.count;
-    }
-    return code;
-}
-
-static enum err_code set_item(struct machine *m)
-{
-    enum err_code code = need(m, 2);
-
-    if (code)
-        return code;
-    m->stack.count -= 2;
-    return set_pairs(m, m->stack.count, 2);
-}
-
-static enum err_code set_to_mark(struct machine *m)
-{
-    size_t first = 0, count = 0;
-    enum err_code code = pop_to_mark(m, &first, &count);
-
-    return code ? code : set_pairs(m, first, count);
-}
-
-/* The attributes of an object: `_metadata` of a state dict, of no use here. */
-static enum err_code drop_state(struct machine *m)
-{
-    struct value state, top;
-    enum err_code code = pop(m, &state);
-
-    return code ? code : top_is(m, KIND_DICT, &top);
-}
-
 /* ---- Instructions: storages and tensors ---- */
 
 /* ("storage", TYPE, key, location, count) */
-static enum err_code push_storage(struct machine *m)
+enum err_code pickle_storage(struct machine *m)
 {
     struct value tuple, parts[5];
     struct storage storage;
-    enum err_code code = pop(m, &tuple);
+    enum err_code code = machine_pop(m, &tuple);
 
     if (code)
         return code;
     if (tuple.kind == KIND_TUPLE && tuple.count == 5)
-        memcpy(parts, item_of(m, tuple, 0), sizeof parts);
-    if (tuple.kind != KIND_TUPLE || tuple.count != 5 || !text_is(m, parts[0], "storage") ||
+        memcpy(parts, machine_item(m, tuple, 0), sizeof parts);
+    if (tuple.kind != KIND_TUPLE || tuple.count != 5 || !machine_text_is(m, parts[0], "storage") ||
         !has_role(parts[1], ROLE_STORAGE) || parts[2].kind != KIND_STRING ||
         parts[4].kind != KIND_INTEGER || parts[4].number < 0)
         return container_fail(m->c, m->err,
                               "damaged: its pickle refers to what is no storage, at byte %zu",
-                              place(m));
+                              machine_place(m));
     storage = (struct storage){parts[2], (uint64_t)parts[4].number, symbols[parts[1].number].dtype};
-    code = add(m, &m->storages, &storage);
-    return code ? code : push(m, KIND_STORAGE, 0, (int64_t)m->storages.count - 1);
+    code = machine_add(m, &m->storages, &storage);
+    return code ? code : machine_push(m, KIND_STORAGE, 0, (int64_t)m->storages.count - 1);
 }
 
 static enum err_code misuse(struct machine *m, const char *name)
 {
     return container_fail(m->c, m->err, "damaged: its pickle misuses '%s', at byte %zu", name,
-                          place(m));
+                          machine_place(m));
 }
 
 /* (storage, first, shape, stride, requires_grad, hooks) */
@@ -480,22 +118,22 @@ static enum err_code rebuild_tensor(struct machine *m, struct value arguments)
 
     if (arguments.count != 6)
         return misuse(m, "_rebuild_tensor_v2");
-    memcpy(parts, item_of(m, arguments, 0), sizeof parts);
+    memcpy(parts, machine_item(m, arguments, 0), sizeof parts);
     if (parts[0].kind != KIND_STORAGE || parts[1].kind != KIND_INTEGER ||
         parts[2].kind != KIND_TUPLE || parts[3].kind != KIND_TUPLE ||
         parts[2].count != parts[3].count)
         return misuse(m, "_rebuild_tensor_v2");
     tensor = (struct rebuilt){(size_t)parts[0].number, parts[1].number, parts[2], parts[3]};
-    code = add(m, &m->tensors, &tensor);
-    return code ? code : push(m, KIND_TENSOR, 0, (int64_t)m->tensors.count - 1);
+    code = machine_add(m, &m->tensors, &tensor);
+    return code ? code : machine_push(m, KIND_TENSOR, 0, (int64_t)m->tensors.count - 1);
 }
 
 /* (tensor, requires_grad, hooks) is the tensor. */
 static enum err_code rebuild_parameter(struct machine *m, struct value arguments)
 {
-    if (arguments.count != 3 || item_of(m, arguments, 0)->kind != KIND_TENSOR)
+    if (arguments.count != 3 || machine_item(m, arguments, 0)->kind != KIND_TENSOR)
         return misuse(m, "_rebuild_parameter");
-    return add(m, &m->stack, item_of(m, arguments, 0));
+    return machine_add(m, &m->stack, machine_item(m, arguments, 0));
 }
 
 /* (rebuild, type, arguments, state) is what rebuild makes of the arguments. */
@@ -505,7 +143,7 @@ static enum err_code rebuild_subclass(struct machine *m, struct value arguments)
 
     if (arguments.count != 4)
         return misuse(m, "_rebuild_from_type_v2");
-    memcpy(parts, item_of(m, arguments, 0), sizeof parts);
+    memcpy(parts, machine_item(m, arguments, 0), sizeof parts);
     if (!has_role(parts[1], ROLE_TYPE) || parts[2].kind != KIND_TUPLE)
         return misuse(m, "_rebuild_from_type_v2");
     if (has_role(parts[0], ROLE_TENSOR))
@@ -515,20 +153,20 @@ static enum err_code rebuild_subclass(struct machine *m, struct value arguments)
     return misuse(m, "_rebuild_from_type_v2");
 }
 
-static enum err_code apply(struct machine *m)
+enum err_code pickle_apply(struct machine *m)
 {
     struct value symbol, arguments;
-    enum err_code code = pop(m, &arguments);
+    enum err_code code = machine_pop(m, &arguments);
 
     if (!code)
-        code = pop(m, &symbol);
+        code = machine_pop(m, &symbol);
     if (code)
         return code;
     if (symbol.kind != KIND_SYMBOL || arguments.kind != KIND_TUPLE)
         return misuse(m, "REDUCE");
     switch (symbols[symbol.number].role) {
     case ROLE_DICT:
-        return arguments.count ? misuse(m, "OrderedDict") : push_dict(m);
+        return arguments.count ? misuse(m, "OrderedDict") : machine_push_dict(m);
     case ROLE_TENSOR:
         return rebuild_tensor(m, arguments);
     case ROLE_PARAMETER:
@@ -538,98 +176,6 @@ static enum err_code apply(struct machine *m)
     default:
         return misuse(m, symbols[symbol.number].name);
     }
-}
-
-/* ---- The machine ---- */
-
-static enum err_code step(struct machine *m, uint8_t instruction)
-{
-    switch (instruction) {
-    case 0x80:
-        return check_protocol(m);
-    case '}':
-        return push_dict(m);
-    case ']':
-        return push(m, KIND_LIST, 0, 0);
-    case ')':
-        return push(m, KIND_TUPLE, 0, 0);
-    case '(':
-        return push(m, KIND_MARK, 0, 0);
-    case 'N':
-    case 0x88:
-    case 0x89:
-        return push(m, KIND_PLAIN, 0, 0);
-    case 'K':
-        return push(m, KIND_INTEGER, 0, read_u8(&m->r));
-    case 'M':
-        return push(m, KIND_INTEGER, 0, read_u16(&m->r));
-    case 'J':
-        return push(m, KIND_INTEGER, 0, (int32_t)read_u32(&m->r));
-    case 0x8A:
-        return push_long(m);
-    case 'G':
-        return push_float(m);
-    case 'X':
-        return push_string(m, read_u32(&m->r));
-    case 0x8C:
-        return push_string(m, read_u8(&m->r));
-    case 'c':
-        return push_symbol(m);
-    case 'q':
-        return keep(m, read_u8(&m->r));
-    case 'r':
-        return keep(m, read_u32(&m->r));
-    case 'h':
-        return recall(m, read_u8(&m->r));
-    case 'j':
-        return recall(m, read_u32(&m->r));
-    case 0x85:
-    case 0x86:
-    case 0x87:
-        return tuple_of(m, instruction - 0x84);
-    case 't':
-        return tuple_to_mark(m);
-    case 'a':
-        return append(m);
-    case 'e':
-        return append_to_mark(m);
-    case 's':
-        return set_item(m);
-    case 'u':
-        return set_to_mark(m);
-    case 'Q':
-        return push_storage(m);
-    case 'R':
-        return apply(m);
-    case 'b':
-        return drop_state(m);
-    default:
-        return container_fail(m->c, m->err,
-                              "its pickle has instruction %02x at byte %zu, which files of weights "
-                              "do not have",
-                              instruction, place(m) - 1);
-    }
-}
-
-/* Until STOP, which leaves one object. */
-static enum err_code run(struct machine *m, struct value *top)
-{
-    enum err_code code = ERR_OK;
-    uint8_t instruction = 0;
-
-    while (!code && !m->r.short_read && instruction != '.') {
-        instruction = read_u8(&m->r);
-        if (!m->r.short_read && instruction != '.')
-            code = step(m, instruction);
-    }
-    if (m->r.short_read)
-        return container_fail(m->c, m->err, "truncated: its pickle of %zu bytes does not stop",
-                              m->pickle.bytes);
-    if (!code)
-        code = pop(m, top);
-    if (!code && (m->stack.count || !read_done(&m->r)))
-        return container_fail(m->c, m->err, "damaged: something is left over in its pickle");
-    return code;
 }
 
 /* ---- What it said ---- */
@@ -651,8 +197,8 @@ static enum err_code read_window(struct machine *m, const struct rebuilt *rebuil
                               SHOWN(tensor->name));
     tensor->first = (uint64_t)rebuilt->first;
     for (unsigned i = 0; i < tensor->rank; i++) {
-        const struct value *length = item_of(m, rebuilt->shape, i);
-        const struct value *stride = item_of(m, rebuilt->stride, i);
+        const struct value *length = machine_item(m, rebuilt->shape, i);
+        const struct value *stride = machine_item(m, rebuilt->stride, i);
         if (length->kind != KIND_INTEGER || length->number < 0)
             return container_fail(c, m->err, "tensor '%.*s' has an impossible shape",
                                   SHOWN(tensor->name));
@@ -678,7 +224,7 @@ static enum err_code list_entry(struct machine *m, const struct entry *entry)
     enum err_code code;
 
     if (named)
-        tensor.name = text_of(m, entry->key);
+        tensor.name = machine_text(m, entry->key);
     if (entry->value.kind != KIND_TENSOR) {
         if (tensor.name.bytes && tensor.name.data[0] == '_')
             return container_fail(m->c, m->err,
@@ -691,11 +237,11 @@ static enum err_code list_entry(struct machine *m, const struct entry *entry)
         return container_fail(m->c, m->err, "a tensor has a key that is no string");
     rebuilt = (const struct rebuilt *)m->tensors.data + entry->value.number;
     storage = (const struct storage *)m->storages.data + rebuilt->storage;
-    tensor.storage = text_of(m, storage->key);
+    tensor.storage = machine_text(m, storage->key);
     tensor.storage_values = storage->values;
     tensor.dtype = storage->dtype;
     code = read_window(m, rebuilt, &tensor);
-    return code ? code : add(m, &m->listed, &tensor);
+    return code ? code : machine_add(m, &m->listed, &tensor);
 }
 
 static const struct entry *entry_at(const struct machine *m, uint32_t index)
@@ -712,7 +258,7 @@ static enum err_code list_tensors(struct machine *m, struct value top)
     if (top.kind != KIND_DICT)
         return container_fail(m->c, m->err, "its pickle is no dictionary of tensors");
     for (const struct entry *e = entry_at(m, dicts[top.number].first); e; e = entry_at(m, e->next))
-        if (text_is(m, e->key, "state_dict") && e->value.kind == KIND_DICT)
+        if (machine_text_is(m, e->key, "state_dict") && e->value.kind == KIND_DICT)
             weights = e->value;
     for (const struct entry *e = entry_at(m, dicts[weights.number].first); e && !code;
          e = entry_at(m, e->next))
@@ -744,21 +290,14 @@ enum err_code pickle_read(struct pickle_tensor **out, size_t *count, struct view
     if (pickle.bytes > PICKLE_BYTES_MAX)
         return container_fail(c, err, "its pickle has %zu bytes, at most %d are read", pickle.bytes,
                               PICKLE_BYTES_MAX);
-    code = run(&m, &top);
+    code = machine_run(&m, &top);
     if (!code)
         code = list_tensors(&m, top);
-    free(m.stack.data);
-    free(m.memo.data);
-    free(m.items.data);
-    free(m.entries.data);
-    free(m.dicts.data);
-    free(m.storages.data);
-    free(m.tensors.data);
-    if (code) {
-        free(m.listed.data);
-        return code;
+    if (!code) {
+        *out = m.listed.data;
+        *count = m.listed.count;
+        m.listed.data = NULL; /* handed over */
     }
-    *out = m.listed.data;
-    *count = m.listed.count;
-    return ERR_OK;
+    machine_release(&m);
+    return code;
 }
