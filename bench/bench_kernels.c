@@ -140,58 +140,69 @@ static void bench_product(size_t N, size_t K, const char *isa, const char *blas)
 
 struct scan_work {
     const struct kernels *kernels;
-    struct wkv7 scan;
+    float *S, *y;
+    const float *x, *w, *small;
     size_t tokens, heads, n;
 };
 
 static void run_wkv7(void *argument)
 {
-    const struct scan_work *w = argument;
+    const struct scan_work *s = argument;
 
-    for (size_t head = 0; head < w->heads; head++) {
-        struct wkv7 scan = w->scan;
-        scan.S += head * w->n * w->n;
-        scan.y += head * w->n;
-        scan.r += head * w->n;
-        scan.w += head * w->n;
-        scan.k += head * w->n;
-        scan.v += head * w->n;
-        scan.a += head * w->n;
-        scan.b += head * w->n;
-        w->kernels->wkv7(&scan, w->tokens, w->n);
+    for (size_t head = 0; head < s->heads; head++) {
+        size_t at = head * s->n;
+        const float *x = s->x + at, *small = s->small + at;
+        struct wkv7 scan = {s->S + at * s->n, s->y + at, x, s->w + at, x, x, small, small,
+                            s->heads * s->n};
+        s->kernels->wkv7(&scan, s->tokens, s->n);
+    }
+}
+
+static void run_wkv6(void *argument)
+{
+    const struct scan_work *s = argument;
+    size_t stride = s->heads * s->n;
+
+    for (size_t head = 0; head < s->heads; head++) {
+        size_t at = head * s->n;
+        const float *x = s->x + at;
+        struct wkv6 scan = {s->S + at * s->n, s->y + at, x,     s->w + at, x, x,
+                            s->small + at,    stride,    stride};
+        s->kernels->wkv6(&scan, s->tokens, s->n);
     }
 }
 
 /* Small inputs and a decay of 0.75 keep S bounded however often it is run. */
-static void bench_wkv7(const struct kernels *kernels, size_t heads, size_t n, size_t tokens)
+static void bench_scan(const struct kernels *kernels, work_fn *run, const char *name, double flops,
+                       size_t heads, size_t n, size_t tokens)
 {
     size_t stride = heads * n, count = tokens * stride;
-    float *x = numbers(count), *w = numbers(count), *y = numbers(count), *ab = numbers(count);
+    float *x = numbers(count), *w = numbers(count), *y = numbers(count), *small = numbers(count);
     float *S = numbers(heads * n * n), *key_S = numbers(heads * n * n), *key_y = numbers(count);
     struct kernels ref;
     char label[100];
-    struct scan_work work = {kernels, {S, y, x, w, x, x, ab, ab, stride}, tokens, heads, n};
-    struct scan_work key = {&ref, {key_S, key_y, x, w, x, x, ab, ab, stride}, tokens, heads, n};
+    struct scan_work work = {kernels, S, y, x, w, small, tokens, heads, n};
+    struct scan_work key = {&ref, key_S, key_y, x, w, small, tokens, heads, n};
 
     for (size_t i = 0; i < count; i++) {
         w[i] = 0.75f;
-        ab[i] *= 0.01f;
+        small[i] *= 0.01f;
     }
     if (kernels_init(&ref, "ref", NULL, NULL))
         exit(1);
-    run_wkv7(&work);
-    run_wkv7(&key);
+    run(&work);
+    run(&key);
     if (memcmp(y, key_y, count * sizeof *y) != 0 ||
         memcmp(S, key_S, heads * n * n * sizeof *S) != 0) {
-        fprintf(stderr, "the scan is not the key's\n");
+        fprintf(stderr, "the scan %s is not the key's\n", name);
         exit(1);
     }
-    snprintf(label, sizeof label, "wkv7,%zux%zux%zu,%s", heads, n, tokens, kernels->isa);
-    time_work(run_wkv7, &work, 9.0 * (double)(count * n), label);
+    snprintf(label, sizeof label, "%s,%zux%zux%zu,%s", name, heads, n, tokens, kernels->isa);
+    time_work(run, &work, flops * (double)(count * n), label);
     free(x);
     free(w);
     free(y);
-    free(ab);
+    free(small);
     free(S);
     free(key_S);
     free(key_y);
@@ -256,6 +267,7 @@ int main(int count, char **arguments)
                                        {256, 256},  {384, 384},   {512, 512},  {768, 768},
                                        {64, 768},   {768, 64},    {3072, 768}, {768, 3072},
                                        {1024, 768}, {2048, 2048}, {1024, 4096}};
+    static const size_t scans[][2] = {{12, 64}, {12, 32}, {12, 16}, {12, 8}};
     static const char *const ways[] = {"own", "onednn", "openblas"};
     const char *isa = count > 1 ? arguments[1] : "auto";
     struct kernels kernels;
@@ -271,9 +283,10 @@ int main(int count, char **arguments)
     peak_gflops = measure_peak(&kernels);
     printf("subject,shape,kernel,median_ns,p10_ns,p90_ns,gflops,share_of_peak\n");
     printf("peak,1 core,%s,,,,%.1f,1.00\n", kernels.isa, peak_gflops);
-    bench_wkv7(&kernels, 12, 64, 64);
-    bench_wkv7(&kernels, 4, 32, 64);
-    bench_wkv7(&kernels, 4, 8, 64);
+    for (size_t i = 0; i < sizeof scans / sizeof *scans; i++) {
+        bench_scan(&kernels, run_wkv7, "wkv7", 9, scans[i][0], scans[i][1], 64);
+        bench_scan(&kernels, run_wkv6, "wkv6", 7, scans[i][0], scans[i][1], 64);
+    }
     bench_rows(&kernels);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (size_t way = 0; way < sizeof ways / sizeof *ways; way++)

@@ -98,6 +98,12 @@ static void case_shift7(const struct kernels *kernels, struct arena *a, size_t r
     run_shift(kernels->shift7, a, rows, n);
 }
 
+/* The mixes that come with the data are what stands in out. */
+static void case_shift6(const struct kernels *kernels, struct arena *a, size_t rows, size_t n)
+{
+    run_shift(kernels->shift6, a, rows, n);
+}
+
 static void case_maps(const struct kernels *kernels, struct arena *a, size_t rows, size_t n)
 {
     map_fn *const maps[] = {kernels->exp, kernels->sigmoid, kernels->tanh, kernels->relu2,
@@ -126,6 +132,13 @@ static void case_decay7(const struct kernels *kernels, struct arena *a, size_t r
     float *z = arena_take(a, rows * n, -6, 6), *w0 = arena_take(a, n, -6, 6);
 
     kernels->decay7(z, w0, rows, n);
+}
+
+static void case_decay6(const struct kernels *kernels, struct arena *a, size_t rows, size_t n)
+{
+    float *z = arena_take(a, rows * n, -4, 4), *w0 = arena_take(a, n, -8, 3);
+
+    kernels->decay6(z, w0, rows, n);
 }
 
 static void case_value7(const struct kernels *kernels, struct arena *a, size_t rows, size_t n)
@@ -184,6 +197,41 @@ static void case_output7(const struct kernels *kernels, struct arena *a, size_t 
     kernels->output7(&out, rows, HEADS, n);
 }
 
+/* A decay for each token, then one for all; both may be next to nothing. */
+static void case_wkv6(const struct kernels *kernels, struct arena *a, size_t rows, size_t n)
+{
+    size_t stride = HEADS * n + 5;
+    struct wkv6 scan = {.S = arena_take(a, n * n, -1, 1),
+                        .y = arena_rows(a, rows, n, stride, 0, 1),
+                        .r = arena_rows(a, rows, n, stride, -2, 2),
+                        .w = arena_rows(a, rows, n, stride + 2, 0, 1),
+                        .k = arena_rows(a, rows, n, stride, -2, 2),
+                        .v = arena_rows(a, rows, n, stride, -2, 2),
+                        .u = arena_take(a, n, -1, 1),
+                        .stride = stride,
+                        .w_stride = stride + 2};
+
+    kernels->wkv6(&scan, rows, n);
+    scan.y = arena_rows(a, rows, n, stride, 0, 1);
+    scan.w = arena_take(a, n, 1e-42f, 1);
+    scan.w_stride = 0;
+    kernels->wkv6(&scan, rows, n);
+}
+
+static void case_output5(const struct kernels *kernels, struct arena *a, size_t rows, size_t n)
+{
+    size_t all = HEADS * n;
+    struct output5 out = {.y = arena_take(a, rows * all, -3, 2),
+                          .g = arena_take(a, rows * all, -6, 6),
+                          .weight = arena_take(a, all, 0, 2),
+                          .bias = arena_take(a, all, -1, 1),
+                          .eps = 64e-5f};
+
+    kernels->output5(&out, rows, HEADS, n);
+    out.g = NULL;
+    kernels->output5(&out, rows, HEADS, n);
+}
+
 static void case_wkv4(const struct kernels *kernels, struct arena *a, size_t rows, size_t n)
 {
     size_t stride = n + 7;
@@ -237,9 +285,22 @@ static void case_product(const struct kernels *kernels, struct arena *a, size_t 
     product_close(&product);
 }
 
-const struct kernel_case kernel_cases[] = {
-    {"layernorm", case_layernorm}, {"groupnorm", case_groupnorm}, {"shift4", case_shift4},
-    {"shift7", case_shift7},       {"maps", case_maps},           {"combines", case_combines},
-    {"decay7", case_decay7},       {"value7", case_value7},       {"key7", case_key7},
-    {"wkv7", case_wkv7},           {"output7", case_output7},     {"wkv4", case_wkv4},
-    {"loss", case_loss},           {"product", case_product},     {NULL, NULL}};
+const struct kernel_case kernel_cases[] = {{"layernorm", case_layernorm},
+                                           {"groupnorm", case_groupnorm},
+                                           {"shift4", case_shift4},
+                                           {"shift7", case_shift7},
+                                           {"maps", case_maps},
+                                           {"combines", case_combines},
+                                           {"decay7", case_decay7},
+                                           {"value7", case_value7},
+                                           {"key7", case_key7},
+                                           {"wkv7", case_wkv7},
+                                           {"output7", case_output7},
+                                           {"wkv4", case_wkv4},
+                                           {"loss", case_loss},
+                                           {"product", case_product},
+                                           {"shift6", case_shift6},
+                                           {"decay6", case_decay6},
+                                           {"wkv6", case_wkv6},
+                                           {"output5", case_output5},
+                                           {NULL, NULL}};

@@ -138,6 +138,10 @@ static void shifts_mix_with_the_row_before(void **state)
     assert_true(out[0] == 7.75f && out[1] == 2 && out[2] == 1.5f && out[3] == 4);
     kernels.shift7(outs, x, before, mixes, 1, 2, 2);
     assert_true(out[0] == 3.25f && out[1] == 20 && out[2] == 2.5f && out[3] == 2);
+    for (size_t i = 0; i < 4; i++)
+        out[i] = 0.25f; /* what the data adds to the mix */
+    kernels.shift6(outs, x, before, mixes, 1, 2, 2);
+    assert_true(out[0] == 5.5f && out[1] == 24.5f && out[2] == 2 && out[3] == 1.5f);
 }
 
 /* One head of n: key preparation, recurrence and output, each against the specification. */
@@ -203,6 +207,57 @@ static void rwkv7_is_its_formula(void **state)
     for (size_t i = 0; i < N; i++) {
         double normal = (y64[i] - mean) / sqrt(variance + 64e-5) * weight[i] + bias[i];
         near(y[i], (normal + v[i] * bonus) * g[i], 4);
+    }
+    arena_close(&a);
+}
+
+/* One head of n over two tokens, as the specification writes it: the bonus inside the sum over the state. */
+static void rwkv6_is_its_formula(void **state)
+{
+    enum { N = 24, T = 2 };
+    struct arena a;
+    float z[T * N];
+    double S64[N][N], y64[N];
+
+    (void)state;
+    arena_open(&a, 5000);
+    arena_reset(&a, 8);
+    float *r = arena_take(&a, T * N, -1, 1), *w = arena_take(&a, T * N, -5, 1);
+    float *k = arena_take(&a, T * N, -1, 1), *v = arena_take(&a, T * N, -1, 1);
+    float *w0 = arena_take(&a, N, -1, 1), *u = arena_take(&a, N, -1, 1);
+    float *g = arena_take(&a, N, -3, 3), *weight = arena_take(&a, N, 0, 2);
+    float *bias = arena_take(&a, N, -1, 1), *S = arena_take(&a, N * N, -1, 1), y[T * N];
+
+    memcpy(z, w, sizeof z);
+    kernels.decay6(w, w0, T, N);
+    for (size_t i = 0; i < T * N; i++)
+        near(w[i], exp(-exp((double)w0[i % N] + z[i])), 0);
+
+    for (size_t i = 0; i < N * N; i++)
+        S64[i / N][i % N] = S[i];
+    kernels.wkv6(&(struct wkv6){S, y, r, w, k, v, u, N, N}, T, N);
+    for (size_t t = 0; t < T; t++)
+        for (size_t j = 0; j < N; j++) {
+            y64[j] = 0;
+            for (size_t i = 0; i < N; i++) {
+                double kv = (double)k[t * N + i] * v[t * N + j];
+                y64[j] += r[t * N + i] * (S64[i][j] + u[i] * kv);
+                S64[i][j] = w[t * N + i] * S64[i][j] + kv;
+            }
+            near(y[t * N + j], y64[j], 2);
+        }
+    for (size_t i = 0; i < N * N; i++)
+        near(S[i], S64[i / N][i % N], 1);
+
+    double mean = 0, variance = 0;
+    for (size_t i = 0; i < N; i++)
+        mean += y64[i] / N;
+    for (size_t i = 0; i < N; i++)
+        variance += (y64[i] - mean) * (y64[i] - mean) / N;
+    kernels.output5(&(struct output5){y + N, g, weight, bias, 64e-5f}, 1, 1, N);
+    for (size_t i = 0; i < N; i++) {
+        double normal = (y64[i] - mean) / sqrt(variance + 64e-5) * weight[i] + bias[i];
+        near(y[N + i], normal * g[i] * sigmoid(g[i]), 4);
     }
     arena_close(&a);
 }
@@ -280,6 +335,7 @@ int main(void)
         cmocka_unit_test(layernorm_is_its_formula),
         cmocka_unit_test(shifts_mix_with_the_row_before),
         cmocka_unit_test(rwkv7_is_its_formula),
+        cmocka_unit_test(rwkv6_is_its_formula),
         cmocka_unit_test(rwkv4_is_its_formula),
         cmocka_unit_test(loss_is_log_sum_exp_over_tiles),
         cmocka_unit_test(logarithm_is_within_two_ulp_of_double),

@@ -20,7 +20,9 @@ static const struct {
               {"decay7", 0xD8083FDF2A4507B0},    {"value7", 0xC0A66E226D3D6B6A},
               {"key7", 0xE227DCE2F0F4A052},      {"wkv7", 0x7991847C9AB1FB23},
               {"output7", 0x13B7C889E65C3480},   {"wkv4", 0xC070EAE83EDC01CE},
-              {"loss", 0xEE3AB20ABBA6B647},      {"product", 0x0610749CF108CD73}};
+              {"loss", 0xEE3AB20ABBA6B647},      {"product", 0x0610749CF108CD73},
+              {"shift6", 0x535E2791F247DB31},    {"decay6", 0x62626341FC0E1A21},
+              {"wkv6", 0x1E9DDF67AD9B0B5B},      {"output5", 0x360B0196EA9A52EE}};
 
 /* FNV-1a over the bits, low byte first on every machine. */
 static uint64_t hash_floats(uint64_t hash, const float *x, size_t count)

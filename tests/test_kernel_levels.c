@@ -118,35 +118,53 @@ static void maps_agree_on_every_kind_of_float(void **state)
     free(x);
 }
 
+enum { T = 9, N = 64, STRIDE = 70 };
+
+typedef void scan_fn(const struct kernels *kernels, float *S, float *y, const float *in,
+                     const float *u, size_t tokens);
+
+static void scan7(const struct kernels *kernels, float *S, float *y, const float *in,
+                  const float *u, size_t tokens)
+{
+    (void)u;
+    kernels->wkv7(&(struct wkv7){S, y, in, in, in, in, in, in, STRIDE}, tokens, N);
+}
+
+static void scan6(const struct kernels *kernels, float *S, float *y, const float *in,
+                  const float *u, size_t tokens)
+{
+    kernels->wkv6(&(struct wkv6){S, y, in, in, in, in, u, STRIDE, STRIDE}, tokens, N);
+}
+
+static void compare_cuts(const struct kernels *kernels, scan_fn *scan, struct arena arenas[2])
+{
+    for (size_t first = 0; first <= T; first++) {
+        for (size_t i = 0; i < 2; i++) {
+            arena_reset(&arenas[i], 5);
+            float *S = arena_take(&arenas[i], N * N, -1, 1), *u = arena_take(&arenas[i], N, -1, 1);
+            float *y = arena_rows(&arenas[i], T, N, STRIDE, 0, 1);
+            float *in = arena_rows(&arenas[i], T, N, STRIDE, 0.1f, 1);
+            size_t split = i == 0 ? 0 : first;
+            scan(kernels, S, y, in, u, split);
+            scan(kernels, S, y + split * STRIDE, in + split * STRIDE, u, T - split);
+        }
+        assert_memory_equal(arenas[0].data, arenas[1].data, 20000 * sizeof(float));
+    }
+}
+
 static void a_run_cut_anywhere_gives_the_same_scan(void **state)
 {
-    enum { T = 9, N = 64, STRIDE = 70 };
     struct kernels kernels;
-    struct arena whole, cut;
+    struct arena arenas[2];
 
     (void)state;
     assert_int_equal(kernels_init(&kernels, "auto", "own", NULL), ERR_OK);
-    arena_open(&whole, 20000);
-    arena_open(&cut, 20000);
-    for (size_t first = 0; first <= T; first++) {
-        struct arena *arenas[] = {&whole, &cut};
-        for (size_t i = 0; i < 2; i++) {
-            arena_reset(arenas[i], 5);
-            float *S = arena_take(arenas[i], N * N, -1, 1);
-            float *y = arena_rows(arenas[i], T, N, STRIDE, 0, 1);
-            float *in = arena_rows(arenas[i], T, N, STRIDE, 0.1f, 1);
-            size_t split = i == 0 ? 0 : first;
-            struct wkv7 scan = {S, y, in, in, in, in, in, in, STRIDE};
-            kernels.wkv7(&scan, split, N);
-            scan.y += split * STRIDE;
-            in += split * STRIDE;
-            scan.r = scan.w = scan.k = scan.v = scan.a = scan.b = in;
-            kernels.wkv7(&scan, T - split, N);
-        }
-        assert_memory_equal(whole.data, cut.data, 20000 * sizeof(float));
-    }
-    arena_close(&whole);
-    arena_close(&cut);
+    arena_open(&arenas[0], 20000);
+    arena_open(&arenas[1], 20000);
+    compare_cuts(&kernels, scan7, arenas);
+    compare_cuts(&kernels, scan6, arenas);
+    arena_close(&arenas[0]);
+    arena_close(&arenas[1]);
 }
 
 static void names_that_do_not_exist_are_refused(void **state)

@@ -37,6 +37,7 @@ typedef void groupnorm_fn(float *y, const float *weight, const float *bias, floa
 /* Token shift of a run of rows of ONE stream: row t is mixed with row t - 1, row 0 with before.
  *     shift4   out[i] = x * mix[i] + before * (1 - mix[i])        (RWKV-4)
  *     shift7   out[i] = x + (before - x) * mix[i]                 (RWKV-6, 7)
+ *     shift6   out[i] = x + (before - x) * (mix[i] + out[i])      (RWKV-6, mixes that depend on data)
  * out     (mixes) places of (rows, channels) each;  mix  (mixes) vectors of (channels)
  * before  (channels) the carried vector; keep row rows - 1 of x as the next one
  * mixes   1..SHIFT_MIXES_MAX */
@@ -48,8 +49,10 @@ typedef void map_fn(float *y, const float *x, size_t count);
 /* y[i] = f(y[i], x[i]). */
 typedef void combine_fn(float *y, const float *x, size_t count);
 
-/* RWKV-7 decay, in place: z <- exp(-0.606531 sigmoid(w0 + z)). z (rows, channels), w0 (channels). */
-typedef void decay7_fn(float *z, const float *w0, size_t rows, size_t channels);
+/* Decay of a token, in place. z (rows, channels) the low-rank product, w0 (channels).
+ *     decay6   z <- exp(-exp(w0 + z))                     (RWKV-6)
+ *     decay7   z <- exp(-0.606531 sigmoid(w0 + z))        (RWKV-7) */
+typedef void decay_fn(float *z, const float *w0, size_t rows, size_t channels);
 
 /* RWKV-7 value residual, in place: v <- v + (v_first - v) sigmoid(v0 + z).
  * v, v_first, z (rows, channels); v0 (channels). Not for layer 0, whose v is v_first itself. */
@@ -92,6 +95,30 @@ struct output7 {
     float eps;
 };
 typedef void output7_fn(const struct output7 *out, size_t rows, size_t heads, size_t head_size);
+
+/* RWKV-5 and 6 recurrence of ONE head over tokens of one stream, S in place; for each token
+ *     y[j]     = sum over i of r[i] S[i][j] + v[j] (sum over i of r[i] u[i] k[i])    with the old S
+ *     S[i][j] <- S[i][j] w[i] + k[i] v[j]
+ * S       (n, n) row-major, one row per KEY channel; n = head_size, 1..KERNELS_HEAD_MAX
+ * r, k, v, y  (tokens) vectors of n floats, stride floats apart; y may be none of the inputs
+ * w       the same, w_stride apart: 0 is one decay for all tokens (RWKV-5)
+ * u       (n) the bonus of the present token
+ * Units   w is the decay itself, in 0..1 */
+struct wkv6 {
+    float *S, *y;
+    const float *r, *w, *k, *v, *u;
+    size_t stride, w_stride;
+};
+typedef void wkv6_fn(const struct wkv6 *scan, size_t tokens, size_t n);
+
+/* RWKV-5 and 6 after the recurrence, in place, one pass: y <- GroupNorm(y) silu(g).
+ * y, g (rows, heads x head_size); weight, bias (heads x head_size); g NULL: no gate (RWKV-5.1) */
+struct output5 {
+    float *y;
+    const float *g, *weight, *bias;
+    float eps;
+};
+typedef void output5_fn(const struct output5 *out, size_t rows, size_t heads, size_t head_size);
 
 /* RWKV-4 recurrence over tokens of one stream, channels each on their own, state in place; y comes out
  * gated: y = sigmoid(r) wkv.
@@ -143,16 +170,18 @@ struct kernels {
     enum kernels_blas which; /* the same; never BLAS_AUTO */
     layernorm_fn *layernorm;
     groupnorm_fn *groupnorm;
-    shift_fn *shift4, *shift7;
+    shift_fn *shift4, *shift6, *shift7;
     map_fn *exp, *sigmoid, *tanh, *relu2, *silu;
     combine_fn *add;          /* y + x */
     combine_fn *multiply;     /* y x */
     combine_fn *gate_sigmoid; /* y sigmoid(x) */
-    decay7_fn *decay7;
+    decay_fn *decay6, *decay7;
     value7_fn *value7;
     key7_fn *key7;
     wkv7_fn *wkv7;
     output7_fn *output7;
+    wkv6_fn *wkv6;
+    output5_fn *output5;
     wkv4_fn *wkv4;
     loss_tile_fn *loss_tile;
     panels_fn *panels; /* our own product; NULL at level ref */

@@ -7,7 +7,8 @@
  *
  *     LEVEL                    name of the level, ends the names of exported symbols
  *     TILE_ROWS, TILE_PANELS   the product's register tile: ROWS x PANELS accumulators
- *     SCAN_ROWS                rows of the state that the scan sums at a time
+ *     SCAN_ROWS                rows of the state that version 7's scan sums at a time
+ *     SCAN_VECTORS             columns of the state, in vectors, that version 6's scan sums at a time
  *     PEAK_CHAINS              chains of fma that fit the registers, a divisor of 24 */
 #ifndef ENGINE_KERNELS_LANES_H
 #define ENGINE_KERNELS_LANES_H
@@ -30,11 +31,12 @@
 
 #if defined(__AVX512F__)
 
-#define LEVEL       avx512
-#define TILE_ROWS   8
-#define TILE_PANELS 3
-#define SCAN_ROWS   16
-#define PEAK_CHAINS 24
+#define LEVEL        avx512
+#define TILE_ROWS    8
+#define TILE_PANELS  3
+#define SCAN_ROWS    16
+#define SCAN_VECTORS 4
+#define PEAK_CHAINS  24
 
 struct lanes {
     __m512 v;
@@ -196,11 +198,12 @@ INLINE void lanes_sums(const struct lanes x[SCAN_ROWS], float *sums)
 
 #elif defined(__AVX2__) && defined(__FMA__)
 
-#define LEVEL       avx2
-#define TILE_ROWS   6
-#define TILE_PANELS 1
-#define SCAN_ROWS   4
-#define PEAK_CHAINS 6
+#define LEVEL        avx2
+#define TILE_ROWS    6
+#define TILE_PANELS  1
+#define SCAN_ROWS    4
+#define SCAN_VECTORS 2
+#define PEAK_CHAINS  6
 
 struct lanes {
     __m256 a, b; /* lanes 0-7, 8-15 */

@@ -8,7 +8,8 @@
  * Sums   A reduction over i < n keeps 16 partial sums, each born +0: element i goes to partial i mod
  *        16 in ascending i; where 16 does not divide n, the missing elements count as +0 (this turns
  *        a partial of -0 into +0 and does nothing else). Then partial i takes i + 8, then i + 4,
- *        i + 2, i + 1. Products are not summed so but in chains: see product_key.
+ *        i + 2, i + 1. Products are not summed so but in chains: see product_key. RWKV-5 and 6 read
+ *        their state by such a product, y = r S, since its rows are what a vector holds.
  * Order  min and max name their arguments: a NaN in the first gives the second.
  * exp    splits x = n ln 2 + r and scales by two powers of two, so that subnormal results come out of
  *        one rounding; sigmoid looks at exp(-|x|) so that its far tail keeps its digits. */
@@ -209,6 +210,18 @@ static void shift7(float *const *out, const float *x, const float *before, const
             }
 }
 
+static void shift6(float *const *out, const float *x, const float *before, const float *const *mix,
+                   size_t mixes, size_t rows, size_t channels)
+{
+    for (size_t m = 0; m < mixes; m++)
+        for (size_t row = 0; row < rows; row++)
+            for (size_t i = 0; i < channels; i++) {
+                float now = x[row * channels + i], *at = &out[m][row * channels + i];
+                float p = row ? x[(row - 1) * channels + i] : before[i];
+                *at = fmaf(p - now, mix[m][i] + *at, now);
+            }
+}
+
 /* ---- Element by element. ---- */
 
 static void map_exp(float *y, const float *x, size_t count)
@@ -349,6 +362,58 @@ static void output7(const struct output7 *out, size_t rows, size_t heads, size_t
             output7_head(out, (row * heads + head) * head_size, head * head_size, head_size);
 }
 
+/* ---- RWKV-5 and 6. ---- */
+
+static void decay6(float *z, const float *w0, size_t rows, size_t channels)
+{
+    for (size_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < channels; i++) {
+            float *at = z + row * channels + i;
+            *at = exponential(-exponential(w0[i] + *at));
+        }
+}
+
+/* What the present token adds to the output for each unit of v. */
+static float wkv6_bonus(const float *r, const float *u, const float *k, size_t n)
+{
+    float p[16] = {0};
+
+    for (size_t i = 0; i < n; i++)
+        p[i % 16] = fmaf(r[i] * u[i], k[i], p[i % 16]);
+    return partials_sum(p, n);
+}
+
+/* y is a chain of fma in ascending i, the bonus comes last. k v is rounded by itself: a decay that
+ * leaves next to nothing of S then makes no subnormal number on the way. */
+static void wkv6(const struct wkv6 *scan, size_t tokens, size_t n)
+{
+    for (size_t t = 0; t < tokens; t++) {
+        const size_t at = t * scan->stride;
+        const float *r = scan->r + at, *k = scan->k + at, *v = scan->v + at;
+        const float *w = scan->w + t * scan->w_stride;
+        float *y = scan->y + at, bonus = wkv6_bonus(r, scan->u, k, n);
+
+        for (size_t j = 0; j < n; j++) {
+            float chain = 0.0f;
+            for (size_t i = 0; i < n; i++) {
+                float *S = &scan->S[i * n + j];
+                chain = fmaf(r[i], *S, chain);
+                *S = fmaf(w[i], *S, k[i] * v[j]);
+            }
+            y[j] = fmaf(v[j], bonus, chain);
+        }
+    }
+}
+
+static void output5(const struct output5 *out, size_t rows, size_t heads, size_t head_size)
+{
+    size_t channels = heads * head_size;
+
+    groupnorm(out->y, out->weight, out->bias, out->eps, rows, heads, head_size);
+    for (size_t i = 0; out->g && i < rows * channels; i++)
+        out->y[i] = out->y[i] * (out->g[i] * logistic(out->g[i]));
+}
+
 /* ---- RWKV-4. ---- */
 
 static float wkv4_token(float *aa, float *bb, float *pp, float k, float v, float w, float u)
@@ -421,6 +486,7 @@ void kernels_ref(struct kernels *kernels)
     kernels->layernorm = layernorm;
     kernels->groupnorm = groupnorm;
     kernels->shift4 = shift4;
+    kernels->shift6 = shift6;
     kernels->shift7 = shift7;
     kernels->exp = map_exp;
     kernels->sigmoid = map_sigmoid;
@@ -430,11 +496,14 @@ void kernels_ref(struct kernels *kernels)
     kernels->add = add;
     kernels->multiply = multiply;
     kernels->gate_sigmoid = gate_sigmoid;
+    kernels->decay6 = decay6;
     kernels->decay7 = decay7;
     kernels->value7 = value7;
     kernels->key7 = key7;
     kernels->wkv7 = wkv7;
     kernels->output7 = output7;
+    kernels->wkv6 = wkv6;
+    kernels->output5 = output5;
     kernels->wkv4 = wkv4;
     kernels->loss_tile = loss_tile;
     kernels->panels = NULL;

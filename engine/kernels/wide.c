@@ -190,6 +190,21 @@ static void shift7(float *const *out, const float *x, const float *before, const
         }
 }
 
+static void shift6(float *const *out, const float *x, const float *before, const float *const *mix,
+                   size_t mixes, size_t rows, size_t channels)
+{
+    for (size_t row = 0; row < rows; row++, before = x, x += channels)
+        for (size_t i = 0; i < channels; i += 16) {
+            size_t left = channels - i;
+            struct lanes now = load(x + i, left), d = lanes_sub(load(before + i, left), now);
+            for (size_t m = 0; m < mixes; m++) {
+                float *at = out[m] + row * channels + i;
+                struct lanes share = lanes_add(load(mix[m] + i, left), load(at, left));
+                store(at, lanes_fma(d, share, now), left);
+            }
+        }
+}
+
 /* ---- Element by element. ---- */
 
 INLINE void map(lanes_fn *f, float *y, const float *x, size_t count)
@@ -412,6 +427,99 @@ static void output7(const struct output7 *out, size_t rows, size_t heads, size_t
             output7_head(out, (row * heads + head) * head_size, head * head_size, head_size);
 }
 
+/* ---- RWKV-5 and 6: a row of S is one key channel, so lanes are value channels and sums run down the
+ * columns, a chain each. ---- */
+
+static void decay6(float *z, const float *w0, size_t rows, size_t channels)
+{
+    for (size_t row = 0; row < rows; row++, z += channels)
+        for (size_t i = 0; i < channels; i += 16) {
+            size_t left = channels - i;
+            struct lanes e = exponential(lanes_add(load(w0 + i, left), load(z + i, left)));
+            store(z + i, exponential(lanes_negate(e)), left);
+        }
+}
+
+/* One token's vectors of one head. */
+struct token6 {
+    const float *r, *w, *k, *v;
+    float *y;
+};
+
+INLINE struct lanes wkv6_bonus(const struct token6 *t, const float *u, size_t n)
+{
+    struct lanes p = lanes_set(0.0f);
+
+    for (size_t i = 0; i < n; i += 16) {
+        size_t left = n - i;
+        struct lanes ru = lanes_mul(load(t->r + i, left), load(u + i, left));
+        p = lanes_fma(ru, load(t->k + i, left), p);
+    }
+    return lanes_set(lanes_sum(p));
+}
+
+/* Columns j .. j + 16 vectors of S, all rows: the new S, and y. vectors is a constant where this is
+ * inlined; left counts the columns that there are, from j. */
+INLINE void wkv6_columns(float *S, const struct token6 *t, struct lanes bonus, size_t j, size_t n,
+                         size_t vectors)
+{
+    struct lanes sums[SCAN_VECTORS], v[SCAN_VECTORS];
+
+    UNROLL_ALL
+    for (size_t q = 0; q < vectors; q++) {
+        sums[q] = lanes_set(0.0f);
+        v[q] = load(t->v + j + 16 * q, n - j - 16 * q);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct lanes r = lanes_set(t->r[i]), w = lanes_set(t->w[i]), k = lanes_set(t->k[i]);
+        UNROLL_ALL
+        for (size_t q = 0; q < vectors; q++) {
+            size_t at = j + 16 * q, left = n - at;
+            struct lanes s = load(S + i * n + at, left);
+            sums[q] = lanes_fma(r, s, sums[q]);
+            store(S + i * n + at, lanes_fma(w, s, lanes_mul(k, v[q])), left);
+        }
+    }
+    UNROLL_ALL
+    for (size_t q = 0; q < vectors; q++)
+        store(t->y + j + 16 * q, lanes_fma(v[q], bonus, sums[q]), n - j - 16 * q);
+}
+
+INLINE void wkv6_tokens(const struct wkv6 *scan, size_t tokens, size_t n)
+{
+    for (size_t step = 0; step < tokens; step++) {
+        size_t at = step * scan->stride, j = 0;
+        struct token6 t = {scan->r + at, scan->w + step * scan->w_stride, scan->k + at,
+                           scan->v + at, scan->y + at};
+        struct lanes bonus = wkv6_bonus(&t, scan->u, n);
+
+        for (; n - j >= 16 * SCAN_VECTORS; j += 16 * SCAN_VECTORS)
+            wkv6_columns(scan->S, &t, bonus, j, n, SCAN_VECTORS);
+        for (; j < n; j += 16)
+            wkv6_columns(scan->S, &t, bonus, j, n, 1);
+    }
+}
+
+static void wkv6(const struct wkv6 *scan, size_t tokens, size_t n)
+{
+    require(n <= KERNELS_HEAD_MAX);
+    if (n == 64)
+        wkv6_tokens(scan, tokens, 64);
+    else
+        wkv6_tokens(scan, tokens, n);
+}
+
+static void output5(const struct output5 *out, size_t rows, size_t heads, size_t head_size)
+{
+    size_t count = rows * heads * head_size;
+
+    groupnorm(out->y, out->weight, out->bias, out->eps, rows, heads, head_size);
+    for (size_t i = 0; out->g && i < count; i += 16) {
+        struct lanes gate = silu(load(out->g + i, count - i));
+        store(out->y + i, lanes_mul(load(out->y + i, count - i), gate), count - i);
+    }
+}
+
 /* ---- RWKV-4: 16 channels go through all tokens with their state in registers. ---- */
 
 INLINE struct lanes mix2(struct lanes e1, struct lanes x, struct lanes e2, struct lanes y)
@@ -622,6 +730,7 @@ void EXPORT(kernels_, LEVEL)(struct kernels *kernels)
     kernels->layernorm = layernorm;
     kernels->groupnorm = groupnorm;
     kernels->shift4 = shift4;
+    kernels->shift6 = shift6;
     kernels->shift7 = shift7;
     kernels->exp = map_exp;
     kernels->sigmoid = map_sigmoid;
@@ -631,11 +740,14 @@ void EXPORT(kernels_, LEVEL)(struct kernels *kernels)
     kernels->add = add;
     kernels->multiply = multiply;
     kernels->gate_sigmoid = gate_sigmoid;
+    kernels->decay6 = decay6;
     kernels->decay7 = decay7;
     kernels->value7 = value7;
     kernels->key7 = key7;
     kernels->wkv7 = wkv7;
     kernels->output7 = output7;
+    kernels->wkv6 = wkv6;
+    kernels->output5 = output5;
     kernels->wkv4 = wkv4;
     kernels->loss_tile = loss_tile;
     kernels->panels = panels_product;
