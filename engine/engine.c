@@ -60,7 +60,8 @@ static enum err_code check_options(const struct engine_options *options, struct 
         return err_set(err, ERR_USAGE, 0, "blocks of %u tokens: 1 to %d", options->block_tokens,
                        ENGINE_BLOCK_MAX);
     if (!(options->gn_eps >= 0 && options->gn_eps <= 1))
-        return err_set(err, ERR_USAGE, 0, "an epsilon of %g: 0 to 1", (double)options->gn_eps);
+        return err_set(err, ERR_USAGE, 0, "an epsilon of %g for the group norm: 0 to 1",
+                       (double)options->gn_eps);
     return ERR_OK;
 }
 
@@ -180,7 +181,7 @@ enum err_code engine_state_open(struct engine *engine, struct engine_state **out
     }
     s->engine = engine;
     for (uint32_t layer = 0; layer < m->layer_count; layer++)
-        m->version->layer_origin(m, s->values + layer * m->layer_floats);
+        m->version->layer_origin(m, layer, s->values + layer * m->layer_floats);
     *out = s;
     return ERR_OK;
 }

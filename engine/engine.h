@@ -27,7 +27,9 @@ struct engine_options {
     unsigned threads; /* workers, 1..ENGINE_THREADS_MAX; 0 is one per core; a model of L layers
                          uses L + 1 at most */
     uint32_t block_tokens; /* rows of one batch, 1..ENGINE_BLOCK_MAX; 0 is the default */
-    float gn_eps;          /* of the group norm; 0 is what the file or its version says */
+    /* Of the group norm, 0..1, part of the fingerprint. 0 is the model's own: 1e-5 for version 5 in
+     * files of rwkv.cpp, 64e-5 elsewhere; version 4 has none. */
+    float gn_eps;
 };
 
 struct engine_info {
@@ -96,7 +98,8 @@ MUST_CHECK enum err_code engine_convert(const char *path, const char *output, co
                                         struct engine_conversion *out, struct err *err);
 
 /* The fingerprint alone, and what it is a fingerprint of: checks the container as engine_open does,
- * packs nothing, starts nothing. arithmetic is not in it. Fails: as engine_open. */
+ * packs nothing (so a matrix that is not finite goes unseen), starts nothing. arithmetic is not in it, and
+ * the group norm's epsilon is the model's own. Fails: as engine_open. */
 MUST_CHECK enum err_code engine_fingerprint(const char *path,
                                             uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES],
                                             struct err *err);

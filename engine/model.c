@@ -8,10 +8,6 @@
 
 enum { LAYERS_MAX = 1 << 12, SIZE_MAX_MODEL = 1 << 24, NAME_BYTES = 64 };
 
-const struct version version_5_1 = {.major = 5, .minor = 1, .name = "RWKV-5.1"};
-const struct version version_5_2 = {.major = 5, .minor = 2, .name = "RWKV-5.2"};
-const struct version version_6 = {.major = 6, .minor = 0, .name = "RWKV-6"};
-
 /* ---- Which version is it? Spec section 8: the first match wins. ---- */
 
 static const struct {
@@ -35,7 +31,6 @@ static const struct {
     {".ffn.s0", "RWKV-7a (DeepEmbed) is not supported"},
     {".ffn.enn.", "RWKV-8 drafts are not supported"},
     {"rosa.", "RWKV-8 drafts (ROSA) are not supported"},
-    {".att.time_state", "trained initial states are not supported yet"},
 };
 
 static enum err_code refuse_descendants(const struct container *c, struct err *err)
@@ -62,9 +57,9 @@ static enum err_code find_version(struct model *m, struct err *err)
     for (size_t i = 0; !m->version; i++)
         if (!marks[i].tensor || !container_find(c, marks[i].tensor) == marks[i].absent)
             m->version = marks[i].version;
-    if (!m->version->plans)
-        return container_fail(c, err, "%s is not supported yet", m->version->name);
     m->gn_eps = m->version->gn_eps;
+    if (c->converted && m->version->gn_eps_converted != 0)
+        m->gn_eps = m->version->gn_eps_converted;
     return ERR_OK;
 }
 
@@ -92,15 +87,71 @@ static enum err_code keep_vector(struct model *m, const struct tensor *tensor, c
     return ERR_OK;
 }
 
-static enum err_code get_vector(struct model *m, const char *name, uint64_t heads, uint64_t count,
-                                const float **out, struct err *err)
+static bool is_per_head(const struct model *m, const char *name)
+{
+    const struct tensor *tensor = container_find(m->container, name);
+
+    return tensor && tensor->values == m->heads;
+}
+
+/* letter: see struct tensor_plan. */
+static enum err_code get_vector(struct model *m, const char *name, char letter, const float **out,
+                                struct err *err)
 {
     const struct tensor *tensor = NULL;
-    uint64_t shape[2] = {heads, count};
-    enum err_code code = heads ? container_get(m->container, name, 2, shape, &tensor, err)
-                               : container_get(m->container, name, 1, shape + 1, &tensor, err);
+    uint64_t channels = m->channels, heads[3] = {m->heads, m->head_size, m->head_size};
+    unsigned rank = letter == 'S' ? 3 : letter == 'h' && is_per_head(m, name) ? 1 : 2;
+    enum err_code code = letter == 'C'
+                             ? container_get(m->container, name, 1, &channels, &tensor, err)
+                             : container_get(m->container, name, rank, heads, &tensor, err);
 
     return code ? code : keep_vector(m, tensor, out, err);
+}
+
+/* The vector kept last is a number for each head: spread them over the heads' channels. */
+static enum err_code spread_over_heads(struct model *m, const float **out, struct err *err)
+{
+    float **last = &m->vectors[m->vector_count - 1], *values;
+
+    values = malloc(m->channels * sizeof *values);
+    if (!values)
+        return err_set(err, ERR_MEMORY, 0, "model '%s': numbers of heads", m->container->path);
+    for (uint32_t i = 0; i < m->channels; i++)
+        values[i] = (*last)[i / m->head_size];
+    free(*last);
+    *last = values;
+    *out = values;
+    return ERR_OK;
+}
+
+/* By the exponential of f32-1, which every level has alike. */
+static void make_done(const struct model *m, float *values, enum tensor_made made)
+{
+    m->kernels.exp(values, values, m->channels);
+    for (uint32_t i = 0; i < m->channels && made != MADE_EXP; i++)
+        values[i] = -values[i];
+    if (made == MADE_EXP_MINUS_EXP)
+        m->kernels.exp(values, values, m->channels);
+}
+
+static enum err_code get_planned_vector(struct model *m, uint32_t index,
+                                        const struct tensor_plan *plan, const float **out,
+                                        struct err *err)
+{
+    char name[NAME_BYTES];
+    bool raw;
+    enum err_code code;
+
+    snprintf(name, sizeof name, "blocks.%u.%s", index, plan->name);
+    raw = plan->raw && !container_find(m->container, name);
+    if (raw)
+        snprintf(name, sizeof name, "blocks.%u.%s", index, plan->raw);
+    code = get_vector(m, name, plan->columns, out, err);
+    if (!code && plan->columns == 'h' && is_per_head(m, name))
+        code = spread_over_heads(m, out, err);
+    if (!code && raw)
+        make_done(m, m->vectors[m->vector_count - 1], plan->made);
+    return code;
 }
 
 static enum err_code get_norm(struct model *m, const char *stem, struct norm *norm, struct err *err)
@@ -109,32 +160,11 @@ static enum err_code get_norm(struct model *m, const char *stem, struct norm *no
     enum err_code code;
 
     snprintf(name, sizeof name, "%s.weight", stem);
-    code = get_vector(m, name, 0, m->channels, &norm->weight, err);
+    code = get_vector(m, name, 'C', &norm->weight, err);
     if (code)
         return code;
     snprintf(name, sizeof name, "%s.bias", stem);
-    return get_vector(m, name, 0, m->channels, &norm->bias, err);
-}
-
-/* Version 4: -exp(raw), by the exponential of f32-1, which every level has alike. */
-static enum err_code get_decay(struct model *m, const char *name, const float **out,
-                               struct err *err)
-{
-    char done[NAME_BYTES + 8];
-    enum err_code code;
-    float *values;
-
-    snprintf(done, sizeof done, "%s_done", name);
-    if (container_find(m->container, done))
-        return get_vector(m, done, 0, m->channels, out, err);
-    code = get_vector(m, name, 0, m->channels, out, err);
-    if (code)
-        return code;
-    values = m->vectors[m->vector_count - 1];
-    m->kernels.exp(values, values, m->channels);
-    for (uint32_t i = 0; i < m->channels; i++)
-        values[i] = -values[i];
-    return ERR_OK;
+    return get_vector(m, name, 'C', &norm->bias, err);
 }
 
 static enum err_code get_matrix(struct model *m, const char *name, const struct tensor_plan *plan,
@@ -148,7 +178,12 @@ static enum err_code get_matrix(struct model *m, const char *name, const struct 
         shape[i] = letters[i] == 'C'   ? m->channels
                    : letters[i] == 'F' ? m->ffn_channels
                    : letters[i] == 'r' ? *rank
+                   : letters[i] == 'f' ? *rank / 5
                                        : 0;
+    if (plan->columns == 'f' && *rank % 5)
+        return container_fail(m->container, err,
+                              "tensor '%s': what goes into it is %llu numbers, not five groups",
+                              name, (unsigned long long)*rank);
     code = container_get(m->container, name, 2, shape, out, err);
     if (code)
         return code;
@@ -159,6 +194,16 @@ static enum err_code get_matrix(struct model *m, const char *name, const struct 
     m->rank_max = *rank > m->rank_max ? (uint32_t)*rank : m->rank_max;
     m->parameters += (*out)->values;
     return ERR_OK;
+}
+
+static bool is_skipped(const struct model *m, uint32_t index, const struct tensor_plan *plan)
+{
+    char name[NAME_BYTES];
+
+    if (!plan->with)
+        return index == 0 && plan->not_first;
+    snprintf(name, sizeof name, "blocks.0.%s", plan->with);
+    return !container_find(m->container, name);
 }
 
 static enum err_code get_layer(struct model *m, uint32_t index, struct err *err)
@@ -176,16 +221,12 @@ static enum err_code get_layer(struct model *m, uint32_t index, struct err *err)
     if (!code)
         code = get_norm(m, name, &layer->ln2, err);
     for (const struct tensor_plan *plan = m->version->plans; plan->name && !code; plan++) {
-        bool skip = index == 0 && plan->not_first;
+        bool skip = is_skipped(m, index, plan);
         snprintf(name, sizeof name, "blocks.%u.%s", index, plan->name);
         if (plan->rows && !skip)
             code = get_matrix(m, name, plan, &rank, &matrix->tensor, err);
-        else if (!skip && plan->columns == 'D')
-            code = get_decay(m, name, vector, err);
-        else if (!skip && plan->columns == 'H')
-            code = get_vector(m, name, m->heads, m->head_size, vector, err);
         else if (!skip)
-            code = get_vector(m, name, 0, m->channels, vector, err);
+            code = get_planned_vector(m, index, plan, vector, err);
         if (plan->rows)
             matrix++;
         else

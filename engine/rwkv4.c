@@ -7,24 +7,26 @@
 enum vector { MIX_K, MIX_V, MIX_R, FIRST, DECAY, FFN_MIX_K, FFN_MIX_R };
 enum matrix_index { K, V, R, O, FFN_K, FFN_V, FFN_R };
 
-/* Vectors and matrices in the order of the two enums above. model.c turns a raw time_decay into what
- * 'D' stands for, -exp(time_decay). */
+/* Vectors and matrices in the order of the two enums above. */
 static const struct tensor_plan plans[] = {
-    {"att.time_mix_k", 0, 'C', false},
-    {"att.time_mix_v", 0, 'C', false},
-    {"att.time_mix_r", 0, 'C', false},
-    {"att.time_first", 0, 'C', false},
-    {"att.time_decay", 0, 'D', false},
-    {"ffn.time_mix_k", 0, 'C', false},
-    {"ffn.time_mix_r", 0, 'C', false},
-    {"att.key.weight", 'C', 'C', false},
-    {"att.value.weight", 'C', 'C', false},
-    {"att.receptance.weight", 'C', 'C', false},
-    {"att.output.weight", 'C', 'C', false},
-    {"ffn.key.weight", 'F', 'C', false},
-    {"ffn.value.weight", 'C', 'F', false},
-    {"ffn.receptance.weight", 'C', 'C', false},
-    {NULL, 0, 0, false},
+    {.name = "att.time_mix_k", .columns = 'C'},
+    {.name = "att.time_mix_v", .columns = 'C'},
+    {.name = "att.time_mix_r", .columns = 'C'},
+    {.name = "att.time_first", .columns = 'C'},
+    {.name = "att.time_decay_done",
+     .columns = 'C',
+     .raw = "att.time_decay",
+     .made = MADE_MINUS_EXP},
+    {.name = "ffn.time_mix_k", .columns = 'C'},
+    {.name = "ffn.time_mix_r", .columns = 'C'},
+    {.name = "att.key.weight", .rows = 'C', .columns = 'C'},
+    {.name = "att.value.weight", .rows = 'C', .columns = 'C'},
+    {.name = "att.receptance.weight", .rows = 'C', .columns = 'C'},
+    {.name = "att.output.weight", .rows = 'C', .columns = 'C'},
+    {.name = "ffn.key.weight", .rows = 'F', .columns = 'C'},
+    {.name = "ffn.value.weight", .rows = 'C', .columns = 'F'},
+    {.name = "ffn.receptance.weight", .rows = 'C', .columns = 'C'},
+    {.name = NULL},
 };
 
 /* The logarithm of nothing. Not -infinity: infinity less infinity is NaN. */
@@ -43,8 +45,9 @@ static size_t layer_floats(const struct model *model)
     return 5 * (size_t)model->channels;
 }
 
-static void layer_origin(const struct model *model, float *state)
+static void layer_origin(const struct model *model, uint32_t layer, float *state)
 {
+    (void)layer;
     for (size_t i = 0; i < layer_floats(model); i++)
         state[i] = i < 4 * (size_t)model->channels ? 0 : pp_origin;
 }
@@ -90,28 +93,13 @@ static void time_mix(const struct model *model, uint32_t index, struct batch *ba
     batch->has_delta = true;
 }
 
-static void channel_mix(const struct model *model, uint32_t index, struct batch *batch,
-                        struct scratch *scratch)
-{
-    const struct kernels *kernels = &model->kernels;
-    const struct layer *layer = &model->layers[index];
-    float **mix = scratch->mix;
-
-    batch_norm_shift(model, &layer->ln2, batch, scratch, kernels->shift4,
-                     layer->vectors + FFN_MIX_K, 2, index, 0);
-    batch_product(&layer->matrices[FFN_K], batch, mix[0], scratch->wide);
-    kernels->relu2(scratch->wide, scratch->wide, batch->rows * (size_t)model->ffn_channels);
-    batch_product(&layer->matrices[FFN_V], batch, scratch->wide, batch->delta);
-    batch_product(&layer->matrices[FFN_R], batch, mix[1], mix[2]);
-    kernels->gate_sigmoid(batch->delta, mix[2], batch->rows * (size_t)model->channels);
-    batch->has_delta = true;
-}
-
 static void forward(const struct model *model, uint32_t layer, struct batch *batch,
                     struct scratch *scratch)
 {
     time_mix(model, layer, batch, scratch);
-    channel_mix(model, layer, batch, scratch);
+    batch_channel_mix(model, layer, batch, scratch, model->kernels.shift4,
+                      model->layers[layer].vectors + FFN_MIX_K,
+                      model->layers[layer].matrices + FFN_K);
 }
 
 const struct version version_4 = {

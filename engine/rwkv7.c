@@ -10,80 +10,72 @@
  * State of a layer: ffn_x [C] | att_x [C] | S [heads][value][key]. */
 #include "engine/model.h"
 
-enum vector { X_R, X_W, X_K, X_V, X_A, X_G, W0, A0, V0, K_K, K_A, R_K, LN_X, LN_X_BIAS, FFN_X_K };
+enum vector {
+    X_R,
+    X_W,
+    X_K,
+    X_V,
+    X_A,
+    X_G,
+    W0,
+    A0,
+    V0,
+    K_K,
+    K_A,
+    R_K,
+    LN_X,
+    LN_X_BIAS,
+    FFN_X_K,
+    STATE
+};
 enum matrix_index { W1, W2, A1, A2, V1, V2, G1, G2, R, K, V, O, FFN_K, FFN_V };
 
 /* Vectors and matrices in the order of the two enums above. */
 static const struct tensor_plan plans[] = {
-    {"att.x_r", 0, 'C', false},
-    {"att.x_w", 0, 'C', false},
-    {"att.x_k", 0, 'C', false},
-    {"att.x_v", 0, 'C', false},
-    {"att.x_a", 0, 'C', false},
-    {"att.x_g", 0, 'C', false},
-    {"att.w0", 0, 'C', false},
-    {"att.a0", 0, 'C', false},
-    {"att.v0", 0, 'C', true},
-    {"att.k_k", 0, 'C', false},
-    {"att.k_a", 0, 'C', false},
-    {"att.r_k", 0, 'H', false},
-    {"att.ln_x.weight", 0, 'C', false},
-    {"att.ln_x.bias", 0, 'C', false},
-    {"ffn.x_k", 0, 'C', false},
-    {"att.w1", 'R', 'C', false},
-    {"att.w2", 'C', 'r', false},
-    {"att.a1", 'R', 'C', false},
-    {"att.a2", 'C', 'r', false},
-    {"att.v1", 'R', 'C', true},
-    {"att.v2", 'C', 'r', true},
-    {"att.g1", 'R', 'C', false},
-    {"att.g2", 'C', 'r', false},
-    {"att.receptance.weight", 'C', 'C', false},
-    {"att.key.weight", 'C', 'C', false},
-    {"att.value.weight", 'C', 'C', false},
-    {"att.output.weight", 'C', 'C', false},
-    {"ffn.key.weight", 'F', 'C', false},
-    {"ffn.value.weight", 'C', 'F', false},
-    {NULL, 0, 0, false},
+    {.name = "att.x_r", .columns = 'C'},
+    {.name = "att.x_w", .columns = 'C'},
+    {.name = "att.x_k", .columns = 'C'},
+    {.name = "att.x_v", .columns = 'C'},
+    {.name = "att.x_a", .columns = 'C'},
+    {.name = "att.x_g", .columns = 'C'},
+    {.name = "att.w0", .columns = 'C'},
+    {.name = "att.a0", .columns = 'C'},
+    {.name = "att.v0", .columns = 'C', .not_first = true},
+    {.name = "att.k_k", .columns = 'C'},
+    {.name = "att.k_a", .columns = 'C'},
+    {.name = "att.r_k", .columns = 'H'},
+    {.name = "att.ln_x.weight", .columns = 'C'},
+    {.name = "att.ln_x.bias", .columns = 'C'},
+    {.name = "ffn.x_k", .columns = 'C'},
+    {.name = "att.time_state", .columns = 'S', .with = "att.time_state"},
+    {.name = "att.w1", .rows = 'R', .columns = 'C'},
+    {.name = "att.w2", .rows = 'C', .columns = 'r'},
+    {.name = "att.a1", .rows = 'R', .columns = 'C'},
+    {.name = "att.a2", .rows = 'C', .columns = 'r'},
+    {.name = "att.v1", .rows = 'R', .columns = 'C', .not_first = true},
+    {.name = "att.v2", .rows = 'C', .columns = 'r', .not_first = true},
+    {.name = "att.g1", .rows = 'R', .columns = 'C'},
+    {.name = "att.g2", .rows = 'C', .columns = 'r'},
+    {.name = "att.receptance.weight", .rows = 'C', .columns = 'C'},
+    {.name = "att.key.weight", .rows = 'C', .columns = 'C'},
+    {.name = "att.value.weight", .rows = 'C', .columns = 'C'},
+    {.name = "att.output.weight", .rows = 'C', .columns = 'C'},
+    {.name = "ffn.key.weight", .rows = 'F', .columns = 'C'},
+    {.name = "ffn.value.weight", .rows = 'C', .columns = 'F'},
+    {.name = NULL},
 };
 
-/* The head size is the last axis of r_k: squeezing drops a first axis of length 1, never the last. */
 static enum err_code sizes(struct model *model, struct err *err)
 {
-    const struct tensor *r_k = container_find(model->container, "blocks.0.att.r_k");
-    uint64_t size = r_k->shape[r_k->rank - 1];
+    static const char *const tell[] = {"att.r_k", NULL};
 
-    if (size > KERNELS_HEAD_MAX || model->channels % size)
-        return container_fail(model->container, err,
-                              "tensor 'blocks.0.att.r_k' gives heads of %llu, which do not divide "
-                              "%u channels or are over %d",
-                              (unsigned long long)size, model->channels, KERNELS_HEAD_MAX);
-    model->head_size = (uint32_t)size;
-    model->heads = model->channels / model->head_size;
-    return ERR_OK;
+    return heads_sizes(model, tell, err);
 }
 
-static size_t layer_floats(const struct model *model)
+/* A trained state is kept as ours is, [value][key]. */
+static void layer_origin(const struct model *model, uint32_t layer, float *state)
 {
-    return 2 * (size_t)model->channels + (size_t)model->channels * model->head_size;
-}
-
-static void layer_origin(const struct model *model, float *state)
-{
-    for (size_t i = 0; i < layer_floats(model); i++)
-        state[i] = 0;
-}
-
-/* y = second (f (first x)), through the low rank. */
-static void low_rank(const struct layer *layer, enum matrix_index first, map_fn *f,
-                     struct batch *batch, struct scratch *scratch, const float *x, float *y)
-{
-    const struct matrix *matrix = &layer->matrices[first];
-
-    batch_product(matrix, batch, x, scratch->wide);
-    if (f)
-        f(scratch->wide, scratch->wide, batch->rows * product_outputs(matrix->product));
-    batch_product(matrix + 1, batch, scratch->wide, y);
+    heads_origin(model, model->layers[layer].vectors[STATE], false, state);
 }
 
 static void scan(const struct model *model, uint32_t layer, const struct batch *batch,
@@ -124,17 +116,16 @@ static void time_mix(const struct model *model, uint32_t index, struct batch *ba
     batch_norm_shift(model, &layer->ln1, batch, scratch, kernels->shift7, vectors + X_R, 6, index,
                      channels);
     batch_product(&layer->matrices[R], batch, mix[0], r);
-    low_rank(layer, W1, kernels->tanh, batch, scratch, mix[1], w);
+    batch_low_rank(&layer->matrices[W1], kernels->tanh, batch, scratch, mix[1], w);
     kernels->decay7(w, vectors[W0], rows, channels);
     batch_product(&layer->matrices[K], batch, mix[2], k);
     batch_product(&layer->matrices[V], batch, mix[3], v);
     if (index > 0) {
-        batch_product(&layer->matrices[V1], batch, mix[3], scratch->wide);
-        batch_product(&layer->matrices[V2], batch, scratch->wide, mix[3]);
+        batch_low_rank(&layer->matrices[V1], NULL, batch, scratch, mix[3], mix[3]);
         kernels->value7(v, batch->v_first, mix[3], vectors[V0], rows, channels);
     }
-    low_rank(layer, A1, NULL, batch, scratch, mix[4], mix[4]);
-    low_rank(layer, G1, kernels->sigmoid, batch, scratch, mix[5], mix[5]);
+    batch_low_rank(&layer->matrices[A1], NULL, batch, scratch, mix[4], mix[4]);
+    batch_low_rank(&layer->matrices[G1], kernels->sigmoid, batch, scratch, mix[5], mix[5]);
     kernels->key7(&(struct key7){.k = k,
                                  .kk_a = mix[4],
                                  .minus_kk = mix[3],
@@ -185,7 +176,7 @@ const struct version version_7 = {
     .plans = plans,
     .gn_eps = 64e-5F,
     .sizes = sizes,
-    .layer_floats = layer_floats,
+    .layer_floats = heads_layer_floats,
     .layer_origin = layer_origin,
     .forward = forward,
 };

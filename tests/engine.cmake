@@ -11,9 +11,17 @@ function(nano_model file)
 endfunction()
 nano_model(nano.safetensors --version 7 --seed 1)
 nano_model(nano4.safetensors --version 4 --seed 1)
+nano_model(nano51.safetensors --version 5.1 --seed 3)
+# A gate, but one decay a head: the middle form.
+nano_model(nano51g.safetensors --version 5.1g --seed 4 --head 8)
+nano_model(nano52.safetensors --version 5.2 --seed 5 --state)
+nano_model(nano6.safetensors --version 6 --seed 6)
+nano_model(nano_state.safetensors --version 7 --seed 8 --state)
 # More than one tile of vocabulary, sizes that are no multiple of 16, more layers.
 nano_model(nano_tiles.safetensors --version 7 --seed 2 --vocab 2500 --channels 40 --head 8 --layers 5
     --rank 5 --ffn 100 --dtype BF16)
+nano_model(nano6_tiles.safetensors --version 6 --seed 7 --vocab 2500 --channels 40 --head 8 --layers 5
+    --rank 5 --ffn 100 --dtype BF16 --state)
 add_custom_target(nano_models ALL DEPENDS ${NANO_MODELS})
 
 # Tests of the engine. The nano models lie in NANO_DIR, which is this build's tests folder.

@@ -10,13 +10,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { NAME_BYTES = 48, TENSORS_PER_LAYER = 40 };
 enum dtype { F32, F16, BF16 };
+/* V5_1G is the middle form: a gate, but one decay and one bonus a head. */
+enum version { V4, V5_1, V5_1G, V5_2, V6, V7, VERSIONS };
+
+static const char *const version_names[VERSIONS] = {"4", "5.1", "5.1g", "5.2", "6", "7"};
 
 struct sizes {
-    unsigned version, layers, channels, head, vocab, rank, ffn;
+    enum version version;
+    unsigned layers, channels, head, vocab, rank, ffn;
     enum dtype dtype;
+    int state, zeros;
     uint64_t seed;
 };
 
@@ -129,6 +136,60 @@ static void layer4(struct model *m, const char *att, const char *ffn)
     matrix(m, ffn, "receptance.weight", s->channels, s->channels, 1);
 }
 
+static void layer5(struct model *m, const char *att, const char *ffn)
+{
+    static const char *const names[] = {"time_mix_k", "time_mix_v", "time_mix_r", NULL};
+    static const char *const ffn_names[] = {"time_mix_k", "time_mix_r", NULL};
+    static const char *const gate[] = {"time_mix_g", NULL};
+    const struct sizes *s = &m->sizes;
+    const uint64_t heads = s->channels / s->head;
+    struct plan *p;
+
+    mixes(m, att, names);
+    mixes(m, ffn, ffn_names);
+    p = s->version == V5_2 ? add(m, att, "time_decay", 2, heads, s->head)
+                           : add(m, att, "time_decay", 1, 1, heads);
+    normal(p, -5, 0.3);
+    p->slope = 4;
+    if (s->version == V5_2)
+        normal(add(m, att, "time_faaaa", 2, heads, s->head), 0, 0.4);
+    else
+        normal(add(m, att, "time_first", 1, 1, heads), -1, 0.5);
+    if (s->version != V5_1) {
+        mixes(m, att, gate);
+        matrix(m, att, "gate.weight", s->channels, s->channels, 1);
+    }
+    norm(m, att, "ln_x", 0.8);
+    matrix(m, ffn, "receptance.weight", s->channels, s->channels, 1);
+}
+
+static void layer6(struct model *m, const char *att, const char *ffn)
+{
+    static const char *const names[] = {"time_maa_x", "time_maa_w", "time_maa_k", "time_maa_v",
+                                        "time_maa_r", "time_maa_g", NULL};
+    static const char *const ffn_names[] = {"time_maa_k", "time_maa_r", NULL};
+    const struct sizes *s = &m->sizes;
+    struct plan *p;
+
+    mixes(m, att, names);
+    mixes(m, ffn, ffn_names);
+    normal(add(m, att, "time_maa_w1", 2, s->channels, 5 * (uint64_t)s->rank), 0,
+           0.5 / sqrt(s->channels));
+    p = add(m, att, "time_maa_w2", 3, 1, s->channels);
+    p->shape[0] = 5;
+    p->shape[1] = s->rank;
+    normal(p, 0, 0.3 / sqrt(s->rank));
+    p = add(m, att, "time_decay", 3, 1, s->channels);
+    normal(p, -5, 0.3);
+    p->slope = 4;
+    normal(add(m, att, "time_decay_w1", 2, s->channels, s->rank), 0, 1 / sqrt(s->channels));
+    normal(add(m, att, "time_decay_w2", 2, s->rank, s->channels), 0, 0.7 / sqrt(s->rank));
+    normal(add(m, att, "time_faaaa", 2, s->channels / s->head, s->head), 0, 0.4);
+    matrix(m, att, "gate.weight", s->channels, s->channels, 1);
+    norm(m, att, "ln_x", 0.8);
+    matrix(m, ffn, "receptance.weight", s->channels, s->channels, 1);
+}
+
 static void layer(struct model *m, unsigned index)
 {
     const struct sizes *s = &m->sizes;
@@ -141,10 +202,20 @@ static void layer(struct model *m, unsigned index)
         norm(m, block, "ln0", 1);
     norm(m, block, "ln1", 1);
     norm(m, block, "ln2", 1);
-    if (s->version == 7)
+    if (s->version == V7)
         layer7(m, att, ffn, index == 0);
-    else
+    else if (s->version == V6)
+        layer6(m, att, ffn);
+    else if (s->version == V4)
         layer4(m, att, ffn);
+    else
+        layer5(m, att, ffn);
+    if (s->state) {
+        struct plan *p = add(m, att, "time_state", 3, 1, s->head);
+        p->shape[0] = s->channels / s->head;
+        p->shape[1] = s->head;
+        normal(p, 0, 0.5);
+    }
     matrix(m, att, "receptance.weight", s->channels, s->channels, 1);
     matrix(m, att, "key.weight", s->channels, s->channels, 1);
     matrix(m, att, "value.weight", s->channels, s->channels, 1);
@@ -263,6 +334,16 @@ static int write_header(FILE *file, const struct model *m)
     return failed ? -1 : 0;
 }
 
+/* All values 0, which takes no room on a disk: for the sizes of large models. */
+static int write_hole(FILE *file, const struct model *m)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < m->count; i++)
+        bytes += values_of(&m->plans[i]) * (m->sizes.dtype == F32 ? 4 : 2);
+    return fflush(file) || ftruncate(fileno(file), ftell(file) + (off_t)bytes) ? -1 : 0;
+}
+
 static int write_model(struct model *m, const char *path)
 {
     uint64_t seed = m->sizes.seed;
@@ -274,7 +355,8 @@ static int write_model(struct model *m, const char *path)
         return 1;
     }
     if (write_header(file, m) == 0) {
-        failed = 0;
+        failed = m->sizes.zeros ? write_hole(file, m) : 0;
+        m->count = m->sizes.zeros ? 0 : m->count;
         for (size_t i = 0; i < m->count && !failed; i++)
             failed = write_values(file, &m->plans[i], &seed, m->sizes.dtype) != 0;
     }
@@ -288,8 +370,9 @@ static int write_model(struct model *m, const char *path)
 static int usage(void)
 {
     fprintf(stderr,
-            "usage: make_nano -o FILE [--version 4|7] [--seed N] [--layers N] [--channels N]\n"
-            "       [--head N] [--vocab N] [--rank N] [--ffn N] [--dtype F32|F16|BF16]\n");
+            "usage: make_nano -o FILE [--version 4|5.1|5.1g|5.2|6|7] [--seed N] [--layers N]\n"
+            "       [--channels N] [--head N] [--vocab N] [--rank N] [--ffn N]\n"
+            "       [--dtype F32|F16|BF16] [--state] [--zeros]\n");
     return 2;
 }
 
@@ -301,26 +384,56 @@ static int dtype_of(const char *name)
                                    : -1;
 }
 
+static enum version version_of(const char *name)
+{
+    enum version version = V4;
+
+    while (version < VERSIONS && strcmp(name, version_names[version]))
+        version++;
+    return version;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"version", 1, 0, 'v'},  {"seed", 1, 0, 's'}, {"layers", 1, 0, 'l'},
-        {"channels", 1, 0, 'c'}, {"head", 1, 0, 'h'}, {"vocab", 1, 0, 'V'},
-        {"rank", 1, 0, 'r'},     {"ffn", 1, 0, 'f'},  {"dtype", 1, 0, 'd'},
-        {"output", 1, 0, 'o'},   {0, 0, 0, 0}};
-    struct model m = {.sizes = {7, 2, 32, 16, 256, 8, 0, F32, 1}};
+    static const struct option options[] = {{"version", 1, 0, 'v'},
+                                            {"seed", 1, 0, 's'},
+                                            {"layers", 1, 0, 'l'},
+                                            {"channels", 1, 0, 'c'},
+                                            {"head", 1, 0, 'h'},
+                                            {"vocab", 1, 0, 'V'},
+                                            {"rank", 1, 0, 'r'},
+                                            {"ffn", 1, 0, 'f'},
+                                            {"dtype", 1, 0, 'd'},
+                                            {"output", 1, 0, 'o'},
+                                            {"state", 0, 0, 't'},
+                                            {"zeros", 0, 0, 'z'},
+                                            {0, 0, 0, 0}};
+    struct model m = {.sizes = {.version = V7,
+                                .layers = 2,
+                                .channels = 32,
+                                .head = 16,
+                                .vocab = 256,
+                                .rank = 8,
+                                .dtype = F32,
+                                .seed = 1}};
     struct sizes *s = &m.sizes;
     const char *path = NULL;
     int letter, dtype = F32, status;
 
     while ((letter = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
         unsigned number;
-        if (letter == '?' || !optarg)
+        if (letter == '?')
             return usage();
-        number = (unsigned)strtoul(optarg, NULL, 10);
+        number = optarg ? (unsigned)strtoul(optarg, NULL, 10) : 1;
         switch (letter) {
         case 'v':
-            s->version = number;
+            s->version = version_of(optarg);
+            break;
+        case 't':
+            s->state = 1;
+            break;
+        case 'z':
+            s->zeros = 1;
             break;
         case 's':
             s->seed = strtoull(optarg, NULL, 10);
@@ -353,8 +466,9 @@ int main(int argc, char **argv)
             return usage();
         }
     }
-    if (!path || optind != argc || dtype < 0 || (s->version != 4 && s->version != 7) ||
-        !s->layers || !s->channels || !s->head || s->channels % s->head || !s->vocab || !s->rank)
+    if (!path || optind != argc || dtype < 0 || s->version == VERSIONS ||
+        (s->version == V4 && s->state) || !s->layers || !s->channels || !s->head ||
+        s->channels % s->head || !s->vocab || !s->rank)
         return usage();
     s->dtype = (enum dtype)dtype;
     s->ffn = s->ffn ? s->ffn : 4 * s->channels;

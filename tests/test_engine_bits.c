@@ -7,8 +7,11 @@
 
 enum { TOKENS = 150, VOCAB_MOST = 2500, STATE_MOST = 1 << 17, OTHERS_MOST = 40, POISON = 255 };
 
-static const char *const models[] = {NANO_DIR "/nano.safetensors", NANO_DIR "/nano4.safetensors",
-                                     NANO_DIR "/nano_tiles.safetensors"};
+static const char *const models[] = {
+    NANO_DIR "/nano.safetensors",       NANO_DIR "/nano4.safetensors",
+    NANO_DIR "/nano_tiles.safetensors", NANO_DIR "/nano51.safetensors",
+    NANO_DIR "/nano51g.safetensors",    NANO_DIR "/nano52.safetensors",
+    NANO_DIR "/nano6.safetensors",      NANO_DIR "/nano6_tiles.safetensors"};
 enum { MODELS = sizeof models / sizeof *models };
 
 struct outcome {
@@ -30,7 +33,8 @@ static void make_tokens(uint32_t *tokens, uint64_t stream, uint32_t vocab)
         tokens[stream % 7] = POISON;
 }
 
-/* A copy of a model in which one token's embedding is NaN. Returns its path, malloc'ed. */
+/* A copy of a model in which one token's embedding is so large that its norm is NaN; a NaN itself would
+ * be refused. Returns its path, malloc'ed. */
 static char *poisoned(const char *path)
 {
     char *copy = strdup("/tmp/riverrun-poison-XXXXXX");
@@ -43,7 +47,7 @@ static char *poisoned(const char *path)
     assert_int_equal(container_open(&c, path, &err), ERR_OK);
     emb = container_find(c, "emb.weight");
     size_t row = emb->bytes / emb->shape[0];
-    memset(data + (emb->data - c->map) + POISON * row, 0xFF, row);
+    memset(data + (emb->data - c->map) + POISON * row, 0x7F, row);
     container_close(&c);
     close(mkstemp(copy));
     file_write(copy, data, bytes);

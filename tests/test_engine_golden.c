@@ -17,6 +17,18 @@ static const struct {
     {"nano4.safetensors", "ref", 2, 0xF0C17616447C78CE},
     {"nano_tiles.safetensors", "auto", 1, 0x1E0030750D75AA1C},
     {"nano_tiles.safetensors", "auto", 2, 0x1E0030750D75AA1C},
+    {"nano51.safetensors", "auto", 2, 0x606B0EC4A52532BF},
+    {"nano51.safetensors", "ref", 1, 0x606B0EC4A52532BF},
+    {"nano51g.safetensors", "auto", 1, 0xFD32FE189FF9F272},
+    {"nano51g.safetensors", "ref", 2, 0xFD32FE189FF9F272},
+    {"nano52.safetensors", "auto", 2, 0x3AC8BB0978B33622},
+    {"nano52.safetensors", "ref", 1, 0x3AC8BB0978B33622},
+    {"nano6.safetensors", "auto", 1, 0x85201A53BD68E6F5},
+    {"nano6.safetensors", "ref", 2, 0x85201A53BD68E6F5},
+    {"nano6_tiles.safetensors", "auto", 2, 0x496AE52BF058BDD5},
+    {"nano6_tiles.safetensors", "ref", 1, 0x496AE52BF058BDD5},
+    {"nano_state.safetensors", "auto", 1, 0xA23691499A5238A1},
+    {"nano_state.safetensors", "ref", 2, 0xA23691499A5238A1},
 };
 
 /* FNV-1a. */
