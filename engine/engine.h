@@ -159,6 +159,36 @@ MUST_CHECK enum err_code engine_run(struct engine *engine, struct engine_job *jo
 /* Matrix products done since open, for tests and bench: it grows with blocks, not with streams. */
 uint64_t engine_products(const struct engine *engine);
 
+/* ---- Sampling: the next token from logits, the same for the same seed on every machine. ----
+ *
+ * In this order, as RWKV's own programs do it:
+ *     penalty      a token that was chosen before loses presence + frequency x count; the counts are
+ *                  multiplied with decay at every choice, then the chosen token's grows by 1
+ *     probability  softmax of what is left, at temperature 1
+ *     top_p        the fewest most likely tokens that together have at least top_p
+ *     top_k        no more than so many of them; of equals, the smaller ids
+ *     temperature  each to the power of 1 / temperature; then one by lot */
+
+struct sampler;
+
+struct sampler_options {
+    double temperature;         /* 0: always the most likely, of equals the smallest id */
+    double top_p;               /* 0 and 1: all */
+    uint32_t top_k;             /* 0: all */
+    double presence, frequency; /* 0: no penalty */
+    double decay;               /* 0 is 0.996; 1: nothing is forgotten */
+    uint64_t seed;
+};
+
+/* Fails: ERR_USAGE: an option out of range; ERR_MEMORY. Memory: 21 bytes a token of the vocabulary. */
+MUST_CHECK enum err_code sampler_open(struct sampler **out, uint32_t vocab,
+                                      const struct sampler_options *options, struct err *err);
+void sampler_close(struct sampler **sampler);
+/* logits  (vocab) not changed; -infinity forbids a token
+ * Fails   ERR_INPUT: NaN, +infinity, or nothing but -infinity among them; nothing was chosen or counted */
+MUST_CHECK enum err_code sampler_next(struct sampler *sampler, const float *logits, uint32_t *token,
+                                      struct err *err);
+
 /* ---- Tokenizers: ids are a function of the text alone, never of how its bytes arrived. ----
  *
  * A tokenizer is read-only once open and shared freely; a reader goes through one text with it, piece by

@@ -171,7 +171,7 @@ void outfile_close(struct outfile **file)
         return;
     if (f->fd >= 0)
         close(f->fd);
-    if (f->named)
+    if (f->named && f->fresh)
         (void)unlink(f->fresh);
     free(f->fresh);
     free(f->folder);

@@ -107,7 +107,7 @@ static enum err_code compute(struct engine *engine, const struct numbers *tokens
     struct engine_state *state = NULL;
     enum err_code code;
 
-    result->logits = malloc(info->vocab * sizeof *result->logits);
+    result->logits = calloc(info->vocab, sizeof *result->logits);
     result->state = malloc(info->state_bytes);
     if (!result->logits || !result->state)
         return err_set(err, ERR_MEMORY, 0, "logits and state");
