@@ -207,7 +207,7 @@ def test_converted_to_f32_a_model_gives_the_same_logits_and_state_bit_for_bit(wo
     seen = set()
     for path in model_files(world):
         told = world.call(["model", "info", path, "--json"])
-        if told.status == MODEL and "not supported yet" in told.stderr:
+        if told.status == MODEL and ("not supported yet" in told.stderr or "no RWKV model: it has" in told.stderr):
             continue
         assert told.status == DONE, told.stderr
         told = json.loads(told.stdout)
