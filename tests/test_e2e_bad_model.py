@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """Models and vocabularies that are damaged, lie, or do not belong; other settings than at the start;
 command lines that are wrong."""
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import e2e_world
 from e2e_world import (DONE, MISMATCH, MODEL, SOURCE, USAGE, check_line, fixture, get, put,
@@ -66,6 +68,23 @@ def test_model_whose_header_lies_is_named(world):
     refused_and_put_right(world, [(2**60).to_bytes(8, "little") + model[8:],
                                   model[:8] + b"[" + model[9:], b"ggmf" + model[4:],
                                   b"\0" * len(model)], [])
+
+
+def pth_of(pickle):
+    """A PyTorch file of that pickle, as any zip program writes it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as z:
+        z.writestr("archive/data.pkl", pickle)
+        z.writestr("archive/version", "3\n")
+    return packed.getvalue()
+
+
+def test_pth_that_wants_to_run_code_is_named_and_runs_nothing(world):
+    mark = world.path("mark")
+    command = b"touch " + mark.encode()
+    attack = b"\x80\x02cposix\nsystem\nX" + len(command).to_bytes(4, "little") + command + b"\x85R."
+    refused_and_put_right(world, [pth_of(attack)], ["'posix system'", "refused"])
+    assert not os.path.exists(mark), "the attack came through"
 
 
 def with_tensor(model, name, number):
