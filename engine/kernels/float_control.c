@@ -7,12 +7,18 @@
 
 enum {
     CONTROL = 0x1F80,     /* all exceptions masked, round to nearest, no flushing */
+    FLUSH = 0x8040,       /* subnormal results and operands are zero */
     CONTROL_MASK = 0xFFC0 /* the rest are sticky flags that say what has happened */
 };
 
 void float_control_set(void)
 {
     _mm_setcsr(CONTROL);
+}
+
+void float_control_flush(void)
+{
+    _mm_setcsr(CONTROL | FLUSH);
 }
 
 bool float_control_is_set(void)
@@ -26,6 +32,11 @@ bool float_control_is_set(void)
 void float_control_set(void)
 {
     fesetenv(FE_DFL_ENV);
+}
+
+void float_control_flush(void)
+{
+    float_control_set();
 }
 
 bool float_control_is_set(void)

@@ -1,6 +1,7 @@
 # Our part of target engine; included from engine/CMakeLists.txt.
 target_sources(engine PRIVATE
     kernels/float_control.c
+    kernels/gemm.c
     kernels/kernels.c
     kernels/loss.c
     kernels/onednn.c
