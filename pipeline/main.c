@@ -15,6 +15,7 @@ static const struct {
     {"pause", command_pause, "pause streams of a job, running or not"},
     {"resume", command_resume, "let paused streams go on"},
     {"model", command_model, "what a model file holds, and its logits"},
+    {"train", command_train, "make a model from text"},
     {"stage", command_stage, "one stage of the flow as a process of its own"},
 #ifdef RIVERRUN_STEPS
     {"steps", command_steps, "names the places to crash at (RIVERRUN_CRASH=name:n)"},

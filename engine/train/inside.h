@@ -1,0 +1,68 @@
+/* engine/train/inside.h: what the files of this folder share about a training. */
+#ifndef ENGINE_TRAIN_INSIDE_H
+#define ENGINE_TRAIN_INSIDE_H
+
+#include "engine/train/net.h"
+#include "engine/train/pool.h"
+#include "engine/train/train.h"
+
+/* Some of the streams: work, and the gradient it makes, are this part's alone. */
+struct part {
+    struct net_work *work;
+    float *gradient;
+    struct net_loss loss;
+};
+
+/* A tree of words that decide what comes out, one a line: "channels 256". */
+enum { SETTINGS_BYTES_MAX = 2048 };
+
+struct train {
+    struct train_options options;
+    char *output, *saved_path;
+    struct train_status status;
+    struct layout layout;
+    const struct net_ops *ops;
+    struct tokenizer *tokenizer;
+    struct corpus *corpus, *held_out;
+    struct pool *pool;
+    char settings[SETTINGS_BYTES_MAX];
+
+    float *parameters, *mean, *square; /* (layout.count) */
+    struct net_range *ranges;
+    size_t range_count;
+    double *squares; /* of each run of PARAMETER_RUN parameters */
+
+    struct part *parts;
+    size_t window_streams; /* of one net_step */
+    float *before, *after; /* (streams, net_state) */
+    uint32_t *input, *target;
+    float weight;
+    bool with_gradient; /* of the round that runs */
+    struct adam adam;
+
+    struct corpus_place place;
+    struct corpus_cursor *cursors; /* (streams) */
+    double loss_sum, loss_weight;  /* the mean that status shows */
+
+    struct train_point *points;
+    size_t point_count, point_room;
+};
+
+/* ---- saved.c: the training as a file. ---- */
+
+void saved_settings(struct train *train);
+MUST_CHECK enum err_code saved_write(const struct train *train, struct err *err);
+/* *found false where there is none. */
+MUST_CHECK enum err_code saved_read(struct train *train, bool *found, struct err *err);
+MUST_CHECK enum err_code points_add(struct train *train, struct train_point point, struct err *err);
+
+/* ---- weights.c: the model as a file. ---- */
+
+MUST_CHECK enum err_code weights_write(const struct train *train, struct err *err);
+/* The shape of a model in a file; vocab included. */
+MUST_CHECK enum err_code weights_shape(const char *path, struct net_shape *shape, struct err *err);
+MUST_CHECK enum err_code weights_read(const char *path, const struct net_shape *shape,
+                                      const struct layout *layout, float *parameters,
+                                      struct err *err);
+
+#endif

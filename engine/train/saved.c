@@ -1,0 +1,291 @@
+/* saved.c: a training as a file: all that decides what comes next.
+ *
+ *     magic (8) | u32 bytes of settings | settings
+ *     u64 step, tokens | f64 loss sum, loss weight, held out, rate, norm | u64 epoch, next
+ *     for each stream     u64 span, at | u32 pending, ended
+ *     u64 points | for each point     u64 step | f64 loss, held out
+ *     float parameters, means, squares (parameters each), states (streams, net_state)
+ *     u64 XXH3 of all before
+ *
+ * Numbers are little-endian in front; the floats are as the machine has them, for on another kind of
+ * machine the bits would not be those of an undisturbed training anyway. The settings are text, one a
+ * line, so that a difference can be named. */
+#include "engine/train/inside.h"
+#include "schemas/outfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+static const char magic[8] = "RRTRAIN1";
+
+enum { POINTS_MAX = 1 << 20, CURSOR_BYTES = 24, POINT_BYTES = 24, FIXED_BYTES = 8 + 4 + 9 * 8 };
+
+void saved_settings(struct train *t)
+{
+    const struct train_options *o = &t->options;
+    const struct net_shape *s = &o->shape;
+    static const char *const products[] = {"f32", "bf16"};
+    int length = snprintf(
+        t->settings, sizeof t->settings,
+        "layers %u\nchannels %u\nhead-size %u\nffn %u\nvocabulary %016llx\nranks %u %u %u %u\n"
+        "streams %u\nwindow %u\nparts %u\nproducts %s\nisa %s\nsteps %llu\nwarm-up %llu\nrate %a\n"
+        "rate-last %a\ndecay %a\nclip %a\nspan %llu\nseed %llu\nfrom %s\ntext %016llx\n",
+        s->layers, s->channels, s->head_size, s->ffn,
+        (unsigned long long)tokenizer_fingerprint(t->tokenizer), s->rank_w, s->rank_a, s->rank_v,
+        s->rank_g, o->streams, o->tokens, o->parts, products[o->products], t->ops->level,
+        (unsigned long long)o->steps, (unsigned long long)o->warm_up, o->rate, o->rate_last,
+        o->decay, o->clip, (unsigned long long)o->span_bytes, (unsigned long long)o->seed,
+        o->model ? o->model : "nothing", (unsigned long long)corpus_fingerprint(t->corpus));
+
+    require(length > 0);
+}
+
+enum err_code points_add(struct train *t, struct train_point point, struct err *err)
+{
+    if (t->point_count == t->point_room) {
+        size_t room = t->point_room ? 2 * t->point_room : 1024;
+        struct train_point *points = realloc(t->points, room * sizeof *points);
+        if (!points)
+            return err_set(err, ERR_MEMORY, 0, "the loss curve");
+        t->points = points;
+        t->point_room = room;
+    }
+    t->points[t->point_count++] = point;
+    return ERR_OK;
+}
+
+/* ---- Writing. ---- */
+
+struct writer {
+    struct outfile *file;
+    XXH3_state_t *hash;
+};
+
+static enum err_code put(struct writer *w, const void *data, size_t bytes, struct err *err)
+{
+    XXH3_64bits_update(w->hash, data, bytes);
+    return outfile_write(w->file, data, bytes, err);
+}
+
+static void put_front(struct buffer *b, const struct train *t)
+{
+    const struct train_status *s = &t->status;
+    size_t length = strlen(t->settings);
+
+    buffer_put(b, magic, sizeof magic);
+    buffer_u32(b, (uint32_t)length);
+    buffer_put(b, t->settings, length);
+    buffer_u64(b, s->step);
+    buffer_u64(b, s->tokens);
+    buffer_f64(b, t->loss_sum);
+    buffer_f64(b, t->loss_weight);
+    buffer_f64(b, s->held_out);
+    buffer_f64(b, s->rate);
+    buffer_f64(b, s->norm);
+    buffer_u64(b, t->place.epoch);
+    buffer_u64(b, t->place.next);
+    for (size_t i = 0; i < t->options.streams; i++) {
+        buffer_u64(b, t->cursors[i].span);
+        buffer_u64(b, t->cursors[i].at);
+        buffer_u32(b, t->cursors[i].pending);
+        buffer_u32(b, t->cursors[i].ended);
+    }
+    buffer_u64(b, t->point_count);
+    for (size_t i = 0; i < t->point_count; i++) {
+        buffer_u64(b, t->points[i].step);
+        buffer_f64(b, t->points[i].loss);
+        buffer_f64(b, t->points[i].held_out);
+    }
+}
+
+enum err_code saved_write(const struct train *t, struct err *err)
+{
+    const size_t count = t->layout.count;
+    const struct {
+        const float *data;
+        size_t count;
+    } floats[] = {{t->parameters, count},
+                  {t->mean, count},
+                  {t->square, count},
+                  {t->before, t->options.streams * net_state(&t->options.shape)}};
+    struct buffer front = buffer_of(SIZE_MAX / 2);
+    struct writer w = {NULL, XXH3_createState()};
+    uint8_t sum[8];
+    enum err_code code = ERR_OK;
+
+    put_front(&front, t);
+    if (front.refused || !w.hash)
+        code = err_set(err, ERR_MEMORY, 0, "save '%s'", t->saved_path);
+    if (!code)
+        code = outfile_open(&w.file, t->saved_path, err);
+    if (!code) {
+        XXH3_64bits_reset(w.hash);
+        code = put(&w, front.data, front.bytes, err);
+    }
+    for (size_t i = 0; !code && i < sizeof floats / sizeof *floats; i++)
+        code = put(&w, floats[i].data, floats[i].count * sizeof(float), err);
+    if (!code) {
+        store_u64(sum, XXH3_64bits_digest(w.hash));
+        code = outfile_write(w.file, sum, sizeof sum, err);
+    }
+    if (!code)
+        code = outfile_commit(&w.file, err);
+    outfile_close(&w.file);
+    XXH3_freeState(w.hash);
+    buffer_release(&front);
+    return code;
+}
+
+/* ---- Reading. ---- */
+
+static enum err_code damaged(const struct train *t, struct err *err)
+{
+    return err_set(err, ERR_DAMAGED, 0,
+                   "the training '%s' is damaged; remove it to begin anew from the text, or with "
+                   "--model from the last model",
+                   t->saved_path);
+}
+
+/* Name the first line that differs. */
+static enum err_code check_settings(const struct train *t, const uint8_t *saved, size_t bytes,
+                                    struct err *err)
+{
+    const char *now = t->settings, *then = (const char *)saved, *end = then + bytes;
+
+    while (*now && then < end) {
+        size_t length = strcspn(now, "\n"), other = 0;
+        while (then + other < end && then[other] != '\n')
+            other++;
+        if (length != other || memcmp(now, then, length) != 0)
+            return err_set(err, ERR_MISMATCH, 0,
+                           "'%s' was begun with '%.*s', not '%.*s': use those settings, or another "
+                           "-o",
+                           t->saved_path, (int)(other < 80 ? other : 80), then,
+                           (int)(length < 80 ? length : 80), now);
+        now += length + (now[length] == '\n');
+        then += other + 1;
+    }
+    return ERR_OK;
+}
+
+static bool get_cursors(struct train *t, struct reader *r)
+{
+    for (size_t i = 0; i < t->options.streams; i++) {
+        struct corpus_cursor *c = &t->cursors[i];
+        c->span = read_u64(r);
+        c->at = read_u64(r);
+        c->pending = read_u32(r);
+        c->ended = read_u32(r) != 0;
+        if (r->short_read || !corpus_cursor_fits(t->corpus, c))
+            return false;
+    }
+    return true;
+}
+
+static enum err_code get_points(struct train *t, struct reader *r, struct err *err)
+{
+    uint64_t count = read_u64(r);
+    enum err_code code = ERR_OK;
+
+    if (r->short_read || count > (size_t)(r->end - r->at) / POINT_BYTES)
+        return damaged(t, err);
+    for (uint64_t i = 0; !code && i < count; i++) {
+        struct train_point point;
+        point.step = read_u64(r);
+        point.loss = read_f64(r);
+        point.held_out = read_f64(r);
+        code = points_add(t, point, err);
+    }
+    return code;
+}
+
+static bool get_floats(float *to, size_t count, struct reader *r)
+{
+    const uint8_t *from = read_bytes(r, count * sizeof *to);
+
+    if (!from)
+        return false;
+    memcpy(to, from, count * sizeof *to);
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(to[i]))
+            return false;
+    return true;
+}
+
+static enum err_code get_all(struct train *t, struct view file, struct err *err)
+{
+    struct reader r = reader_of(file.data, file.bytes);
+    struct train_status *s = &t->status;
+    const size_t count = t->layout.count;
+    const uint8_t *mark = read_bytes(&r, sizeof magic), *settings;
+    uint32_t length = read_u32(&r);
+    enum err_code code;
+
+    if (!mark || memcmp(mark, magic, sizeof magic) != 0 || file.bytes < FIXED_BYTES + 8)
+        return damaged(t, err);
+    if (XXH3_64bits(file.data, file.bytes - 8) != load_u64(file.data + file.bytes - 8))
+        return damaged(t, err);
+    r.end -= 8;
+    settings = read_bytes(&r, length);
+    if (!settings)
+        return damaged(t, err);
+    code = check_settings(t, settings, length, err);
+    if (code)
+        return code;
+    s->step = read_u64(&r);
+    s->tokens = read_u64(&r);
+    t->loss_sum = read_f64(&r);
+    t->loss_weight = read_f64(&r);
+    s->held_out = read_f64(&r);
+    s->rate = read_f64(&r);
+    s->norm = read_f64(&r);
+    t->place.epoch = read_u64(&r);
+    t->place.next = read_u64(&r);
+    if (r.short_read || !corpus_place_fits(t->corpus, &t->place) || !get_cursors(t, &r))
+        return damaged(t, err);
+    code = get_points(t, &r, err);
+    if (!code && !(get_floats(t->parameters, count, &r) && get_floats(t->mean, count, &r) &&
+                   get_floats(t->square, count, &r) &&
+                   get_floats(t->before, t->options.streams * net_state(&t->options.shape), &r) &&
+                   read_done(&r)))
+        code = damaged(t, err);
+    s->loss = t->loss_weight > 0 ? t->loss_sum / t->loss_weight : 0;
+    s->epoch = t->place.epoch;
+    return code;
+}
+
+enum err_code saved_read(struct train *t, bool *found, struct err *err)
+{
+    enum err_code code = ERR_OK;
+    struct stat st;
+    void *map;
+    int fd = open(t->saved_path, O_RDONLY | O_CLOEXEC);
+
+    *found = false;
+    if (fd < 0 && errno == ENOENT)
+        return ERR_OK;
+    if (fd < 0 || fstat(fd, &st))
+        code = err_set(err, ERR_SOURCE, errno, "open '%s'", t->saved_path);
+    else if (st.st_size < FIXED_BYTES)
+        code = damaged(t, err);
+    if (!code) {
+        map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map == MAP_FAILED) {
+            code = err_set(err, ERR_SOURCE, errno, "map '%s'", t->saved_path);
+        } else {
+            code = get_all(t, (struct view){map, (size_t)st.st_size}, err);
+            munmap(map, (size_t)st.st_size);
+        }
+    }
+    if (fd >= 0)
+        close(fd);
+    *found = code == ERR_OK;
+    return code;
+}

@@ -1,0 +1,199 @@
+/* weights.c: the model of a training as a safetensors file in BlinkDL's names, and back. */
+#include "engine/formats/write.h"
+#include "engine/train/inside.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { VOCABULARY_BYTES_MAX = 16 << 20 };
+
+/* ---- Writing. ---- */
+
+/* A tensor as write.h asks for it. */
+struct source {
+    struct net_tensor tensor;
+    const float *data;
+    uint32_t head_size;
+};
+
+static void rows_plain(const void *self, uint64_t first, uint64_t count, float *out)
+{
+    const struct source *s = self;
+    size_t width = s->tensor.columns;
+
+    memcpy(out, s->data + first * width, count * width * sizeof *out);
+}
+
+/* r_k is [heads][head size] in files. */
+static void rows_heads(const void *self, uint64_t first, uint64_t count, float *out)
+{
+    const struct source *s = self;
+
+    memcpy(out, s->data + first * s->head_size, count * s->head_size * sizeof *out);
+}
+
+/* [inputs][outputs] in files. */
+static void rows_turned(const void *self, uint64_t first, uint64_t count, float *out)
+{
+    const struct source *s = self;
+
+    for (uint64_t row = first; row < first + count; row++)
+        for (size_t i = 0; i < s->tensor.rows; i++)
+            *out++ = s->data[i * s->tensor.columns + row];
+}
+
+static bool has_three_axes(const struct net_tensor *t)
+{
+    return t->is_layer && !t->matrix && t->which >= X_R && t->which <= K_A;
+}
+
+static void plan_tensor(struct write_tensor *plan, const struct source *s)
+{
+    const struct net_tensor *t = &s->tensor;
+
+    *plan =
+        (struct write_tensor){.name = t->name, .dtype = DTYPE_BF16, .rows = rows_plain, .self = s};
+    if (t->is_layer && t->which == R_K) {
+        plan->rank = 2;
+        plan->shape[0] = t->columns / s->head_size;
+        plan->shape[1] = s->head_size;
+        plan->rows = rows_heads;
+    } else if (has_three_axes(t) || (t->is_layer && t->which == FFN_X_K)) {
+        plan->rank = 3;
+        plan->shape[0] = plan->shape[1] = 1;
+        plan->shape[2] = t->columns;
+    } else if (!t->matrix) {
+        plan->rank = 1;
+        plan->shape[0] = t->columns;
+    } else {
+        plan->rank = 2;
+        plan->shape[0] = t->low_rank ? t->columns : t->rows;
+        plan->shape[1] = t->low_rank ? t->rows : t->columns;
+        plan->rows = t->low_rank ? rows_turned : rows_plain;
+    }
+}
+
+/* The vocabulary file as text, malloc'ed; NULL without an error where there is none. */
+static enum err_code vocabulary_text(const char *path, char **out, struct err *err)
+{
+    enum err_code code = ERR_OK;
+    char *text = NULL;
+    long bytes = -1;
+    FILE *file;
+
+    if (!path)
+        return ERR_OK;
+    file = fopen(path, "rbe");
+    if (!file)
+        return err_set(err, ERR_SOURCE, errno, "open vocabulary '%s'", path);
+    if (fseek(file, 0, SEEK_END) == 0)
+        bytes = ftell(file);
+    if (bytes >= 0 && bytes <= VOCABULARY_BYTES_MAX && fseek(file, 0, SEEK_SET) == 0)
+        text = malloc((size_t)bytes + 1);
+    if (!text || fread(text, 1, (size_t)bytes, file) != (size_t)bytes) {
+        code = err_set(err, ERR_SOURCE, 0, "read vocabulary '%s'", path);
+        free(text);
+    } else {
+        text[bytes] = 0;
+        *out = text;
+    }
+    fclose(file);
+    return code;
+}
+
+enum err_code weights_write(const struct train *t, struct err *err)
+{
+    const size_t most = GLOBAL_TENSORS + (size_t)t->options.shape.layers * LAYER_TENSORS;
+    struct write_tensor *tensors = calloc(most, sizeof *tensors);
+    struct source *sources = calloc(most, sizeof *sources);
+    struct write_text text = {.key = "riverrun.vocabulary"};
+    struct write_plan plan = {.tensors = tensors, .texts = &text};
+    struct write_report report;
+    char *vocabulary = NULL;
+    enum err_code code = tensors && sources ? ERR_OK : err_set(err, ERR_MEMORY, 0, "the model");
+
+    if (!code)
+        code = vocabulary_text(t->options.vocabulary, &vocabulary, err);
+    for (size_t i = 0; !code && net_tensor(&t->options.shape, &t->layout, i, &sources[i].tensor);
+         i++) {
+        sources[i].data = t->parameters + sources[i].tensor.first;
+        sources[i].head_size = t->options.shape.head_size;
+        plan_tensor(&tensors[i], &sources[i]);
+        plan.count++;
+    }
+    text.value = vocabulary;
+    plan.text_count = vocabulary != NULL;
+    if (!code)
+        code = safetensors_write(t->output, &plan, &report, err);
+    free(vocabulary);
+    free(tensors);
+    free(sources);
+    return code;
+}
+
+/* ---- Reading. ---- */
+
+static uint32_t axis(const struct container *c, const char *name, unsigned from_end)
+{
+    const struct tensor *t = container_find(c, name);
+
+    return t && t->rank > from_end && t->shape[t->rank - 1 - from_end] <= UINT32_MAX
+               ? (uint32_t)t->shape[t->rank - 1 - from_end]
+               : 0;
+}
+
+enum err_code weights_shape(const char *path, struct net_shape *shape, struct err *err)
+{
+    struct container *c = NULL;
+    char name[64];
+    enum err_code code = container_open(&c, path, err);
+
+    if (code)
+        return code;
+    if (!container_find(c, "blocks.0.att.r_k")) {
+        code = container_fail(c, err, "only RWKV-7 is trained");
+    } else {
+        *shape = (struct net_shape){.channels = axis(c, "emb.weight", 0),
+                                    .vocab = axis(c, "emb.weight", 1),
+                                    .head_size = axis(c, "blocks.0.att.r_k", 0),
+                                    .ffn = axis(c, "blocks.0.ffn.key.weight", 1),
+                                    .rank_w = axis(c, "blocks.0.att.w1", 1),
+                                    .rank_a = axis(c, "blocks.0.att.a1", 1),
+                                    .rank_v = axis(c, "blocks.1.att.v1", 1),
+                                    .rank_g = axis(c, "blocks.0.att.g1", 1)};
+        if (!shape->rank_v) /* a single layer has none */
+            shape->rank_v = NET_MULTIPLE;
+        do
+            snprintf(name, sizeof name, "blocks.%u.ln1.weight", shape->layers);
+        while (container_find(c, name) && ++shape->layers <= NET_LAYERS_MAX);
+    }
+    container_close(&c);
+    return code;
+}
+
+enum err_code weights_read(const char *path, const struct net_shape *shape,
+                           const struct layout *layout, float *parameters, struct err *err)
+{
+    struct container *c = NULL;
+    struct net_tensor tensor;
+    enum err_code code = container_open(&c, path, err);
+
+    for (size_t i = 0; !code && net_tensor(shape, layout, i, &tensor); i++) {
+        uint64_t axes[2] = {tensor.rows, tensor.columns};
+        const struct tensor *t;
+        if (tensor.is_layer && tensor.which == R_K) {
+            axes[0] = shape->channels / shape->head_size;
+            axes[1] = shape->head_size;
+            code = container_get(c, tensor.name, 2, axes, &t, err);
+        } else {
+            code = tensor.matrix ? container_get(c, tensor.name, 2, axes, &t, err)
+                                 : container_get(c, tensor.name, 1, axes + 1, &t, err);
+        }
+        if (!code)
+            tensor_rows(t, 0, t->rank > 1 ? t->shape[0] : 1, parameters + tensor.first);
+    }
+    container_close(&c);
+    return code;
+}

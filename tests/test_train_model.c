@@ -1,0 +1,350 @@
+/* A training as a whole: it learns, goes on to the same bits, and its model is what the engine reads. */
+#include "engine/train/inside.h"
+#include "tests/engine_help.h"
+
+#include <sys/stat.h>
+
+static char folder[64], text_path[96], held_out_path[96];
+
+static const struct net_shape tiny = {.layers = 2,
+                                      .channels = 32,
+                                      .head_size = 16,
+                                      .ffn = 64,
+                                      .rank_w = 16,
+                                      .rank_a = 16,
+                                      .rank_v = 16,
+                                      .rank_g = 16};
+
+/* Sentences of few words, so that there is something to learn; documents end with NUL. */
+static void write_text(const char *path, uint64_t seed, size_t documents)
+{
+    static const char *const words[] = {"the ", "river ", "runs ", "past ",    "Eve ",
+                                        "and ", "Adam",   ".\n",   "bend of ", "bay "};
+    FILE *file = fopen(path, "wb");
+
+    assert_non_null(file);
+    for (size_t i = 0; i < documents; i++) {
+        for (size_t k = next_random(&seed) % 400; k > 0; k--)
+            fputs(words[next_random(&seed) % (sizeof words / sizeof *words)], file);
+        fputc(0, file);
+    }
+    fclose(file);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/riverrun-train-XXXXXX");
+    if (!mkdtemp(folder))
+        return 1;
+    snprintf(text_path, sizeof text_path, "%s/text", folder);
+    snprintf(held_out_path, sizeof held_out_path, "%s/held-out", folder);
+    write_text(text_path, 1, 60);
+    write_text(held_out_path, 2, 5);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    char command[128];
+
+    (void)state;
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    return system(command);
+}
+
+/* Options for a training under a name of its own. */
+static struct train_options options_of(const char *name, const struct corpus_file *file)
+{
+    static char output[4][96];
+    static int used;
+    struct train_options o;
+
+    used = (used + 1) % 4;
+    snprintf(output[used], sizeof output[used], "%s/%s.safetensors", folder, name);
+    train_defaults(&o);
+    o.output = output[used];
+    o.files = file;
+    o.file_count = 1;
+    o.held_out = held_out_path;
+    o.shape = tiny;
+    o.streams = 4;
+    o.tokens = 32;
+    o.parts = 2;
+    o.steps = 40;
+    o.warm_up = 4;
+    o.rate = 4e-3;
+    o.span_bytes = 600;
+    return o;
+}
+
+static struct train *training_of(const struct train_options *o)
+{
+    struct train *train = NULL;
+    struct err err = {0};
+
+    if (train_open(&train, o, &err))
+        fail_msg("%s", err.text);
+    return train;
+}
+
+static void must_step(struct train *train, uint64_t steps)
+{
+    struct err err = {0};
+
+    while (steps--)
+        if (train_step(train, &err))
+            fail_msg("%s", err.text);
+}
+
+static void must_save(struct train *train)
+{
+    struct err err = {0};
+
+    if (train_save(train, &err))
+        fail_msg("%s", err.text);
+}
+
+static void assert_same_files(const char *a, const char *b, const char *ending)
+{
+    char paths[2][128];
+    size_t bytes[2];
+    uint8_t *data[2];
+
+    snprintf(paths[0], sizeof paths[0], "%s%s", a, ending);
+    snprintf(paths[1], sizeof paths[1], "%s%s", b, ending);
+    for (int i = 0; i < 2; i++)
+        data[i] = file_read(paths[i], &bytes[i]);
+    assert_int_equal(bytes[0], bytes[1]);
+    assert_memory_equal(data[0], data[1], bytes[0]);
+    free(data[0]);
+    free(data[1]);
+}
+
+static void a_training_learns(void **state)
+{
+    const struct corpus_file file = {text_path, 1};
+    struct train_options o = options_of("learns", &file);
+    struct train *train;
+    double before, after;
+
+    (void)state;
+    o.steps = 150;
+    train = training_of(&o);
+    before = train_evaluate(train);
+    assert_true(fabs(before - 8) < 0.2); /* bytes, and nothing is known */
+    must_step(train, o.steps);
+    after = train_evaluate(train);
+    if (!(after < 3))
+        fail_msg("%g bits a byte after %g", after, before);
+    train_close(&train);
+}
+
+static void a_stopped_training_goes_on_to_the_same_bits(void **state)
+{
+    const struct corpus_file file = {text_path, 0.7};
+    struct train_options whole = options_of("whole", &file), cut = options_of("cut", &file);
+    struct train *train = training_of(&whole);
+
+    (void)state;
+    must_step(train, 40);
+    must_save(train);
+    train_close(&train);
+    cut.threads = 1; /* the number of threads does not matter */
+    for (int i = 0; i < 4; i++) {
+        train = training_of(&cut);
+        assert_int_equal(train_status(train)->step, 10 * i);
+        assert_true(train_status(train)->resumed == (i > 0));
+        must_step(train, 10);
+        must_save(train);
+        must_step(train, (uint64_t)(i % 2)); /* lost */
+        train_close(&train);
+    }
+    assert_same_files(whole.output, cut.output, "");
+    assert_same_files(whole.output, cut.output, ".training");
+}
+
+static void evaluating_changes_nothing(void **state)
+{
+    const struct corpus_file file = {text_path, 1};
+    struct train_options quiet = options_of("quiet", &file), asked = options_of("asked", &file);
+    struct train *train = training_of(&quiet);
+    double once;
+
+    (void)state;
+    must_step(train, 8);
+    must_save(train);
+    train_close(&train);
+    train = training_of(&asked);
+    must_step(train, 3);
+    once = train_evaluate(train);
+    assert_true(once == train_evaluate(train));
+    must_step(train, 5);
+    must_save(train);
+    train_close(&train);
+    assert_same_files(quiet.output, asked.output, "");
+}
+
+static void a_training_with_other_settings_is_refused_by_name(void **state)
+{
+    const struct corpus_file file = {text_path, 1};
+    struct train_options o = options_of("settings", &file);
+    struct train *train = training_of(&o);
+    struct err err = {0};
+
+    (void)state;
+    must_save(train);
+    train_close(&train);
+    o.warm_up = 5;
+    assert_int_equal(train_open(&train, &o, &err), ERR_MISMATCH);
+    assert_non_null(strstr(err.text, "warm-up 4"));
+}
+
+static void a_damaged_training_is_refused(void **state)
+{
+    const struct corpus_file file = {text_path, 1};
+    struct train_options o = options_of("damaged", &file);
+    struct train *train = training_of(&o);
+    struct err err = {0};
+    char path[128];
+    uint8_t *data;
+    size_t bytes;
+
+    (void)state;
+    must_save(train);
+    train_close(&train);
+    snprintf(path, sizeof path, "%s.training", o.output);
+    data = file_read(path, &bytes);
+    for (size_t at = 0; at < bytes; at += bytes / 23) {
+        data[at] ^= 4;
+        file_write(path, data, bytes);
+        assert_int_equal(train_open(&train, &o, &err), ERR_DAMAGED);
+        data[at] ^= 4;
+    }
+    for (size_t left = 0; left < bytes; left += bytes / 7) {
+        file_write(path, data, left);
+        assert_int_equal(train_open(&train, &o, &err), ERR_DAMAGED);
+    }
+    free(data);
+}
+
+/* Nats of text behind token 0, by the engine. */
+static double engine_nats(const char *path, const uint32_t *tokens, size_t count)
+{
+    const struct engine_options one = {.threads = 1};
+    struct engine *engine = engine_of(path, &one);
+    struct engine_state *state = state_of(engine);
+    float *loss = calloc(count, sizeof *loss);
+    double nats = 0;
+
+    assert_non_null(loss);
+    must_run(engine, &(struct engine_job){.state = state, .tokens = tokens, .count = 1});
+    must_run(engine, &(struct engine_job){
+                         .state = state, .tokens = tokens + 1, .count = count - 1, .loss = loss});
+    for (size_t i = 0; i + 1 < count; i++)
+        nats += (double)loss[i];
+    free(loss);
+    engine_state_close(&state);
+    engine_close(&engine);
+    return nats;
+}
+
+static void multiply(const struct gemm *gemm, const float *a, const float *b, float *c, void *desk)
+{
+    (void)desk;
+    gemm_f32(gemm, a, b, c);
+}
+
+/* The same, window by window with carried state, by what training computes with. */
+static double window_nats(const char *path, const uint32_t *tokens, size_t windows)
+{
+    enum { TOKENS = 32 };
+    struct net_shape shape;
+    struct layout layout;
+    struct net_work *work;
+    struct err err = {0};
+    uint32_t target[TOKENS];
+    float *parameters, *states[2];
+    size_t bytes;
+    double nats = 0;
+
+    assert_int_equal(weights_shape(path, &shape, &err), ERR_OK);
+    net_layout(&shape, &layout);
+    bytes = (net_state(&shape) * sizeof(float) + 63) / 64 * 64;
+    parameters = aligned_alloc(64, layout.count * sizeof *parameters);
+    states[0] = aligned_alloc(64, bytes);
+    states[1] = aligned_alloc(64, bytes);
+    assert_non_null(parameters);
+    assert_int_equal(weights_read(path, &shape, &layout, parameters, &err), ERR_OK);
+    work = net_ops_plain.open(&shape, 1, TOKENS, false, multiply, NULL);
+    assert_non_null(work);
+    for (size_t i = 0; i < windows; i++) {
+        const struct window window = {tokens + i * TOKENS, target, states[i & 1], states[~i & 1],
+                                      1};
+        memcpy(target, tokens + i * TOKENS + 1, sizeof target);
+        nats += net_ops_plain.step(work, parameters, NULL, &window).nats;
+    }
+    net_ops_plain.close(&work);
+    free(parameters);
+    free(states[0]);
+    free(states[1]);
+    return nats;
+}
+
+static void the_engine_reads_the_model_with_the_loss_of_training(void **state)
+{
+    enum { WINDOWS = 8, COUNT = 32 * WINDOWS + 1 };
+    const struct corpus_file file = {text_path, 1};
+    struct train_options o = options_of("engine", &file);
+    struct train *train = training_of(&o);
+    uint32_t tokens[COUNT] = {0};
+    size_t bytes;
+    uint8_t *text = file_read(held_out_path, &bytes);
+    double read, trained;
+
+    (void)state;
+    must_step(train, 30);
+    must_save(train);
+    train_close(&train);
+    for (size_t i = 1; i < COUNT; i++)
+        tokens[i] = text[i - 1] ? text[i - 1] : ' ';
+    read = engine_nats(o.output, tokens, COUNT);
+    trained = window_nats(o.output, tokens, WINDOWS);
+    if (!(fabs(read - trained) <= 1e-5 * read))
+        fail_msg("the engine reads %.9g nats, training %.9g", read, trained);
+    free(text);
+}
+
+static void a_model_is_where_another_training_begins(void **state)
+{
+    const struct corpus_file file = {text_path, 1};
+    struct train_options o = options_of("first", &file), next = options_of("second", &file);
+    struct train *train = training_of(&o);
+    double before;
+
+    (void)state;
+    must_step(train, 40);
+    must_save(train);
+    before = train_evaluate(train);
+    train_close(&train);
+    next.model = o.output;
+    next.shape = (struct net_shape){0}; /* the model says */
+    train = training_of(&next);
+    assert_true(fabs(train_evaluate(train) - before) < 0.02); /* bf16 lies between */
+    train_close(&train);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_training_learns),
+        cmocka_unit_test(a_stopped_training_goes_on_to_the_same_bits),
+        cmocka_unit_test(evaluating_changes_nothing),
+        cmocka_unit_test(a_training_with_other_settings_is_refused_by_name),
+        cmocka_unit_test(a_damaged_training_is_refused),
+        cmocka_unit_test(the_engine_reads_the_model_with_the_loss_of_training),
+        cmocka_unit_test(a_model_is_where_another_training_begins),
+    };
+
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
