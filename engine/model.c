@@ -22,6 +22,8 @@ static const struct {
     {NULL, true, &version_5_1},
 };
 
+#define CONVERTED "a file converted by the ChatRWKV package: use the original"
+
 /* Later designs hold every tensor of their ancestor, would load, and talk nonsense. */
 static const struct {
     const char *part, *what;
@@ -29,8 +31,16 @@ static const struct {
     {".qkv.", "RWKV-7b (an attention beside the recurrence) is not supported"},
     {".ffn.s_emb", "RWKV-7a (DeepEmbed) is not supported"},
     {".ffn.s0", "RWKV-7a (DeepEmbed) is not supported"},
+    {".ffn.s1", "RWKV-7a (DeepEmbed) is not supported"},
+    {".ffn.s2", "RWKV-7a (DeepEmbed) is not supported"},
     {".ffn.enn.", "RWKV-8 drafts are not supported"},
     {"rosa.", "RWKV-8 drafts (ROSA) are not supported"},
+    {".att.q_proj.", "hybrids of RWKV and attention are not supported"},
+    {".self_attn.", "hybrids of RWKV and attention, or transformers, are not supported"},
+    {".weight_mx", CONVERTED},
+    {".weight_rx", CONVERTED},
+    {".weight_my", CONVERTED},
+    {".weight_ry", CONVERTED},
 };
 
 static enum err_code refuse_descendants(const struct container *c, struct err *err)
