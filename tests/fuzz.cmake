@@ -24,7 +24,7 @@ function(fuzz_target name)
     endif()
     file(MAKE_DIRECTORY ${work})
     file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/schemas/*.h ${CMAKE_SOURCE_DIR}/stages/*/*.h
-        ${CMAKE_SOURCE_DIR}/engine/*/*.h ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/*.h)
+        ${CMAKE_SOURCE_DIR}/engine/*.h ${CMAKE_SOURCE_DIR}/engine/*/*.h ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/*.h)
     add_custom_command(OUTPUT ${program}
         COMMAND ${FUZZ_CLANG} ${FUZZ_FLAGS} -o ${program} ${sources} ${ARG_LINK} -lm
         DEPENDS ${sources} ${headers} control_proto VERBATIM)
