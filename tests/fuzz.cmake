@@ -24,7 +24,8 @@ function(fuzz_target name)
     endif()
     file(MAKE_DIRECTORY ${work})
     file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/schemas/*.h ${CMAKE_SOURCE_DIR}/stages/*/*.h
-        ${CMAKE_SOURCE_DIR}/engine/*.h ${CMAKE_SOURCE_DIR}/engine/*/*.h ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/*.h)
+        ${CMAKE_SOURCE_DIR}/engine/*.h ${CMAKE_SOURCE_DIR}/engine/*/*.h
+        ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/*.h)
     add_custom_command(OUTPUT ${program}
         COMMAND ${FUZZ_CLANG} ${FUZZ_FLAGS} -o ${program} ${sources} ${ARG_LINK} -lm
         DEPENDS ${sources} ${headers} control_proto VERBATIM)
@@ -56,6 +57,10 @@ set(CONTAINER_SOURCES engine/formats/beside.c engine/formats/container.c engine/
     engine/formats/pth.c engine/formats/quant.c engine/formats/rwkvcpp.c engine/formats/safetensors.c
     engine/formats/turn.c engine/formats/zip.c)
 fuzz_target(model SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
+# All of a model but its arithmetic.
+fuzz_target(names SOURCES ${CONTAINER_SOURCES} engine/model.c engine/batch.c engine/heads.c engine/rwkv4.c
+        engine/rwkv5.c engine/rwkv6.c engine/rwkv7.c
+    LINK ${JANSSON_LINK_LIBRARIES})
 fuzz_target(pth SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 fuzz_target(pickle SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 foreach(name vocabulary neox neox_text)
