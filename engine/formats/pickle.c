@@ -3,6 +3,9 @@
 #include "engine/formats/pickle.h"
 #include "engine/formats/machine.h"
 
+/* A name as printf's "%.*s" takes it. */
+#define SHOWN(name) (int)((name).bytes < 60 ? (name).bytes : 60), (const char *)(name).data
+
 /* ---- Instructions: symbols ---- */
 
 enum role { ROLE_DICT, ROLE_TENSOR, ROLE_PARAMETER, ROLE_SUBCLASS, ROLE_TYPE, ROLE_STORAGE };
@@ -43,8 +46,6 @@ static enum err_code refuse_symbol(struct machine *m, struct view module, struct
 {
     static const char ending[] = "Storage";
     size_t bytes = sizeof ending - 1;
-    int shown[2] = {module.bytes < 60 ? (int)module.bytes : 60,
-                    name.bytes < 60 ? (int)name.bytes : 60};
     bool storage = line_is(module, "torch") && name.bytes > bytes &&
                    !memcmp(name.data + name.bytes - bytes, ending, bytes);
 
@@ -52,12 +53,11 @@ static enum err_code refuse_symbol(struct machine *m, struct view module, struct
         return container_fail(m->c, m->err,
                               "its pickle names '%.*s %.*s': of PyTorch's storages Float, Half, "
                               "BFloat16 and Double are read",
-                              shown[0], (const char *)module.data, shown[1],
-                              (const char *)name.data);
+                              SHOWN(module), SHOWN(name));
     return container_fail(m->c, m->err,
                           "its pickle names '%.*s %.*s', which weights do not need: it may want to "
                           "run code and is refused",
-                          shown[0], (const char *)module.data, shown[1], (const char *)name.data);
+                          SHOWN(module), SHOWN(name));
 }
 
 enum err_code pickle_symbol(struct machine *m)
@@ -179,9 +179,6 @@ enum err_code pickle_apply(struct machine *m)
 }
 
 /* ---- What it said ---- */
-
-/* The name of an entry, as printf's "%.*s" takes it. */
-#define SHOWN(name) (int)((name).bytes < 60 ? (name).bytes : 60), (const char *)(name).data
 
 static enum err_code read_window(struct machine *m, const struct rebuilt *rebuilt,
                                  struct pickle_tensor *tensor)
