@@ -21,6 +21,7 @@ struct span {
 
 struct corpus {
     struct corpus_options options;
+    struct tokenizer_reader *reader;
     struct corpus_file *files;
     struct view *maps;
     struct span *spans;
@@ -149,6 +150,8 @@ enum err_code corpus_open(struct corpus **out, const struct corpus_options *opti
         if (!corpus->files || !corpus->maps)
             code = err_set(err, ERR_MEMORY, 0, "training text");
     }
+    if (!code)
+        code = tokenizer_reader_open(&corpus->reader, options->tokenizer, err);
     for (size_t i = 0; !code && i < count; i++) {
         corpus->files[i] = options->files[i];
         if (!(options->files[i].weight >= 0 && options->files[i].weight <= 100))
@@ -181,6 +184,7 @@ void corpus_close(struct corpus **corpus)
     for (size_t i = 0; c->maps && i < c->options.file_count; i++)
         if (c->maps[i].bytes)
             munmap((void *)(uintptr_t)c->maps[i].data, c->maps[i].bytes);
+    tokenizer_reader_close(&c->reader);
     free(c->maps);
     free(c->files);
     free(c->spans);
@@ -267,15 +271,20 @@ static void advance(struct corpus *corpus, struct corpus_place *place, struct co
                     uint32_t *target, uint64_t *text)
 {
     const struct span *span = &corpus->spans[cursor->span];
-    uint32_t id;
+    struct tokenizer_piece piece;
 
     if (cursor->at < span->bytes) {
-        size_t length = tokenizer_next(corpus->options.tokenizer, span->data + cursor->at,
-                                       span->bytes - (size_t)cursor->at, true, &id);
-        cursor->at += length;
-        cursor->pending = *target = id;
+        size_t length = tokenizer_next(corpus->reader, span->data + cursor->at,
+                                       span->bytes - (size_t)cursor->at, true, &piece);
+        const struct tokenizer_token *token = &piece.tokens[cursor->skip];
+        require(length && cursor->skip < piece.count);
+        cursor->pending = *target = token->id;
         if (text)
-            *text += length;
+            *text += token->source_bytes;
+        if (++cursor->skip == piece.count) {
+            cursor->at += length;
+            cursor->skip = 0;
+        }
         return;
     }
     *target = span->whole ? 0 : NET_NO_TARGET;
@@ -302,9 +311,20 @@ void corpus_draw(struct corpus *corpus, struct corpus_place *place, struct corpu
 
 bool corpus_cursor_fits(const struct corpus *corpus, const struct corpus_cursor *cursor)
 {
-    return cursor->span == UINT64_MAX ||
-           (cursor->span < corpus->span_count && cursor->at <= corpus->spans[cursor->span].bytes &&
-            cursor->pending < tokenizer_vocab(corpus->options.tokenizer));
+    struct tokenizer_piece piece = {.count = 1};
+    const struct span *span;
+
+    if (cursor->span == UINT64_MAX)
+        return true;
+    if (cursor->span >= corpus->span_count)
+        return false;
+    span = &corpus->spans[cursor->span];
+    if (cursor->at > span->bytes || cursor->pending >= tokenizer_vocab(corpus->options.tokenizer))
+        return false;
+    if (cursor->at < span->bytes)
+        tokenizer_next(corpus->reader, span->data + cursor->at, span->bytes - (size_t)cursor->at,
+                       true, &piece);
+    return cursor->skip < piece.count;
 }
 
 bool corpus_place_fits(struct corpus *corpus, const struct corpus_place *place)

@@ -44,7 +44,8 @@ uint64_t corpus_fingerprint(const struct corpus *corpus); /* of names, weights a
 
 /* Where a stream stands. */
 struct corpus_cursor {
-    uint64_t span, at; /* span: UINT64_MAX before the first */
+    uint64_t span, at; /* span: UINT64_MAX before the first; at: where a piece of tokens begins */
+    uint32_t skip;     /* of that piece's tokens */
     uint32_t pending;  /* the next input; drawn already */
     bool ended;        /* without shuffle: there is no more */
 };

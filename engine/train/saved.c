@@ -2,7 +2,7 @@
  *
  *     magic (8) | u32 bytes of settings | settings
  *     u64 step, tokens | f64 loss sum, loss weight, held out, rate, norm | u64 epoch, next
- *     for each stream     u64 span, at | u32 pending, ended
+ *     for each stream     u64 span, at | u32 skip, pending, ended
  *     u64 points | for each point     u64 step | f64 loss, held out
  *     float parameters, means, squares (parameters each), states (streams, net_state)
  *     u64 XXH3 of all before
@@ -25,7 +25,7 @@
 
 static const char magic[8] = "RRTRAIN1";
 
-enum { POINTS_MAX = 1 << 20, CURSOR_BYTES = 24, POINT_BYTES = 24, FIXED_BYTES = 8 + 4 + 9 * 8 };
+enum { POINT_BYTES = 24, FIXED_BYTES = 8 + 4 + 9 * 8 };
 
 void saved_settings(struct train *t)
 {
@@ -94,6 +94,7 @@ static void put_front(struct buffer *b, const struct train *t)
     for (size_t i = 0; i < t->options.streams; i++) {
         buffer_u64(b, t->cursors[i].span);
         buffer_u64(b, t->cursors[i].at);
+        buffer_u32(b, t->cursors[i].skip);
         buffer_u32(b, t->cursors[i].pending);
         buffer_u32(b, t->cursors[i].ended);
     }
@@ -181,6 +182,7 @@ static bool get_cursors(struct train *t, struct reader *r)
         struct corpus_cursor *c = &t->cursors[i];
         c->span = read_u64(r);
         c->at = read_u64(r);
+        c->skip = read_u32(r);
         c->pending = read_u32(r);
         c->ended = read_u32(r) != 0;
         if (r->short_read || !corpus_cursor_fits(t->corpus, c))

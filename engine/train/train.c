@@ -97,7 +97,7 @@ static enum err_code open_texts(struct train *t, struct err *err)
 {
     const struct train_options *o = &t->options;
     const struct corpus_file file = {.path = o->held_out, .weight = 1};
-    enum err_code code = o->vocabulary ? tokenizer_open_world(&t->tokenizer, o->vocabulary, err)
+    enum err_code code = o->vocabulary ? tokenizer_open(&t->tokenizer, o->vocabulary, NULL, err)
                                        : tokenizer_open_bytes(&t->tokenizer, err);
 
     if (!code)
