@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NAME_BYTES = 48, TENSORS_PER_LAYER = 40 };
+enum { NAME_BYTES = 48, TENSORS_PER_LAYER = 40, GROWN = 40 };
 enum dtype { F32, F16, BF16 };
 /* V5_1G is the middle form: a gate, but one decay and one bonus a head. */
 enum version { V4, V5_1, V5_1G, V5_2, V6, V7, VERSIONS };
@@ -25,6 +25,7 @@ struct sizes {
     enum dtype dtype;
     int state, zeros;
     uint64_t seed;
+    unsigned grow; /* version 7: nothing decays, the state grows for ever; larger: more slowly */
 };
 
 /* One tensor: mean + slope * (column / (columns - 1)) + deviation * normal, or uniform in 0..1. */
@@ -32,7 +33,7 @@ struct plan {
     char name[NAME_BYTES];
     unsigned rank;
     uint64_t shape[3];
-    double mean, slope, deviation;
+    double mean, slope, deviation, first; /* first: added to column 0 */
     int uniform;
 };
 
@@ -109,15 +110,15 @@ static void layer7(struct model *m, const char *att, const char *ffn, int first)
     const struct sizes *s = &m->sizes;
 
     mixes(m, att, names);
-    low_rank(m, att, 'w', -5.5, 6);
-    low_rank(m, att, 'a', -0.2, 0);
+    low_rank(m, att, 'w', s->grow ? -30 : -5.5, s->grow ? 0 : 6);
+    low_rank(m, att, 'a', s->grow ? -30 : -0.2, 0);
     if (!first)
         low_rank(m, att, 'v', 0.7, 0);
     low_rank(m, att, 'g', 0, 0);
     normal(add(m, att, "k_k", 3, 1, s->channels), 0.85, 0.1);
     normal(add(m, att, "k_a", 3, 1, s->channels), 1, 0.1);
     normal(add(m, att, "r_k", 2, s->channels / s->head, s->head), 0, 0.1);
-    norm(m, att, "ln_x", 0.8);
+    norm(m, att, "ln_x", s->grow ? GROWN : 0.8);
     mixes(m, ffn, ffn_names);
 }
 
@@ -218,7 +219,7 @@ static void layer(struct model *m, unsigned index)
     }
     matrix(m, att, "receptance.weight", s->channels, s->channels, 1);
     matrix(m, att, "key.weight", s->channels, s->channels, 1);
-    matrix(m, att, "value.weight", s->channels, s->channels, 1);
+    matrix(m, att, "value.weight", s->channels, s->channels, s->grow ? 1.0 / s->grow : 1);
     matrix(m, att, "output.weight", s->channels, s->channels, 0.7);
     matrix(m, ffn, "key.weight", s->ffn, s->channels, 1);
     matrix(m, ffn, "value.weight", s->channels, s->ffn, 0.7);
@@ -293,6 +294,7 @@ static int write_values(FILE *file, const struct plan *p, uint64_t *seed, enum d
         double ramp = columns > 1 ? (double)(i % columns) / (double)(columns - 1) : 0;
         double value = p->uniform ? next_uniform(seed)
                                   : p->mean + p->slope * ramp + p->deviation * next_normal(seed);
+        value += i % columns == 0 ? p->first : 0;
         size_t count = encode(bytes, (float)value, dtype);
         if (fwrite(bytes, 1, count, file) != count)
             return -1;
@@ -372,7 +374,7 @@ static int usage(void)
     fprintf(stderr,
             "usage: make_nano -o FILE [--version 4|5.1|5.1g|5.2|6|7] [--seed N] [--layers N]\n"
             "       [--channels N] [--head N] [--vocab N] [--rank N] [--ffn N]\n"
-            "       [--dtype F32|F16|BF16] [--state] [--zeros]\n");
+            "       [--dtype F32|F16|BF16] [--state] [--zeros] [--grow N]\n");
     return 2;
 }
 
@@ -395,19 +397,12 @@ static enum version version_of(const char *name)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"version", 1, 0, 'v'},
-                                            {"seed", 1, 0, 's'},
-                                            {"layers", 1, 0, 'l'},
-                                            {"channels", 1, 0, 'c'},
-                                            {"head", 1, 0, 'h'},
-                                            {"vocab", 1, 0, 'V'},
-                                            {"rank", 1, 0, 'r'},
-                                            {"ffn", 1, 0, 'f'},
-                                            {"dtype", 1, 0, 'd'},
-                                            {"output", 1, 0, 'o'},
-                                            {"state", 0, 0, 't'},
-                                            {"zeros", 0, 0, 'z'},
-                                            {0, 0, 0, 0}};
+    static const struct option options[] = {
+        {"version", 1, 0, 'v'},  {"seed", 1, 0, 's'},  {"layers", 1, 0, 'l'},
+        {"channels", 1, 0, 'c'}, {"head", 1, 0, 'h'},  {"vocab", 1, 0, 'V'},
+        {"rank", 1, 0, 'r'},     {"ffn", 1, 0, 'f'},   {"dtype", 1, 0, 'd'},
+        {"output", 1, 0, 'o'},   {"state", 0, 0, 't'}, {"zeros", 0, 0, 'z'},
+        {"grow", 1, 0, 'g'},     {0, 0, 0, 0}};
     struct model m = {.sizes = {.version = V7,
                                 .layers = 2,
                                 .channels = 32,
@@ -456,6 +451,9 @@ int main(int argc, char **argv)
         case 'f':
             s->ffn = number;
             break;
+        case 'g':
+            s->grow = number;
+            break;
         case 'd':
             dtype = dtype_of(optarg);
             break;
@@ -476,9 +474,12 @@ int main(int argc, char **argv)
     if (!m.plans)
         return 1;
     normal(add(&m, "", "emb.weight", 2, s->vocab, s->channels), 0, 0.3);
+    /* What grows has a calm model to disturb: one large channel, which the head does not see. */
+    m.plans[0].first = s->grow ? 10 : 0;
     for (unsigned i = 0; i < s->layers; i++)
         layer(&m, i);
     norm(&m, "", "ln_out", 1);
+    m.plans[m.count - 2].first = s->grow ? -1 : 0;
     matrix(&m, "", "head.weight", s->vocab, s->channels, 2);
     status = write_model(&m, path);
     free(m.plans);

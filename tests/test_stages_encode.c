@@ -1,18 +1,20 @@
 /* Encode between two neighbours that the test plays: the nano model, a store in a folder, one stream of
  * bytes as tokens. What happens with real neighbours is end to end's. */
+#include "engine/engine.h"
+#include "stages/encode/drift.h"
 #include "tests/stages_help.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct driver *start(void **state)
+static struct driver *start_with(void **state, const char *model)
 {
     struct driver *d = driver_new("encode");
     Riverrun__Announce announce = RIVERRUN__ANNOUNCE__INIT;
     Riverrun__Announced announced = RIVERRUN__ANNOUNCED__INIT;
     Riverrun__Control *control;
 
-    d->config.model = NANO_DIR "/nano.safetensors";
+    d->config.model = model;
     d->config.store = in_folder(state, "state");
     d->config.unit = UNIT_LINE;
     d->config.threads = 1;
@@ -27,6 +29,11 @@ static struct driver *start(void **state)
     assert_int_equal(driver_control(d, PORT_UP, RIVERRUN__CONTROL__IS_ANNOUNCED, &announced),
                      ERR_OK);
     return d;
+}
+
+static struct driver *start(void **state)
+{
+    return start_with(state, NANO_DIR "/nano.safetensors");
 }
 
 /* The next open of the source; its epoch, with the stream's number. */
@@ -96,15 +103,16 @@ static void answer_sink(struct driver *d, uint64_t stream, const struct sink *si
     driver_work(d);
 }
 
-/* Text as single-byte tokens, with the end. */
-static void send_text(struct driver *d, uint64_t stream, uint64_t epoch, const char *text)
+/* Bytes of a text as tokens, from position on. */
+static void send_part(struct driver *d, uint64_t stream, uint64_t epoch, uint64_t position,
+                      const char *text, size_t count, bool end)
 {
-    size_t count = strlen(text);
     struct buffer b = buffer_of(1 << 16);
     struct frame f = {.kind = MSG_TOKENS,
-                      .flags = MSG_END,
+                      .flags = end ? MSG_END : 0,
                       .stream = stream,
                       .epoch = epoch,
+                      .position = position,
                       .count = (uint32_t)count,
                       .cursor = {(const uint8_t *)"end", 3}};
 
@@ -118,6 +126,12 @@ static void send_text(struct driver *d, uint64_t stream, uint64_t epoch, const c
     f.payload = (struct view){b.data, b.bytes};
     assert_int_equal(driver_data(d, PORT_UP, &f), ERR_OK);
     buffer_release(&b);
+}
+
+/* Text as single-byte tokens, with the end. */
+static void send_text(struct driver *d, uint64_t stream, uint64_t epoch, const char *text)
+{
+    send_part(d, stream, epoch, 0, text, strlen(text), true);
 }
 
 /* The next message down: a record's number, or SIZE_MAX for `sync n`, with n. */
@@ -337,6 +351,123 @@ static void a_gap_in_tokens_resets_the_link_and_other_epochs_are_dropped(void **
     driver_free(&d);
 }
 
+/* ---- Drift ---- */
+
+enum { LONG_TEXT = 20000 };
+
+/* Read LONG_TEXT bytes of letters to their end; the document's nats, as its record says. */
+static double read_long(struct driver *d, const char *text)
+{
+    uint64_t stream, epoch = expect_open(d, &stream);
+    uint64_t records = 0;
+    double nats = -1;
+    struct frame f;
+
+    answer_open(d, stream, epoch, LONG_TEXT);
+    struct sink sink = expect_sink_open(d);
+    answer_sink(d, stream, &sink);
+    for (size_t at = 0; at < LONG_TEXT; at += MSG_TOKENS_MAX) {
+        size_t count = LONG_TEXT - at < MSG_TOKENS_MAX ? LONG_TEXT - at : MSG_TOKENS_MAX;
+        send_part(d, stream, epoch, at, text + at, count, at + count == LONG_TEXT);
+    }
+    while (true) {
+        driver_wait(d, PORT_DOWN);
+        struct msg *msg = driver_take(d, PORT_DOWN);
+        assert_int_equal(msg_read(msg, &f, NULL), ERR_OK);
+        const char *at =
+            f.kind == MSG_RECORD ? memmem(f.payload.data, f.payload.bytes, "\"nats\":", 7) : NULL;
+        nats = at ? strtod(at + 7, NULL) : nats;
+        records += f.kind == MSG_RECORD;
+        msg_free(&msg);
+        if (!at) /* `sync`, behind the last record: the document's */
+            break;
+    }
+    tell_durable(d, stream, &sink, records, true);
+    run_to_done(d, ERR_OK);
+    return nats;
+}
+
+static char *long_text(uint64_t seed)
+{
+    char *text = malloc(LONG_TEXT);
+
+    assert_non_null(text);
+    for (size_t i = 0; i < LONG_TEXT; i++)
+        text[i] = i % 80 == 79 ? '\n' : (char)('a' + random_next(&seed) % 20);
+    return text;
+}
+
+/* What the engine alone says of the text: one stream, no stage. */
+static double direct_nats(const char *model, const char *text)
+{
+    struct engine *engine = NULL;
+    struct engine_state *s = NULL;
+    uint32_t *tokens = malloc(LONG_TEXT * sizeof *tokens), origin = 0;
+    float *loss = malloc(LONG_TEXT * sizeof *loss);
+    double nats = 0;
+
+    assert_true(tokens && loss);
+    for (size_t i = 0; i < LONG_TEXT; i++)
+        tokens[i] = (uint8_t)text[i];
+    assert_int_equal(engine_open(&engine, model, NULL, NULL), ERR_OK);
+    assert_int_equal(engine_state_open(engine, &s, NULL), ERR_OK);
+    struct engine_job first = {.state = s, .tokens = &origin, .count = 1};
+    struct engine_job rest = {.state = s, .tokens = tokens, .count = LONG_TEXT, .loss = loss};
+    assert_int_equal(engine_run(engine, &first, NULL), ERR_OK);
+    assert_int_equal(engine_run(engine, &rest, NULL), ERR_OK);
+    for (size_t i = 0; i < LONG_TEXT; i++)
+        nats += loss[i];
+    engine_state_close(&s);
+    engine_close(&engine);
+    free(tokens);
+    free(loss);
+    return nats;
+}
+
+static void check_drift(void **state, const char *model, unsigned seed, const char *warning)
+{
+    struct driver *d = start_with(state, model);
+    char *text = long_text(seed);
+    const char *told;
+
+    assert_true(read_long(d, text) == direct_nats(model, text));
+    told = strstr(d->reports, "drifts");
+    if (warning ? !told || !strstr(told, warning) || strstr(told + 1, "drifts") : told != NULL)
+        fail_msg("%s, wanted %s: %s", model, warning ? warning : "none", d->reports);
+    driver_free(&d);
+    free(text);
+}
+
+/* Its state grows without end; up to a few thousand tokens that does no harm. The records are those of
+ * an engine that knows nothing of probes. */
+static void a_model_that_drifts_is_told_once_and_changes_no_record(void **state)
+{
+    check_drift(state, NANO_DIR "/nano_drift.safetensors", 1, "drifts: at token 16384 ");
+}
+
+static void a_model_that_does_not_drift_is_not_warned_of(void **state)
+{
+    check_drift(state, NANO_DIR "/nano.safetensors", 1, NULL);
+}
+
+/* At most 7,680 tokens more and half a per cent of those beyond the first 64k, wherever a text ends. */
+static void probes_cost_what_is_promised(void **state)
+{
+    uint64_t probes = 0, last = 0;
+
+    (void)state;
+    for (uint64_t at = drift_position(0); at < 1u << 30; at = drift_position(at + 1)) {
+        uint64_t beyond = at > 65536 ? at - 65536 : 0;
+        probes++;
+        assert_true(at > last);
+        assert_true((at & (at - 1)) == 0 || at % (1 << 20) == 0);
+        assert_true(200 * probes * DRIFT_TOKENS <= 200 * 7680 + beyond);
+        assert_int_equal(drift_position(at), at);
+        last = at;
+    }
+    assert_int_equal(probes, 7 + 1022);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +477,9 @@ int main(void)
         STAGE_TEST(records_are_sent_again_from_the_last_durable_one),
         STAGE_TEST(a_paused_stream_goes_on_as_soon_as_it_is_told),
         STAGE_TEST(a_gap_in_tokens_resets_the_link_and_other_epochs_are_dropped),
+        STAGE_TEST(a_model_that_drifts_is_told_once_and_changes_no_record),
+        STAGE_TEST(a_model_that_does_not_drift_is_not_warned_of),
+        STAGE_TEST(probes_cost_what_is_promised),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -49,7 +49,7 @@ static void add_live(Riverrun__Reply *reply, const struct stream *s)
 
     status_text(&one->source, s->source);
     status_text(&one->state, stream_phase_name(s));
-    status_text(&one->text, s->phase == PHASE_FAILED ? s->why.text : "");
+    status_text(&one->text, s->phase == PHASE_FAILED ? s->why.text : s->drifts ? s->drifts : "");
     one->bytes = s->units.offset;
     one->tokens = s->tokens;
     one->records = s->next_seq;

@@ -8,6 +8,7 @@
  *   schedule.c    grants up, jobs to the engine, results to records, records down
  *   checkpoint.c  snapshot -> sync -> durable -> commit, and the metadata of a checkpoint
  *   control.c     status, pause, resume: what the control socket asks
+ *   drift.c       whether the carried state has become worse than a fresh one
  *
  * A place in a stream is (cursor before a message, tokens of it and of those after it). */
 #ifndef STAGES_ENCODE_ENCODE_H
@@ -16,6 +17,7 @@
 #include "engine/engine.h"
 #include "schemas/table.h"
 #include "stages/encode/analysis/units.h"
+#include "stages/encode/drift.h"
 #include "stages/stage.h"
 #include "store/store.h"
 #include <stdatomic.h>
@@ -125,6 +127,7 @@ struct stream {
     struct place submitted;            /* after the last token submitted */
     uint64_t tokens_submitted, tokens; /* since the origin; tokens: collected */
     _Atomic uint64_t *counter;
+    char *drifts; /* the warning that it got; NULL: none */
 
     /* records */
     struct units units;
@@ -166,6 +169,7 @@ struct encode {
     struct table by_id;
     struct stage_outbox up, down;
     struct job *free_jobs;
+    struct drift drift;
     uint64_t epochs;     /* counter of opens */
     uint64_t in_flight;  /* tokens at the engine */
     uint64_t kept_bytes; /* of records not durable */

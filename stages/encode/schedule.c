@@ -272,7 +272,7 @@ static void job_put(struct encode *e, struct job *job)
     e->free_jobs = job;
 }
 
-static void submit(struct stream *s, struct job *job)
+static bool submit(struct stream *s, struct job *job)
 {
     struct encode *e = s->encode;
     struct err err;
@@ -281,13 +281,14 @@ static void submit(struct stream *s, struct job *job)
         free(job->engine.snapshot);
         job_put(e, job);
         stream_fail(s, &err);
-        return;
+        return false;
     }
     if (e->in_flight == 0)
         e->speed_ms += e->now_ms - e->idle_ms; /* time without work does not count */
     s->jobs++;
     e->in_flight += job->engine.count;
     STEP(encode_submit);
+    return true;
 }
 
 /* "The first token is scored after token 0": every stream begins with it, unscored. */
@@ -306,7 +307,7 @@ static void submit_tokens(struct stream *s, uint32_t most)
     struct piece *piece = s->head;
     uint32_t left = piece->frame.count - (uint32_t)piece->before.used;
     struct job *job = job_get(s);
-    uint64_t source;
+    uint64_t source, position = s->tokens_submitted;
 
     job->piece = piece;
     piece->references++;
@@ -328,7 +329,8 @@ static void submit_tokens(struct stream *s, uint32_t most)
         pop_piece(s);
     if (checkpoint_due(s))
         checkpoint_attach(s, job);
-    submit(s, job);
+    if (submit(s, job))
+        drift_submitted(s, position, job);
 }
 
 static void submit_marker(struct stream *s)
@@ -455,6 +457,8 @@ static void take_results(struct stream *s, const struct job *job)
             add_record(s, &record);
         text_at += bytes;
     }
+    if (!stream_is_over(s))
+        drift_scored(s, s->tokens, job);
     s->tokens += job->count;
 }
 
@@ -465,11 +469,15 @@ bool schedule_collect(struct encode *e)
 
     while (e->engine && (done = engine_collect(e->engine, false))) {
         struct job *job = done->user;
-        struct stream *s = job->stream;
+        struct stream *s = job ? job->stream : NULL;
         any = true;
-        s->jobs--;
         e->in_flight -= done->count;
         measure_speed(e, done->count);
+        if (!job) {
+            drift_collected(e, done);
+            continue;
+        }
+        s->jobs--;
         if (s->phase == PHASE_RUNNING && job->counts)
             take_results(s, job);
         if (done->snapshot && s->phase == PHASE_RUNNING)
@@ -490,8 +498,12 @@ void schedule_abandon(struct encode *e)
 
     while (e->engine && (done = engine_collect(e->engine, true))) {
         free(done->snapshot);
-        job_put(e, done->user);
+        if (done->user)
+            job_put(e, done->user);
+        else
+            drift_collected(e, done);
     }
+    drift_release(e);
 }
 
 bool schedule_run(struct encode *e, const struct stage_out *out)

@@ -56,6 +56,7 @@ void stream_free(struct stream *s)
         riverrun__fingerprints__free_unpacked(s->prints, NULL);
     free(s->loaded);
     free(s->lineage);
+    free(s->drifts);
     free(s->name);
     free(s->source);
     free(s);
@@ -129,6 +130,7 @@ void stream_leave(struct stream *s, enum phase phase)
 
     close_neighbours(s);
     s->phase = phase;
+    drift_leave(s);
     schedule_drop(s);
     checkpoint_clear(&s->snapshot);
     s->want_snapshot = s->want_pause = false;
