@@ -17,6 +17,7 @@ static const struct {
     {"model", command_model, "what a model file holds, and its logits"},
     {"train", command_train, "make a model from text"},
     {"stage", command_stage, "one stage of the flow as a process of its own"},
+    {"eval", command_eval, "bits per byte of files: state carried, reset, and by position"},
 #ifdef RIVERRUN_STEPS
     {"steps", command_steps, "names the places to crash at (RIVERRUN_CRASH=name:n)"},
 #endif

@@ -1,0 +1,475 @@
+/* riverrun eval: how well a model reads files, and whether an endless state does it good. */
+#include "pipeline/commands/commands.h"
+#include "pipeline/eval/plot.h"
+#include "pipeline/eval/score.h"
+#include "schemas/outfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { RESET_TOKENS = 4096, WORDS_MAX = 200, OPTIONS_MAX = 16 };
+
+struct evaluation {
+    const char *model, *vocab, *lambada, *plot;
+    struct engine_settings engine;
+    uint64_t reset_tokens;
+    bool json;
+    char **files;
+    size_t count;
+    struct curve *curves;     /* (count) */
+    struct passages passages; /* where lambada is given */
+};
+
+static void make_options(struct evaluation *e, struct option *options)
+{
+    const struct option rows[] = {
+        {"model", 'm', OPTION_TEXT, &e->model, 0, 0, "FILE", "the RWKV model"},
+        {"vocab", 0, OPTION_TEXT, &e->vocab, 0, 0, "FILE",
+         "vocabulary of the model (default: its file's own, else bytes)"},
+        {"reset", 0, OPTION_COUNT, &e->reset_tokens, 1, (uint64_t)1 << 40, "N",
+         "the pass beside begins afresh every N tokens (default: 4096)"},
+        {"lambada", 0, OPTION_TEXT, &e->lambada, 0, 0, "FILE.jsonl",
+         "also: can the last word of each passage be told"},
+        {"plot", 0, OPTION_TEXT, &e->plot, 0, 0, "OUT.svg", "the curves by position as a picture"},
+        {"json", 0, OPTION_FLAG, &e->json, 0, 0, NULL, "the result as JSON, at the end"},
+    };
+
+    *e = (struct evaluation){.reset_tokens = RESET_TOKENS};
+    memcpy(options, rows, sizeof rows);
+    engine_settings_options(&e->engine, options + sizeof rows / sizeof *rows);
+}
+
+static void print_help(const struct option *options)
+{
+    puts(
+        "usage: riverrun eval FILE... --model FILE [--vocab FILE] [options]\n"
+        "\n"
+        "Reads each file (- is standard input) through the model as one document and prints bits\n"
+        "per byte (log2 loss over the bytes of the original file) and perplexity per token: with "
+        "the\n"
+        "state carried from the first token to the last, with a fresh state every --reset tokens, "
+        "and\n"
+        "both by position in the document. Then the verdict: whether the model profits from an "
+        "endless\n"
+        "state or drifts beyond the length that it was trained on.\n"
+        "\n"
+        "A fresh state first reads token 0, \"end of text\", which is not scored. A model of bytes "
+        "has\n"
+        "no such token: the first byte of a file is read and costs nothing, and a state after a "
+        "reset\n"
+        "is first given the byte before it.\n");
+    options_print(options);
+    puts(
+        "\n"
+        "--json prints {model, fingerprint, arithmetic, tokenizer, reset_tokens, files, lambada}.\n"
+        "files holds for each {file, bytes, tokens, scored, nats, bits_per_byte, perplexity, "
+        "reset,\n"
+        "positions, verdict}: the plain figures are those of the carried state, reset {nats,\n"
+        "bits_per_byte, perplexity} those of the other pass; positions is a list of {begin, end,\n"
+        "bytes, tokens, scored, nats, bits_per_byte, reset: {nats, bits_per_byte}, percent}, "
+        "where\n"
+        "percent says by how much carried is worse; verdict is {kind, from, until, percent, text}\n"
+        "and kind one of nothing, profits, even, drifts, unsteady. lambada is null or {file,\n"
+        "passages, hits, accuracy, target_tokens, nats, perplexity}. A figure that cannot be had\n"
+        "(of an empty file) is null. The bytes of it are the same for any number of threads.");
+}
+
+/* ---- Before anything is read ---- */
+
+static enum err_code open_file(const char *path, int *descriptor, struct err *err)
+{
+    struct stat st;
+    int fd;
+
+    if (!strcmp(path, "-")) {
+        *descriptor = STDIN_FILENO;
+        return ERR_OK;
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(err, ERR_SOURCE, errno, "open '%s'", path);
+    if (fstat(fd, &st) || S_ISDIR(st.st_mode)) {
+        close(fd);
+        return err_set(err, ERR_SOURCE, 0, "'%s' is a folder: eval reads files", path);
+    }
+    *descriptor = fd;
+    return ERR_OK;
+}
+
+static void close_file(int descriptor)
+{
+    if (descriptor > STDIN_FILENO)
+        close(descriptor);
+}
+
+/* An hour of reading is not to end at a wrong name. */
+static enum err_code check_files(const struct evaluation *e, struct err *err)
+{
+    size_t standard = 0;
+    int descriptor = -1;
+
+    for (size_t i = 0; i < e->count + 1; i++) {
+        const char *path = i < e->count ? e->files[i] : e->lambada;
+        if (!path)
+            continue;
+        if (!strcmp(path, "-") && standard++)
+            return err_set(err, ERR_USAGE, 0, "standard input (-) can be read only once");
+        if (open_file(path, &descriptor, err))
+            return err->code;
+        close_file(descriptor);
+    }
+    return ERR_OK;
+}
+
+/* The vocabulary that is asked for, or the model's own where its file has one, or bytes. */
+static enum err_code open_tokenizer(const struct evaluation *e, const struct engine_info *model,
+                                    struct tokenizer **out, struct err *err)
+{
+    enum err_code code = e->vocab ? tokenizer_open(out, e->vocab, NULL, err)
+                                  : tokenizer_open_model(out, e->model, err);
+    bool bytes;
+
+    if (code == ERR_ABSENT && !e->vocab)
+        code = tokenizer_open_bytes(out, err);
+    if (code)
+        return code;
+    bytes = !strcmp(tokenizer_name(*out), "bytes");
+    if (bytes ? model->vocab == 256 : tokenizer_vocab(*out) <= model->vocab)
+        return ERR_OK;
+    code = err_set(err, ERR_MISMATCH, 0, "the model has %u tokens, the tokenizer '%s' %u: %s",
+                   model->vocab, tokenizer_name(*out), tokenizer_vocab(*out),
+                   model->vocab == 256 ? "leave out --vocab, this model reads bytes"
+                                       : "give the model's vocabulary with --vocab FILE");
+    tokenizer_close(out);
+    return code;
+}
+
+/* ---- For people ---- */
+
+static void print_bin(const struct curve *curve, size_t i)
+{
+    const struct curve_part *bin = &curve->bins[i];
+    char begin[32], end[32];
+
+    curve_position(curve_bin_begin(i), begin, sizeof begin);
+    curve_position(curve_bin_end(i), end, sizeof end);
+    printf("  %6s - %-6s %12llu %10.4f %10.4f %+9.2f %%\n", begin, end,
+           (unsigned long long)bin->tokens, curve_bits_per_byte(bin->carried, bin->bytes),
+           curve_bits_per_byte(bin->reset, bin->bytes), curve_percent(bin));
+}
+
+static void print_document(const char *path, const struct curve *curve, const char *words)
+{
+    const struct curve_part *w = &curve->whole;
+    char reset[32];
+
+    printf("%s: %llu bytes, %llu tokens, %llu of them scored\n", path, (unsigned long long)w->bytes,
+           (unsigned long long)w->tokens, (unsigned long long)w->scored);
+    if (w->scored == 0) {
+        puts("  nothing to score\n");
+        return;
+    }
+    curve_position(curve->reset_tokens, reset, sizeof reset);
+    printf("  state carried: %.6f bits per byte, perplexity %.4f a token, %.3f nats\n",
+           curve_bits_per_byte(w->carried, w->bytes), curve_perplexity(w->carried, w->scored),
+           w->carried);
+    printf("  reset every %s: %.6f bits per byte, perplexity %.4f a token, %.3f nats\n", reset,
+           curve_bits_per_byte(w->reset, w->bytes), curve_perplexity(w->reset, w->scored),
+           w->reset);
+    printf("\n  %-15s %12s %10s %10s %11s\n", "position", "tokens", "carried", "reset",
+           "carried is");
+    for (size_t i = 0; i < curve->bin_count; i++)
+        print_bin(curve, i);
+    printf("\n  %s\n\n", words);
+    fflush(stdout);
+}
+
+static void print_passages(const char *path, const struct passages *p)
+{
+    printf("%s: %llu passages, accuracy %.2f %% (%llu), perplexity %.4f, %llu target tokens\n",
+           path, (unsigned long long)p->count,
+           p->count ? 100.0 * (double)p->hits / (double)p->count : 0.0, (unsigned long long)p->hits,
+           curve_perplexity(p->nats, p->count), (unsigned long long)p->target_tokens);
+}
+
+/* ---- For programs ---- */
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *count_of(uint64_t value)
+{
+    return json_integer((json_int_t)value);
+}
+
+/* A path that is no UTF-8 has each byte beyond ASCII replaced. */
+static json_t *path_of(const char *path)
+{
+    json_t *text = json_string(path);
+    char *plain;
+
+    if (text)
+        return text;
+    plain = strdup(path);
+    require(plain);
+    for (char *at = plain; *at; at++)
+        *at = *at < 0 ? '?' : *at;
+    text = json_string(plain);
+    free(plain);
+    return text;
+}
+
+static void set_part(json_t *o, const struct curve_part *part)
+{
+    json_t *reset = json_object();
+
+    json_object_set_new(o, "bytes", count_of(part->bytes));
+    json_object_set_new(o, "tokens", count_of(part->tokens));
+    json_object_set_new(o, "scored", count_of(part->scored));
+    json_object_set_new(o, "nats", number(part->carried));
+    json_object_set_new(o, "bits_per_byte",
+                        number(curve_bits_per_byte(part->carried, part->bytes)));
+    json_object_set_new(o, "perplexity", number(curve_perplexity(part->carried, part->scored)));
+    json_object_set_new(reset, "nats", number(part->reset));
+    json_object_set_new(reset, "bits_per_byte",
+                        number(curve_bits_per_byte(part->reset, part->bytes)));
+    json_object_set_new(reset, "perplexity", number(curve_perplexity(part->reset, part->scored)));
+    json_object_set_new(o, "reset", reset);
+}
+
+static json_t *verdict_json(const struct curve *curve)
+{
+    struct curve_verdict v = curve_judge(curve);
+    json_t *o = json_object();
+    char words[WORDS_MAX];
+
+    curve_words(curve, &v, words, sizeof words);
+    json_object_set_new(o, "kind", json_string(verdict_name(v.kind)));
+    json_object_set_new(o, "from", count_of(v.from));
+    json_object_set_new(o, "until", count_of(v.until));
+    json_object_set_new(o, "percent", number(v.percent));
+    json_object_set_new(o, "text", json_string(words));
+    return o;
+}
+
+static json_t *document_json(const char *path, const struct curve *curve)
+{
+    json_t *o = json_object(), *positions = json_array();
+
+    json_object_set_new(o, "file", path_of(path));
+    set_part(o, &curve->whole);
+    for (size_t i = 0; i < curve->bin_count; i++) {
+        json_t *bin = json_object();
+        json_object_set_new(bin, "begin", count_of(curve_bin_begin(i)));
+        json_object_set_new(bin, "end", count_of(curve_bin_end(i)));
+        set_part(bin, &curve->bins[i]);
+        json_object_set_new(bin, "percent", number(curve_percent(&curve->bins[i])));
+        json_array_append_new(positions, bin);
+    }
+    json_object_set_new(o, "positions", positions);
+    json_object_set_new(o, "verdict", verdict_json(curve));
+    return o;
+}
+
+static json_t *passages_json(const char *path, const struct passages *p)
+{
+    json_t *o = json_object();
+
+    json_object_set_new(o, "file", path_of(path));
+    json_object_set_new(o, "passages", count_of(p->count));
+    json_object_set_new(o, "hits", count_of(p->hits));
+    json_object_set_new(o, "accuracy", number((double)p->hits / (double)p->count));
+    json_object_set_new(o, "target_tokens", count_of(p->target_tokens));
+    json_object_set_new(o, "nats", number(p->nats));
+    json_object_set_new(o, "perplexity", number(curve_perplexity(p->nats, p->count)));
+    return o;
+}
+
+static void print_json(const struct evaluation *e, const struct engine_info *info,
+                       const char *tokenizer)
+{
+    json_t *o = json_object(), *files = json_array();
+    char print[2 * ENGINE_FINGERPRINT_BYTES + 1];
+
+    for (size_t i = 0; i < ENGINE_FINGERPRINT_BYTES; i++)
+        snprintf(print + 2 * i, 3, "%02x", info->fingerprint[i]);
+    for (size_t i = 0; i < e->count; i++)
+        json_array_append_new(files, document_json(e->files[i], &e->curves[i]));
+    json_object_set_new(o, "model", path_of(e->model));
+    json_object_set_new(o, "fingerprint", json_string(print));
+    json_object_set_new(o, "arithmetic", json_string(info->arithmetic));
+    json_object_set_new(o, "tokenizer", json_string(tokenizer));
+    json_object_set_new(o, "reset_tokens", count_of(e->reset_tokens));
+    json_object_set_new(o, "files", files);
+    json_object_set_new(o, "lambada",
+                        e->lambada ? passages_json(e->lambada, &e->passages) : json_null());
+    json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    putchar('\n');
+    json_decref(o);
+}
+
+static void draw(const struct evaluation *e, FILE *out)
+{
+    struct plot_panel *panels = calloc(e->count, sizeof *panels);
+    char(*words)[WORDS_MAX] = calloc(e->count, sizeof *words);
+
+    require(panels && words);
+    for (size_t i = 0; i < e->count; i++) {
+        const struct curve *curve = &e->curves[i];
+        const char *slash = strrchr(e->files[i], '/');
+        struct curve_verdict v = curve_judge(curve);
+        curve_words(curve, &v, words[i], sizeof words[i]);
+        panels[i] = (struct plot_panel){slash ? slash + 1 : e->files[i], words[i], curve};
+    }
+    plot_write(out, panels, e->count);
+    free(panels);
+    free(words);
+}
+
+static enum err_code write_plot(const struct evaluation *e, struct outfile **plot, struct err *err)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *memory = open_memstream(&text, &bytes);
+    enum err_code code;
+
+    if (memory)
+        draw(e, memory);
+    if (!memory || fclose(memory))
+        code = err_set(err, ERR_MEMORY, 0, "plot '%s'", e->plot);
+    else
+        code = outfile_write(*plot, text, bytes, err);
+    if (!code)
+        code = outfile_commit(plot, err);
+    free(text);
+    return code;
+}
+
+/* ---- The whole ---- */
+
+static enum err_code score_files(struct evaluation *e, struct scorer *scorer, struct err *err)
+{
+    enum err_code code = ERR_OK;
+
+    for (size_t i = 0; !code && i < e->count; i++) {
+        struct curve *curve = &e->curves[i];
+        char words[WORDS_MAX];
+        int descriptor = -1;
+        code = open_file(e->files[i], &descriptor, err);
+        if (code)
+            break;
+        code = score_document(scorer, descriptor, e->files[i], e->reset_tokens, curve, err);
+        close_file(descriptor);
+        if (!code && !e->json) {
+            struct curve_verdict v = curve_judge(curve);
+            curve_words(curve, &v, words, sizeof words);
+            print_document(e->files[i], curve, words);
+        }
+    }
+    return code;
+}
+
+static enum err_code score_lambada(struct evaluation *e, struct scorer *scorer, struct err *err)
+{
+    bool standard = !strcmp(e->lambada, "-");
+    FILE *file = standard ? stdin : fopen(e->lambada, "rbe");
+    enum err_code code;
+
+    if (!file)
+        return err_set(err, ERR_SOURCE, errno, "open '%s'", e->lambada);
+    code = score_passages(scorer, file, e->lambada, &e->passages, err);
+    if (!standard)
+        fclose(file);
+    if (!code && !e->json)
+        print_passages(e->lambada, &e->passages);
+    return code;
+}
+
+static enum err_code evaluate(struct evaluation *e, struct err *err)
+{
+    struct engine_options options = engine_settings_end(&e->engine);
+    struct engine *engine = NULL;
+    struct tokenizer *tokenizer = NULL;
+    struct scorer *scorer = NULL;
+    struct outfile *plot = NULL;
+    enum err_code code = check_files(e, err);
+
+    if (!code && e->plot)
+        code = outfile_open(&plot, e->plot, err);
+    if (!code)
+        code = engine_open(&engine, e->model, &options, err);
+
+    if (!code)
+        code = open_tokenizer(e, engine_info(engine), &tokenizer, err);
+    if (!code)
+        code = scorer_open(&scorer, engine, tokenizer, err);
+    if (!code)
+        code = score_files(e, scorer, err);
+    if (!code && e->lambada)
+        code = score_lambada(e, scorer, err);
+    if (!code && e->json)
+        print_json(e, engine_info(engine), tokenizer_name(tokenizer));
+    if (!code && e->plot)
+        code = write_plot(e, &plot, err);
+    if (!code && (fflush(stdout) || ferror(stdout)))
+        code = err_set(err, ERR_SINK, errno, "standard output");
+    outfile_close(&plot);
+    scorer_close(&scorer);
+    tokenizer_close(&tokenizer);
+    engine_close(&engine);
+    return code;
+}
+
+/* An evaluation keeps nothing, so there is nothing to bring to an end. */
+static void on_signal(int number)
+{
+    static const char words[] = "riverrun: stopped: an evaluation keeps nothing, run it again\n";
+    ssize_t ignored = write(STDERR_FILENO, words, sizeof words - 1);
+
+    (void)ignored;
+    (void)number;
+    _exit(err_status(ERR_STOPPED));
+}
+
+enum err_code command_eval(char **arguments, size_t count, struct err *err)
+{
+    const struct sigaction stop = {.sa_handler = on_signal};
+    struct option options[OPTIONS_MAX];
+    struct evaluation e;
+    bool help;
+    enum err_code code;
+
+    make_options(&e, options);
+    code = options_parse(options, arguments, &count, &help, err);
+    if (code)
+        return code;
+    if (help) {
+        print_help(options);
+        return ERR_OK;
+    }
+    e.files = arguments;
+    e.count = count;
+    if ((count == 0 && !e.lambada) || !e.model)
+        return err_set(err, ERR_USAGE, 0, "eval needs %s: riverrun eval FILE... --model FILE",
+                       e.model ? "something to read" : "a model");
+    if (e.plot && count == 0)
+        return err_set(err, ERR_USAGE, 0, "--plot draws files, and there is none");
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGHUP, &stop, NULL);
+    e.curves = calloc(count + 1, sizeof *e.curves);
+    require(e.curves);
+    code = evaluate(&e, err);
+    free(e.curves);
+    return code;
+}
