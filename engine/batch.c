@@ -3,13 +3,11 @@
 
 #include <string.h>
 
-static const float norm_eps = 1e-5F;
-
 void batch_norm(const struct model *model, const struct norm *norm, struct batch *batch,
                 struct scratch *scratch)
 {
     model->kernels.layernorm(scratch->norm, batch->x, batch->has_delta ? batch->delta : NULL,
-                             norm->weight, norm->bias, norm_eps, batch->rows, model->channels);
+                             norm->weight, norm->bias, norm->eps, batch->rows, model->channels);
 }
 
 /* The rows of a segment into scratch->mix. */

@@ -15,8 +15,6 @@
 
 enum { ALIGN = 64, MARKERS_EXTRA = 64 };
 
-static const float norm_eps = 1e-5F;
-
 struct block {
     struct batch batch;
     struct part *parts;
@@ -136,7 +134,7 @@ static void embed(const struct cascade *c, struct block *block)
             tensor_rows(m->emb, part->job->tokens[part->offset + k], 1,
                         batch->delta + (segment->first + k) * m->channels);
     }
-    m->kernels.layernorm(batch->x, batch->delta, NULL, m->ln0.weight, m->ln0.bias, norm_eps,
+    m->kernels.layernorm(batch->x, batch->delta, NULL, m->ln0.weight, m->ln0.bias, m->ln0.eps,
                          batch->rows, m->channels);
 }
 

@@ -292,16 +292,20 @@ static enum err_code check_output(const char *path, const char *output, struct e
 
 static enum err_code write_model(struct conversion *c, const char *output, struct err *err)
 {
-    char eps[32], from[64];
+    char eps[32], halved[32], from[64];
     struct engine_info info;
-    const struct write_text texts[] = {
-        {"format", "pt"}, {"source", from}, {"gn_eps", eps}}; /* the last where there is one */
-    const struct write_plan plan = {c->tensors, c->count, texts, c->model->gn_eps > 0 ? 3 : 2};
+    struct write_text texts[4] = {{"format", "pt"}, {"source", from}};
+    struct write_plan plan = {c->tensors, c->count, texts, 2};
     struct write_report report;
     enum err_code code;
 
     model_describe(c->model, &info);
     snprintf(eps, sizeof eps, "%.9g", (double)c->model->gn_eps);
+    snprintf(halved, sizeof halved, "%llu", (unsigned long long)c->model->container->halved_every);
+    if (c->model->gn_eps > 0)
+        texts[plan.text_count++] = (struct write_text){"gn_eps", eps};
+    if (c->model->container->halved_every)
+        texts[plan.text_count++] = (struct write_text){"halved_every_n_layers", halved};
     snprintf(from, sizeof from, "%s %s", info.container, info.dtype);
     code = safetensors_write(output, &plan, &report, err);
     if (code)

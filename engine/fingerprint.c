@@ -99,6 +99,8 @@ enum err_code model_fingerprint(const struct model *model, unsigned threads,
     add_number(hash, model->version->major);
     add_number(hash, model->version->minor);
     add_number(hash, eps);
+    if (c->halved_every)
+        add_number(hash, c->halved_every);
     for (size_t i = 0; i < c->count; i++)
         if (c->tensors[i].used)
             add_tensor(hash, &c->tensors[i], h.of[i]);

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const float norm_eps = 1e-5F;
-
 /* What is wanted of a gathered row: a token's loss, or all logits. */
 struct want {
     uint32_t token;
@@ -131,7 +129,7 @@ void head_run(struct head *head, struct batch *batch, const struct part *parts,
     const struct model *m = head->model;
 
     m->kernels.layernorm(scratch->norm, batch->x, batch->has_delta ? batch->delta : NULL,
-                         m->ln_out.weight, m->ln_out.bias, norm_eps, batch->rows, m->channels);
+                         m->ln_out.weight, m->ln_out.bias, m->ln_out.eps, batch->rows, m->channels);
     for (size_t i = 0; i < batch->segment_count; i++)
         run_segment(head, batch, &batch->segments[i], &parts[i],
                     scratch->norm + batch->segments[i].first * m->channels);

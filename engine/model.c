@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAYERS_MAX = 1 << 12, SIZE_MAX_MODEL = 1 << 24, NAME_BYTES = 64 };
+enum { LAYERS_MAX = 1 << 12, SIZE_MAX_MODEL = 1 << 24, NAME_BYTES = 64, HALVINGS_MAX = 60 };
 
 /* ---- Which version is it? Spec section 8: the first match wins. ---- */
 
@@ -164,11 +164,22 @@ static enum err_code get_planned_vector(struct model *m, uint32_t index,
     return code;
 }
 
-static enum err_code get_norm(struct model *m, const char *stem, struct norm *norm, struct err *err)
+/* What stands before a norm has been through so many layers. Where activations are halved after every n
+ * layers, the norm of x / 2^k with an epsilon is that of x with 4^k of it, to the last bit. */
+static float norm_eps(const struct model *m, uint32_t layers)
+{
+    uint64_t n = m->container->halved_every;
+
+    return ldexpf(1e-5F, n ? 2 * (int)(layers / n) : 0);
+}
+
+static enum err_code get_norm(struct model *m, const char *stem, uint32_t layers, struct norm *norm,
+                              struct err *err)
 {
     char name[NAME_BYTES + 8];
     enum err_code code;
 
+    norm->eps = norm_eps(m, layers);
     snprintf(name, sizeof name, "%s.weight", stem);
     code = get_vector(m, name, 'C', &norm->weight, err);
     if (code)
@@ -226,10 +237,10 @@ static enum err_code get_layer(struct model *m, uint32_t index, struct err *err)
     enum err_code code;
 
     snprintf(name, sizeof name, "blocks.%u.ln1", index);
-    code = get_norm(m, name, &layer->ln1, err);
+    code = get_norm(m, name, index, &layer->ln1, err);
     snprintf(name, sizeof name, "blocks.%u.ln2", index);
     if (!code)
-        code = get_norm(m, name, &layer->ln2, err);
+        code = get_norm(m, name, index, &layer->ln2, err);
     for (const struct tensor_plan *plan = m->version->plans; plan->name && !code; plan++) {
         bool skip = is_skipped(m, index, plan);
         snprintf(name, sizeof name, "blocks.%u.%s", index, plan->name);
@@ -270,8 +281,13 @@ static enum err_code find_sizes(struct model *m, struct err *err)
     if (head[0] > SIZE_MAX_MODEL || head[1] > SIZE_MAX_MODEL || ffn->shape[0] > SIZE_MAX_MODEL ||
         layers > LAYERS_MAX)
         return container_fail(c, err, "its sizes are beyond what is read here");
+    if (c->halved_every && layers / c->halved_every > HALVINGS_MAX)
+        return container_fail(c, err,
+                              "it says activations are halved after every %llu of %llu layers",
+                              (unsigned long long)c->halved_every, (unsigned long long)layers);
     if (c->stated_layers &&
-        (c->stated_layers != layers || c->stated_vocab != head[0] || c->stated_channels != head[1]))
+        (c->stated_layers != layers || (c->stated_vocab && c->stated_vocab != head[0]) ||
+         c->stated_channels != head[1]))
         return container_fail(
             c, err,
             "the header says %llu layers, %llu channels, %llu tokens; the tensors "
@@ -315,9 +331,9 @@ static enum err_code find_tensors(struct model *m, struct err *err)
     if (!m->layers || !m->vectors)
         return err_set(err, ERR_MEMORY, 0, "model '%s': %u layers", m->container->path,
                        m->layer_count);
-    code = get_norm(m, "blocks.0.ln0", &m->ln0, err);
+    code = get_norm(m, "blocks.0.ln0", 0, &m->ln0, err);
     if (!code)
-        code = get_norm(m, "ln_out", &m->ln_out, err);
+        code = get_norm(m, "ln_out", m->layer_count, &m->ln_out, err);
     for (uint32_t i = 0; i < m->layer_count && !code; i++)
         code = get_layer(m, i, err);
     return code ? code : refuse_unused(m, err);

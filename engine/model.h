@@ -59,6 +59,7 @@ extern const struct version version_4, version_5_1, version_5_2, version_6, vers
 
 struct norm {
     const float *weight, *bias;
+    float eps;
 };
 
 struct matrix {

@@ -53,14 +53,15 @@ fuzz_target(cursor
         ${TOKENIZER_SOURCES}
     LINK ${TOKENIZER_LIBRARIES})
 set(CONTAINER_SOURCES engine/formats/beside.c engine/formats/container.c engine/formats/dtype.c
-    engine/formats/gguf.c engine/formats/machine.c engine/formats/names.c engine/formats/pickle.c
-    engine/formats/pth.c engine/formats/quant.c engine/formats/rwkvcpp.c engine/formats/safetensors.c
-    engine/formats/turn.c engine/formats/zip.c)
+    engine/formats/gguf.c engine/formats/gguf_pairs.c engine/formats/machine.c engine/formats/names.c
+    engine/formats/pickle.c engine/formats/pth.c engine/formats/quant.c engine/formats/rwkvcpp.c
+    engine/formats/safetensors.c engine/formats/turn.c engine/formats/zip.c)
 fuzz_target(model SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 # All of a model but its arithmetic.
 fuzz_target(names SOURCES ${CONTAINER_SOURCES} engine/model.c engine/batch.c engine/heads.c engine/rwkv4.c
         engine/rwkv5.c engine/rwkv6.c engine/rwkv7.c
     LINK ${JANSSON_LINK_LIBRARIES})
+fuzz_target(gguf SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 fuzz_target(pth SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 fuzz_target(pickle SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 foreach(name vocabulary neox neox_text)

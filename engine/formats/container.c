@@ -181,6 +181,28 @@ struct tensor *container_find(const struct container *container, const char *nam
     return bsearch(&key, container->tensors, container->count, sizeof key, by_name);
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const struct tensor *const *x = a, *const *y = b;
+
+    return (*x)->data < (*y)->data ? -1 : (*x)->data > (*y)->data;
+}
+
+enum err_code container_by_place(const struct container *c, size_t first,
+                                 const struct tensor ***out, struct err *err)
+{
+    size_t count = c->count - first;
+    const struct tensor **order = malloc((count + 1) * sizeof *order);
+
+    if (!order)
+        return err_set(err, ERR_MEMORY, 0, "model '%s': the order of its tensors", c->path);
+    for (size_t i = 0; i < count; i++)
+        order[i] = &c->tensors[first + i];
+    qsort(order, count, sizeof *order, by_place);
+    *out = order;
+    return ERR_OK;
+}
+
 /* ---- A tensor of a certain shape ---- */
 
 static void shape_text(char *text, size_t bytes, unsigned rank, const uint64_t *shape)

@@ -100,6 +100,9 @@ struct container {
     uint64_t stated_head_size;
     uint64_t
         rescale_every; /* v6: att.output and ffn.value of layer i are divided by 2^(i / this) */
+    /* Activations are halved after every so many layers, which is what such files are for; also noted by
+     * our own converter. Only norms can tell, by their epsilon. */
+    uint64_t halved_every;
     struct container_vocabulary vocabulary;
 };
 
@@ -145,6 +148,9 @@ MUST_CHECK enum err_code container_read(struct container *c, const char *only, s
 MUST_CHECK enum err_code container_add(struct container *c, const char *name, size_t name_bytes,
                                        enum dtype dtype, unsigned rank, const uint64_t *shape,
                                        struct tensor **out, struct err *err);
+/* The tensors from number first on, in the order in which they lie in memory; the caller frees it. */
+MUST_CHECK enum err_code container_by_place(const struct container *c, size_t first,
+                                            const struct tensor ***out, struct err *err);
 /* The bytes that values of dtype take. False where they are not whole blocks or overflow. */
 bool dtype_bytes(enum dtype dtype, uint64_t values, uint64_t *bytes);
 

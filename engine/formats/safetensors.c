@@ -3,8 +3,8 @@
  *     {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}
  *
  * Offsets count from the end of the JSON. Tensors must tile the data: no holes, no overlap, nothing
- * behind the last, as the format's own rules say. Of "__metadata__" only gn_eps is read,
- * which our converter writes there. */
+ * behind the last, as the format's own rules say. Of "__metadata__" only gn_eps and
+ * halved_every_n_layers are read, which our converter writes there. */
 #include "engine/formats/formats.h"
 #include "schemas/bytes.h"
 
@@ -81,41 +81,37 @@ static enum err_code read_tensor(struct container *c, const char *name, const js
 
 static enum err_code read_metadata(struct container *c, const json_t *metadata, struct err *err)
 {
-    const char *text = json_string_value(json_object_get(metadata, "gn_eps"));
+    const char *eps = json_string_value(json_object_get(metadata, "gn_eps"));
+    const char *halved = json_string_value(json_object_get(metadata, "halved_every_n_layers"));
     char *end;
-    double value;
 
-    if (!text)
-        return ERR_OK;
-    value = strtod(text, &end);
-    if (end == text || *end || !(value > 0 && value <= 1))
-        return container_fail(c, err, "its metadata say gn_eps '%.20s', which is no epsilon", text);
-    c->stated_gn_eps = (float)value;
+    if (eps) {
+        double value = strtod(eps, &end);
+        if (end == eps || *end || !(value > 0 && value <= 1))
+            return container_fail(c, err, "its metadata say gn_eps '%.20s', which is no epsilon",
+                                  eps);
+        c->stated_gn_eps = (float)value;
+    }
+    if (halved) {
+        long value = strtol(halved, &end, 10);
+        if (end == halved || *end || value < 1)
+            return container_fail(
+                c, err, "its metadata say halved_every_n_layers '%.20s', which is no count",
+                halved);
+        c->halved_every = (uint64_t)value;
+    }
     return ERR_OK;
-}
-
-static int by_place(const void *a, const void *b)
-{
-    const struct tensor *const *x = a, *const *y = b;
-
-    return (*x)->data < (*y)->data ? -1 : (*x)->data > (*y)->data;
 }
 
 /* Of the tensors from the first on, those of this file. */
 static enum err_code check_tiling(const struct container *c, size_t first, const struct view *data,
                                   struct err *err)
 {
-    size_t count = c->count - first;
-    const struct tensor **order = malloc((count + 1) * sizeof *order);
+    const struct tensor **order = NULL;
     const uint8_t *expected = data->data;
-    enum err_code code = ERR_OK;
+    enum err_code code = container_by_place(c, first, &order, err);
 
-    if (!order)
-        return err_set(err, ERR_MEMORY, 0, "model '%s'", c->path);
-    for (size_t i = 0; i < count; i++)
-        order[i] = &c->tensors[first + i];
-    qsort(order, count, sizeof *order, by_place);
-    for (size_t i = 0; i < count && !code; i++) {
+    for (size_t i = 0; i < c->count - first && !code; i++) {
         if (order[i]->data != expected)
             code = container_fail(c, err, "tensor '%s' %s", order[i]->name,
                                   order[i]->data < expected ? "overlaps another"

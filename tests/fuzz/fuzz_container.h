@@ -19,6 +19,21 @@ static inline void fuzz_rows(const struct tensor *tensor)
         tensor_rows(tensor, row, 1, room);
 }
 
+static inline void fuzz_words(const struct container *c)
+{
+    const struct container_vocabulary *v = &c->vocabulary;
+    struct reader r = reader_of(v->texts, v->count ? (size_t)(c->map + c->bytes - v->texts) : 0);
+
+    for (uint64_t i = 0; i < v->count; i++) {
+        uint64_t bytes = read_u64(&r);
+        const uint8_t *text = read_bytes(&r, bytes);
+        require(text != NULL);
+        fuzz_touch(text, bytes);
+    }
+    if (v->types)
+        fuzz_touch(v->types, 4 * v->count);
+}
+
 static inline void fuzz_container(const uint8_t *data, size_t bytes)
 {
     struct container *c = NULL;
@@ -32,6 +47,7 @@ static inline void fuzz_container(const uint8_t *data, size_t bytes)
             require(container_find(c, c->tensors[i].name) == &c->tensors[i]);
             fuzz_rows(&c->tensors[i]);
         }
+        fuzz_words(c);
         container_close(&c);
     }
     close(fd);
