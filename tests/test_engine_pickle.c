@@ -115,9 +115,9 @@ static void pickles_that_want_more_than_weights_are_refused_by_name(void **unuse
 
 static void pickles_that_break_the_machine_are_refused(void **unused)
 {
-#define LIE(literal, says)                \
-    {                                     \
-        literal, sizeof literal - 1, says \
+#define LIE(literal, says)                     \
+    {                                          \
+        (literal), sizeof(literal) - 1, (says) \
     }
     static const struct {
         const char *ops;

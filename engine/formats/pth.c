@@ -49,20 +49,22 @@ static enum err_code find_pickle(const struct container *c, const struct zip *zi
     return ERR_OK;
 }
 
-/* The member ROOT + path + key, or NULL. */
+/* The member ROOT + folder + key, or NULL. */
 static const struct zip_member *find_member(const struct zip *zip, struct view root,
-                                            const char *path, struct view key)
+                                            const char *folder, struct view key)
 {
+    const struct view parts[] = {root, text_view(folder), key};
     uint8_t name[ZIP_NAME_MAX];
-    size_t bytes = strlen(path);
+    size_t bytes = 0;
 
-    require(root.bytes + bytes < sizeof name);
-    if (key.bytes > sizeof name - root.bytes - bytes)
-        return NULL;
-    memcpy(name, root.data, root.bytes);
-    memcpy(name + root.bytes, path, bytes);
-    memcpy(name + root.bytes + bytes, key.data, key.bytes);
-    return zip_find(zip, (struct view){name, root.bytes + bytes + key.bytes});
+    for (int i = 0; i < 3; i++) {
+        if (parts[i].bytes > sizeof name - bytes)
+            return NULL;
+        if (parts[i].bytes)
+            memcpy(name + bytes, parts[i].data, parts[i].bytes);
+        bytes += parts[i].bytes;
+    }
+    return zip_find(zip, (struct view){name, bytes});
 }
 
 static enum err_code check_byte_order(const struct container *c, const struct zip *zip,
@@ -135,8 +137,10 @@ static enum err_code read_tensors(struct container *c, const struct zip *zip, st
     size_t count = 0;
     enum err_code code = find_pickle(c, zip, &pickle, &root, err);
 
-    if (!code)
-        code = check_byte_order(c, zip, root, err);
+    if (code)
+        return code;
+    require(pickle != NULL);
+    code = check_byte_order(c, zip, root, err);
     if (!code)
         code = pickle_read(&found, &count, pickle->data, c, err);
     if (code)

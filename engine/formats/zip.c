@@ -166,9 +166,9 @@ static enum err_code find_data(const struct container *c, const struct directory
         return container_fail(c, err, "damaged: at %llu should be the header of member '%.*s'",
                               (unsigned long long)sizes->place, SHOWN(member->name));
     if (sizes->real > room - header)
-        return container_fail(c, err, "member '%.*s' lies outside the file: %llu bytes at %llu",
-                              SHOWN(member->name), (unsigned long long)sizes->real,
-                              (unsigned long long)(sizes->place + header));
+        return container_fail(
+            c, err, "member '%.*s' lies outside the file: %llu bytes from %llu on",
+            SHOWN(member->name), (unsigned long long)sizes->real, (unsigned long long)sizes->place);
     member->begin = local;
     member->data.data = local + header;
     member->data.bytes = sizes->real;
