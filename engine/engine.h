@@ -176,7 +176,7 @@ struct sampler_options {
     double top_p;               /* 0 and 1: all */
     uint32_t top_k;             /* 0: all */
     double presence, frequency; /* 0: no penalty */
-    double decay;               /* 0 is 0.996; 1: nothing is forgotten */
+    double decay; /* 1: nothing is forgotten; 0: all but the last token; 0.996 is usual */
     uint64_t seed;
 };
 

@@ -9,8 +9,6 @@
 
 enum { TEMPERATURE_MOST = 1000, PENALTY_MOST = 1000 };
 
-static const double decay_default = 0.996;
-
 /* What is further below the most likely has probability 0, long before float32 runs into subnormal numbers,
  * which some programs flush. */
 static const float log_least = -80;
@@ -67,7 +65,6 @@ enum err_code sampler_open(struct sampler **out, uint32_t vocab,
     if (!s)
         return err_set(err, ERR_MEMORY, 0, "a sampler");
     s->options = *options;
-    s->options.decay = options->decay > 0 ? options->decay : decay_default;
     s->vocab = vocab;
     s->random = options->seed;
     code = make_room(s, err);

@@ -14,7 +14,8 @@ static const struct {
     {"status", command_status, "how the streams of a job stand"},
     {"pause", command_pause, "pause streams of a job, running or not"},
     {"resume", command_resume, "let paused streams go on"},
-    {"model", command_model, "what a model file holds, and its logits"},
+    {"generate", command_generate, "write on from a text"},
+    {"model", command_model, "what a model file holds, its logits; convert it"},
     {"train", command_train, "make a model from text"},
     {"stage", command_stage, "one stage of the flow as a process of its own"},
     {"eval", command_eval, "bits per byte of files: state carried, reset, and by position"},
@@ -22,6 +23,8 @@ static const struct {
     {"steps", command_steps, "names the places to crash at (RIVERRUN_CRASH=name:n)"},
 #endif
 };
+
+enum { COMMANDS = sizeof commands / sizeof *commands };
 
 #define STATUS_LINE(name, status, words) {status, words},
 static const struct {
@@ -36,7 +39,7 @@ static void print_help(void)
          "can stop anywhere and go on later as if nothing had happened.\n"
          "\n"
          "    riverrun read BOOK.txt --model MODEL -o out\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+    for (size_t i = 0; i < COMMANDS; i++)
         printf("  %-10s %s\n", commands[i].name, commands[i].help);
     puts("\n`riverrun COMMAND --help` names the options of one. Exit statuses:\n");
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
@@ -47,7 +50,8 @@ int main(int argc, char **argv)
 {
     struct err err = {.code = ERR_OK};
     const char *name = argc > 1 ? argv[1] : "";
-    enum err_code code = ERR_USAGE;
+    enum err_code code;
+    size_t at = 0;
 
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is a full disk, told by errno */
     if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h")) {
@@ -58,11 +62,13 @@ int main(int argc, char **argv)
         puts("riverrun " RIVERRUN_VERSION);
         return 0;
     }
-    err_set(&err, ERR_USAGE, 0, "%s%s%s `riverrun help` names the commands",
-            *name ? "no command '" : "what is to be done?", name, *name ? "':" : "");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (!strcmp(name, commands[i].name))
-            code = commands[i].run(argv + 2, (size_t)argc - 2, &err);
+    while (at < COMMANDS && strcmp(name, commands[at].name) != 0)
+        at++;
+    if (at < COMMANDS)
+        code = commands[at].run(argv + 2, (size_t)argc - 2, &err);
+    else
+        code = err_set(&err, ERR_USAGE, 0, "%s%s%s `riverrun help` names the commands",
+                       *name ? "no command '" : "what is to be done?", name, *name ? "':" : "");
     if (code && err.text[0]) /* else it was said when it happened */
         fprintf(stderr, "riverrun: %s%s\n", err.text,
                 code == ERR_FULL ? "; make room, then run the same command again" : "");

@@ -25,3 +25,4 @@ e2e_test(test_e2e_steps_nightly SCRIPT test_e2e_steps NIGHTLY LABELS "e2e;crash;
 e2e_test(test_e2e_back_pressure LABELS "e2e;slow" TIMEOUT 300)
 e2e_test(test_e2e_back_pressure_nightly SCRIPT test_e2e_back_pressure NIGHTLY LABELS "e2e;nightly" TIMEOUT 300)
 e2e_test(test_e2e_model_commands LABELS "e2e" TIMEOUT 300)
+e2e_test(test_e2e_generate LABELS "e2e" TIMEOUT 300)

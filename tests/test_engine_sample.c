@@ -175,7 +175,7 @@ static void penalties_follow_their_formula(void **unused)
         struct sampler *sampler = sampler_of(
             VOCAB, (struct sampler_options){
                        .presence = rules[r][0], .frequency = rules[r][1], .decay = rules[r][2]});
-        double counts[VOCAB] = {0}, decay = rules[r][2] > 0 ? rules[r][2] : 0.996;
+        double counts[VOCAB] = {0};
         bool seen[VOCAB] = {false};
         int different = 0;
 
@@ -190,7 +190,7 @@ static void penalties_follow_their_formula(void **unused)
             assert_int_equal(next(sampler, logits), best);
             different += best != 1;
             for (int i = 0; i < VOCAB; i++)
-                counts[i] *= decay;
+                counts[i] *= rules[r][2];
             counts[best]++;
             seen[best] = true;
         }

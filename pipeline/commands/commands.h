@@ -10,7 +10,7 @@
 typedef enum err_code command_fn(char **arguments, size_t count, struct err *err);
 
 command_fn command_read, command_status, command_pause, command_resume, command_stage,
-    command_train, command_steps, command_model, command_eval;
+    command_train, command_steps, command_model, command_eval, command_generate;
 
 /* How a command that works with an engine of its own opens it. */
 struct engine_settings {
@@ -25,6 +25,12 @@ enum { ENGINE_SETTINGS_OPTIONS = 5 };
  * ENGINE_SETTINGS_OPTIONS. */
 void engine_settings_options(struct engine_settings *s, struct option *options);
 struct engine_options engine_settings_end(const struct engine_settings *s);
+/* The tokenizer of a model: of the file vocab; else, with NULL, of the model's own file; else bytes, which only a
+ * model of 256 tokens reads.
+ * Fails  as tokenizer_open; ERR_MISMATCH: it does not fit, or the model needs one that is not here */
+MUST_CHECK enum err_code open_tokenizer_of(struct tokenizer **out, const char *vocab,
+                                           const char *model, const struct engine_info *info,
+                                           struct err *err);
 
 /* Settings of a run with their defaults, and the options that set them. */
 struct settings {

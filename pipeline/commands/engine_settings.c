@@ -21,6 +21,44 @@ void engine_settings_options(struct engine_settings *s, struct option *options)
     memcpy(options, all, sizeof all);
 }
 
+static enum err_code open_own(struct tokenizer **out, const char *model,
+                              const struct engine_info *info, struct err *err)
+{
+    struct err absent;
+    enum err_code code = tokenizer_open_model(out, model, &absent);
+
+    if (code == ERR_ABSENT && info->vocab == 256)
+        return tokenizer_open_bytes(out, err);
+    if (code == ERR_ABSENT)
+        return err_set(err, ERR_MISMATCH, 0,
+                       "model '%s' has %u tokens and carries no vocabulary: give it with --vocab "
+                       "FILE",
+                       model, info->vocab);
+    if (code && err)
+        *err = absent;
+    return code;
+}
+
+enum err_code open_tokenizer_of(struct tokenizer **out, const char *vocab, const char *model,
+                                const struct engine_info *info, struct err *err)
+{
+    struct tokenizer *t = NULL;
+    enum err_code code =
+        vocab ? tokenizer_open(&t, vocab, NULL, err) : open_own(&t, model, info, err);
+
+    if (!code && tokenizer_vocab(t) > info->vocab)
+        code =
+            err_set(err, ERR_MISMATCH, 0,
+                    "the vocabulary '%s' has tokens up to %u, model '%s' has %u tokens",
+                    vocab ? vocab : tokenizer_name(t), tokenizer_vocab(t) - 1, model, info->vocab);
+    if (!code) {
+        *out = t;
+        t = NULL;
+    }
+    tokenizer_close(&t);
+    return code;
+}
+
 struct engine_options engine_settings_end(const struct engine_settings *s)
 {
     return (struct engine_options){.blas = s->blas,
