@@ -2,6 +2,7 @@
 #ifndef TESTS_TOKENIZER_HELP_H
 #define TESTS_TOKENIZER_HELP_H
 
+#include "schemas/bytes.h"
 #include "tests/engine_help.h"
 
 #include <jansson.h>

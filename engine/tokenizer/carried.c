@@ -80,12 +80,14 @@ static enum err_code add(struct tokenizer *t, uint64_t id, struct view text, int
     return vocabulary_add(t, (uint32_t)id, bytes, count, err);
 }
 
-static enum err_code fill(struct tokenizer *t, const struct container *c, struct err *err)
+enum err_code carried_read(struct tokenizer *t, const struct container *c, struct err *err)
 {
     const struct container_vocabulary *v = &c->vocabulary;
     struct reader r = reader_of(v->texts, (size_t)(c->map + c->bytes - v->texts));
     struct err why;
 
+    t->name = "world";
+    t->token_max = WORLD_TOKEN_MAX;
     for (uint64_t id = 0; id < v->count; id++) {
         struct view text = {NULL, 0};
         uint64_t bytes = read_u64(&r);
@@ -123,9 +125,7 @@ enum err_code tokenizer_open_model(struct tokenizer **out, const char *path, str
         code = err_set(err, ERR_MEMORY, 0, "vocabulary of model '%s'", path);
         goto done;
     }
-    t->name = "world";
-    t->token_max = WORLD_TOKEN_MAX;
-    code = fill(t, c, err);
+    code = carried_read(t, c, err);
     if (!code) {
         *out = t;
         t = NULL;

@@ -21,6 +21,7 @@ struct slot {
 enum { TOKEN_NONE = UINT32_MAX, SLOT_NONE = UINT32_MAX };
 
 struct neox;
+struct container;
 
 struct tokenizer {
     const char *name;
@@ -52,5 +53,8 @@ MUST_CHECK enum err_code world_read(struct tokenizer *t, const char *path, struc
                                     struct err *err);
 MUST_CHECK enum err_code neox_read(struct tokenizer *t, const char *path, struct view file,
                                    const struct tokenizer_options *options, struct err *err);
+/* Fill t from the vocabulary of c, which has one. Fails: ERR_INPUT with the token, ERR_MEMORY. */
+MUST_CHECK enum err_code carried_read(struct tokenizer *t, const struct container *c,
+                                      struct err *err);
 
 #endif

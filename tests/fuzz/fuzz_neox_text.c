@@ -1,47 +1,6 @@
-/* Text of any bytes through a small vocabulary of NeoX's kind, which the target writes itself: the bytes,
- * a few joins within and across characters, runs of spaces, a special string. */
+/* Text of any bytes through a small vocabulary of NeoX's kind. */
 #include "tests/fuzz/vocabulary.h"
-
-static const char *const joins[][2] = {{"t", "h"},          {"th", "e"},
-                                       {"\xc4\xa0", "the"}, {"i", "n"},
-                                       {"'", "s"},          {"\xc3\x8c", "\xc4\xa3"},
-                                       {"e", "\xc3\x8c"},   {"\xc3\xa3", "\xc4\xa3"},
-                                       {"1", "2"},          {"\xc4\x8a", "\xc4\x8a"}};
-enum { JOINS = sizeof joins / sizeof *joins };
-
-/* The character that stands for a byte. */
-static unsigned character_of(unsigned byte)
-{
-    unsigned next = 256;
-
-    for (unsigned b = 0; b < 256; b++) {
-        bool itself = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        if (b == byte)
-            return itself ? b : next;
-        next += !itself;
-    }
-    return 0;
-}
-
-static void write_file(FILE *file)
-{
-    unsigned id = 2;
-
-    fputs("{\"normalizer\": {\"type\": \"NFC\"}, \"pre_tokenizer\": {\"type\": \"ByteLevel\"},"
-          "\"added_tokens\": [{\"id\": 0, \"content\": \"<|endoftext|>\", \"normalized\": false},"
-          "{\"id\": 900, \"content\": \"   \", \"normalized\": true},"
-          "{\"id\": 901, \"content\": \"  \", \"normalized\": true}],"
-          "\"model\": {\"type\": \"BPE\", \"vocab\": {\"q\xc4\xa0\": 1",
-          file);
-    for (unsigned byte = 0; byte < 256; byte++)
-        fprintf(file, ", \"\\u%04x\": %u", character_of(byte), id++);
-    for (size_t i = 0; i < JOINS; i++)
-        fprintf(file, ", \"%s%s\": %u", joins[i][0], joins[i][1], id++);
-    fputs("}, \"merges\": [", file);
-    for (size_t i = 0; i < JOINS; i++)
-        fprintf(file, "%s\"%s %s\"", i ? ", " : "", joins[i][0], joins[i][1]);
-    fputs("]}}", file);
-}
+#include "tests/neox_file.h"
 
 static struct tokenizer *open_vocabulary(bool specials)
 {
@@ -54,7 +13,7 @@ static struct tokenizer *open_vocabulary(bool specials)
     int fd;
 
     require(file);
-    write_file(file);
+    neox_write(file);
     fclose(file);
     fuzz_file((const uint8_t *)data, bytes, &fd, path);
     if (tokenizer_open(&t, path, &options, &err))
