@@ -54,8 +54,6 @@ set_tests_properties(test_engine_containers PROPERTIES LABELS "unit" TIMEOUT 300
 engine_test(test_engine_neox)
 engine_test(test_engine_cuts)
 target_link_libraries(test_engine_cuts PRIVATE PkgConfig::UTF8PROC)
-add_test(NAME test_engine_cuts_nightly COMMAND test_engine_cuts --nightly)
-set_tests_properties(test_engine_cuts_nightly PROPERTIES LABELS "nightly" TIMEOUT 1800 SKIP_RETURN_CODE 77)
 engine_test(test_engine_bits)
 engine_test(test_engine_formats)
 engine_test(test_engine_names)
