@@ -22,6 +22,8 @@ e2e_test(test_e2e_same_bytes_nightly SCRIPT test_e2e_same_bytes NIGHTLY LABELS "
 e2e_test(test_e2e_steps LABELS "e2e;crash;slow" TIMEOUT 900)
 set_tests_properties(test_e2e_steps PROPERTIES PROCESSORS 2)
 e2e_test(test_e2e_steps_nightly SCRIPT test_e2e_steps NIGHTLY LABELS "e2e;crash;nightly" TIMEOUT 3600)
+e2e_test(test_e2e_neox LABELS "e2e;crash" TIMEOUT 600)
+e2e_test(test_e2e_neox_nightly SCRIPT test_e2e_neox NIGHTLY LABELS "e2e;crash;nightly" TIMEOUT 3600)
 e2e_test(test_e2e_tokenize LABELS "e2e" TIMEOUT 300)
 e2e_test(test_e2e_tokenize_nightly SCRIPT test_e2e_tokenize NIGHTLY LABELS "e2e;nightly" TIMEOUT 3600)
 e2e_test(test_e2e_back_pressure LABELS "e2e;slow" TIMEOUT 300)

@@ -234,18 +234,35 @@ static void begin_new(struct stream *s)
     stream_open_up(s);
 }
 
+/* Models that people have, known by their size: which tokenizer, and the file of it. */
+static const struct {
+    uint32_t vocab;
+    const char *tokenizer, *remedy;
+} known_models[] = {
+    {256, "bytes", "leave out --vocab, this model reads bytes"},
+    {50277, "neox", "give NeoX's file with --vocab 20B_tokenizer.json"},
+    {50304, "neox", "give NeoX's file with --vocab 20B_tokenizer.json"},
+    {50432, "neox", "give NeoX's file with --vocab 20B_tokenizer.json"},
+    {65536, "world", "give World's file with --vocab rwkv_vocab_v20230424.txt"},
+};
+
 /* The tokenizer must be the model's. */
 static enum err_code check_vocab(struct stream *s, uint32_t vocab, const char *tokenizer,
                                  struct err *err)
 {
     uint32_t model = engine_info(s->encode->engine)->vocab;
+    const char *remedy = "give the model's vocabulary with --vocab FILE";
+    bool fits = vocab <= model && (strcmp(tokenizer, "bytes") || model == 256);
 
-    if (vocab <= model && (strcmp(tokenizer, "bytes") || model == 256))
+    for (size_t i = 0; i < sizeof known_models / sizeof *known_models; i++)
+        if (known_models[i].vocab == model) {
+            remedy = known_models[i].remedy;
+            fits = fits && (model == 256 || !strcmp(tokenizer, known_models[i].tokenizer));
+        }
+    if (fits)
         return ERR_OK;
     return err_set(err, ERR_MISMATCH, 0, "the model has %u tokens, the tokenizer '%s' %u: %s",
-                   model, tokenizer, vocab,
-                   model == 256 ? "leave out --vocab, this model reads bytes"
-                                : "give the model's vocabulary with --vocab FILE");
+                   model, tokenizer, vocab, remedy);
 }
 
 /* Can the model at hand go on from the loaded state? Asked before an accepted change is committed. */

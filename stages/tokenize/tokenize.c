@@ -21,6 +21,7 @@ struct input {
     uint64_t sent;     /* tokens since the open */
     uint64_t skip; /* source bytes that grants must be raised by: to be passed over, or held back */
     bool told_end;
+    char *name;
     struct text text;
     struct input *next; /* in the queue of those with something to do */
     bool queued;
@@ -98,6 +99,7 @@ static void drop(struct tokenize *t, struct input *in)
     unqueue(t, in);
     table_remove(&t->streams, in->stream);
     text_close(&in->text);
+    free(in->name);
     free(in);
 }
 
@@ -129,11 +131,14 @@ static enum err_code accept_open(struct tokenize *t, Riverrun__Open *open, struc
         return err_set(err, ERR_MEMORY, 0, "stream '%s'", open->name);
     in->stream = open->stream;
     in->epoch = open->epoch;
+    in->name = strdup(open->name);
+    require(in->name);
     code = text_open(&in->text, t->tokenizer, normalize, open->line_edges, cursor, &upstream, err);
     if (!code)
         code = table_set(&t->streams, in->stream, in, err);
     if (code) {
         text_close(&in->text);
+        free(in->name);
         free(in);
         return code;
     }
@@ -311,6 +316,21 @@ static uint32_t take_tokens(struct input *in, uint8_t *ids, uint8_t *source, uin
     return count;
 }
 
+/* At the end of a text: what was done to it since it was opened. */
+static void report_changes(const struct tokenize *t, const struct input *in)
+{
+    if (in->text.repaired)
+        stage_report(t->env, STAGE_WARNING, in->name,
+                     "not UTF-8: %llu ill-formed pieces were read as U+FFFD",
+                     (unsigned long long)in->text.repaired);
+    if (in->text.forced)
+        stage_report(
+            t->env, STAGE_WARNING, in->name,
+            "cut %llu times for length alone, after %d characters: tokens may differ there "
+            "from those of the whole",
+            (unsigned long long)in->text.forced, TOKENIZER_SEGMENT_MAX);
+}
+
 /* The next message of in: tokens, or the end. *out stays NULL when there is nothing to say. */
 static enum err_code make_tokens(struct input *in, struct msg **out, struct err *err)
 {
@@ -387,10 +407,13 @@ static enum stage_progress tokenize_work(void *self, uint64_t budget_us,
         unqueue(t, in);
         if (in->told_end)
             continue;
-        if (make_tokens(in, &t->waiting, &why))
+        if (make_tokens(in, &t->waiting, &why)) {
             refuse(t, in, &why);
-        else if (t->waiting)
+        } else if (t->waiting) {
             enqueue(t, in); /* there may be more: those behind it first */
+            if (in->told_end)
+                report_changes(t, in);
+        }
         STEP(tokenize_tokens);
     }
     return ran ? STAGE_RAN : STAGE_IDLE;
