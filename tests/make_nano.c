@@ -21,7 +21,8 @@ static const char *const version_names[VERSIONS] = {"4", "5.1", "5.1g", "5.2", "
 
 struct sizes {
     enum version version;
-    unsigned layers, channels, head, vocab, rank, ffn;
+    unsigned layers, channels, head, vocab, ffn;
+    unsigned ranks[4]; /* version 6: of the mixes, of the decay; 7: w, a, v, g */
     enum dtype dtype;
     int state, zeros;
     uint64_t seed;
@@ -89,6 +90,7 @@ static void mixes(struct model *m, const char *prefix, const char *const *names)
 static void low_rank(struct model *m, const char *prefix, char letter, double mean, double slope)
 {
     const struct sizes *s = &m->sizes;
+    const unsigned rank = s->ranks[letter == 'w' ? 0 : letter == 'a' ? 1 : letter == 'v' ? 2 : 3];
     char name[4] = {letter, '0', 0};
     struct plan *p;
 
@@ -98,9 +100,9 @@ static void low_rank(struct model *m, const char *prefix, char letter, double me
         p->slope = slope;
     }
     name[1] = '1';
-    normal(add(m, prefix, name, 2, s->channels, s->rank), 0, 1 / sqrt(s->channels));
+    normal(add(m, prefix, name, 2, s->channels, rank), 0, 1 / sqrt(s->channels));
     name[1] = '2';
-    normal(add(m, prefix, name, 2, s->rank, s->channels), 0, 0.7 / sqrt(s->rank));
+    normal(add(m, prefix, name, 2, rank, s->channels), 0, 0.7 / sqrt(rank));
 }
 
 static void layer7(struct model *m, const char *att, const char *ffn, int first)
@@ -174,17 +176,17 @@ static void layer6(struct model *m, const char *att, const char *ffn)
 
     mixes(m, att, names);
     mixes(m, ffn, ffn_names);
-    normal(add(m, att, "time_maa_w1", 2, s->channels, 5 * (uint64_t)s->rank), 0,
+    normal(add(m, att, "time_maa_w1", 2, s->channels, 5 * (uint64_t)s->ranks[0]), 0,
            0.5 / sqrt(s->channels));
     p = add(m, att, "time_maa_w2", 3, 1, s->channels);
     p->shape[0] = 5;
-    p->shape[1] = s->rank;
-    normal(p, 0, 0.3 / sqrt(s->rank));
+    p->shape[1] = s->ranks[0];
+    normal(p, 0, 0.3 / sqrt(s->ranks[0]));
     p = add(m, att, "time_decay", 3, 1, s->channels);
     normal(p, -5, 0.3);
     p->slope = 4;
-    normal(add(m, att, "time_decay_w1", 2, s->channels, s->rank), 0, 1 / sqrt(s->channels));
-    normal(add(m, att, "time_decay_w2", 2, s->rank, s->channels), 0, 0.7 / sqrt(s->rank));
+    normal(add(m, att, "time_decay_w1", 2, s->channels, s->ranks[1]), 0, 1 / sqrt(s->channels));
+    normal(add(m, att, "time_decay_w2", 2, s->ranks[1], s->channels), 0, 0.7 / sqrt(s->ranks[1]));
     normal(add(m, att, "time_faaaa", 2, s->channels / s->head, s->head), 0, 0.4);
     matrix(m, att, "gate.weight", s->channels, s->channels, 1);
     norm(m, att, "ln_x", 0.8);
@@ -373,7 +375,7 @@ static int usage(void)
 {
     fprintf(stderr,
             "usage: make_nano -o FILE [--version 4|5.1|5.1g|5.2|6|7] [--seed N] [--layers N]\n"
-            "       [--channels N] [--head N] [--vocab N] [--rank N] [--ffn N]\n"
+            "       [--channels N] [--head N] [--vocab N] [--rank N[,N..]] [--ffn N]\n"
             "       [--dtype F32|F16|BF16] [--state] [--zeros] [--grow N]\n");
     return 2;
 }
@@ -384,6 +386,14 @@ static int dtype_of(const char *name)
            : !strcmp(name, "BF16") ? BF16
            : !strcmp(name, "F32")  ? F32
                                    : -1;
+}
+
+/* Those that are not there are as the one before. */
+static void read_ranks(unsigned ranks[4], char *text)
+{
+    for (int i = 0; i < 4; i++)
+        ranks[i] =
+            i == 0 || *text == ',' ? (unsigned)strtoul(text + (i > 0), &text, 10) : ranks[i - 1];
 }
 
 static enum version version_of(const char *name)
@@ -408,7 +418,7 @@ int main(int argc, char **argv)
                                 .channels = 32,
                                 .head = 16,
                                 .vocab = 256,
-                                .rank = 8,
+                                .ranks = {8, 8, 8, 8},
                                 .dtype = F32,
                                 .seed = 1}};
     struct sizes *s = &m.sizes;
@@ -446,7 +456,7 @@ int main(int argc, char **argv)
             s->vocab = number;
             break;
         case 'r':
-            s->rank = number;
+            read_ranks(s->ranks, optarg);
             break;
         case 'f':
             s->ffn = number;
@@ -466,7 +476,8 @@ int main(int argc, char **argv)
     }
     if (!path || optind != argc || dtype < 0 || s->version == VERSIONS ||
         (s->version == V4 && s->state) || !s->layers || !s->channels || !s->head ||
-        s->channels % s->head || !s->vocab || !s->rank)
+        s->channels % s->head || !s->vocab || !s->ranks[0] || !s->ranks[1] || !s->ranks[2] ||
+        !s->ranks[3])
         return usage();
     s->dtype = (enum dtype)dtype;
     s->ffn = s->ffn ? s->ffn : 4 * s->channels;

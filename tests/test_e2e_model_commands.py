@@ -25,7 +25,7 @@ def logits(world, model, tokens, *more):
 
 
 def nano(world, version):
-    return world.model if version == 7 else world.model.replace("nano.", "nano4.")
+    return world.model if version == 7 else world.model.replace("nano.", f"nano{version}.")
 
 
 def header_of(path):
@@ -45,14 +45,14 @@ def info(world, model):
 # ---- info ----
 
 def test_info_tells_what_the_header_says(world):
-    for name in ("nano.safetensors", "nano4.safetensors", "nano_tiles.safetensors"):
-        path = os.path.join(os.path.dirname(world.model), name)
+    for name, version in (("nano", "7.0"), ("nano4", "4.0"), ("nano51", "5.1"), ("nano51g", "5.2"),
+                          ("nano_tiles", "7.0")):
+        path = os.path.join(os.path.dirname(world.model), name + ".safetensors")
         header, told = header_of(path), info(world, path)
         values = {name: math.prod(entry["shape"]) for name, entry in header.items()}
         unused = sum(values.get(f"blocks.0.att.v{i}", 0) for i in range(3))
         vocab, channels = header["emb.weight"]["shape"]
         layers = len([name for name in header if name.endswith(".ln1.weight")])
-        version = "4.0" if "4" in name else "7.0"
         want = {"file": path, "version": version, "container": "safetensors", "file_bytes": os.path.getsize(path),
                 "tensors": len(header), "parameters": sum(values.values()) - unused, "vocab": vocab,
                 "channels": channels, "layers": layers, "ffn_channels": header["blocks.0.ffn.key.weight"]["shape"][0],
@@ -64,7 +64,7 @@ def test_info_tells_what_the_header_says(world):
             assert one == {"dtype": one["dtype"], "tensors": len(names), "values": sum(values[name] for name in names),
                            "bytes": sum(values[name] for name in names) * (4 if one["dtype"] == "F32" else 2)}
         assert sum(one["tensors"] for one in told["dtypes"]) == len(header)
-        heads = channels // told["head_size"] if version == "7.0" else 0
+        heads = channels // told["head_size"] if version != "4.0" else 0
         assert told["heads"] == heads
         state = layers * (5 * channels if version == "4.0" else 2 * channels + channels * told["head_size"])
         assert told["state_bytes"] == 4 * state and told["saved_state_bytes"] == 4 * (state + channels)
@@ -106,7 +106,7 @@ def test_logits_and_state_have_the_sizes_of_the_spec(world):
 
 def test_logits_agree_with_the_reference_program(world):
     program = world.place.of_shared("reference/rwkv_reference.py")
-    for version in (4, 7):
+    for version in (4, "51", "51g", 6, 7):
         tokens = "0,72,101,108,108,111"
         ours = world.path("logits.f32")
         theirs = world.path("theirs.f32")

@@ -1,10 +1,8 @@
 /* tests/test_engine_formats.c: model files that lie. Each is refused with one line that says what is
  * wrong, and none makes the engine crash, hang or allocate what the file only claims to hold. */
-#include "schemas/bytes.h"
-#include "tests/engine_help.h"
+#include "tests/file_parts.h"
 
 #include <errno.h>
-#include <jansson.h>
 
 static const char *const nano7 = NANO_DIR "/nano.safetensors";
 static const char *const nano4 = NANO_DIR "/nano4.safetensors";
@@ -47,110 +45,8 @@ static void assert_taken(const char *what)
         fail_msg("%s: %s", what, err.text);
 }
 
-/* ---- A safetensors file taken apart: its header as JSON, its data. ---- */
-
-struct file {
-    json_t *header;
-    uint8_t *bytes, *data;
-    size_t data_bytes;
-};
-
-static struct file take_apart(const char *from)
-{
-    struct file f = {0};
-    size_t bytes;
-
-    f.bytes = file_read(from, &bytes);
-    f.header = json_loadb((char *)f.bytes + 8, load_u64(f.bytes), 0, NULL);
-    assert_non_null(f.header);
-    f.data = f.bytes + 8 + load_u64(f.bytes);
-    f.data_bytes = bytes - 8 - load_u64(f.bytes);
-    return f;
-}
-
-static void write_text(const char *header, size_t length, const struct file *f)
-{
-    struct buffer out = buffer_of(1 << 24);
-
-    buffer_u64(&out, length);
-    buffer_put(&out, header, strlen(header));
-    buffer_put(&out, f->data, f->data_bytes);
-    assert_false(out.refused);
-    file_write(path, out.data, out.bytes);
-    buffer_release(&out);
-}
-
 static uint8_t four[4];
 static const struct file four_bytes = {.data = four, .data_bytes = sizeof four};
-
-/* Write it with its header as it is now, and let go of it. */
-static void put_together(struct file *f)
-{
-    char *text = json_dumps(f->header, JSON_COMPACT);
-
-    write_text(text, strlen(text), f);
-    free(text);
-    json_decref(f->header);
-    free(f->bytes);
-}
-
-static json_t *entry(const struct file *f, const char *name)
-{
-    json_t *e = json_object_get(f->header, name);
-
-    if (!e)
-        fail_msg("no %s", name);
-    return e;
-}
-
-static uint8_t *data_of(const struct file *f, const char *name)
-{
-    return f->data +
-           json_integer_value(json_array_get(json_object_get(entry(f, name), "data_offsets"), 0));
-}
-
-static void set_offsets(struct file *f, const char *name, json_int_t begin, json_int_t end)
-{
-    json_object_set_new(entry(f, name), "data_offsets", json_pack("[I,I]", begin, end));
-}
-
-/* Remove a tensor, its data too, so that nothing but its absence is wrong. */
-static void remove_tensor(struct file *f, const char *name)
-{
-    json_t *offsets = json_object_get(entry(f, name), "data_offsets");
-    json_int_t begin = json_integer_value(json_array_get(offsets, 0));
-    json_int_t end = json_integer_value(json_array_get(offsets, 1));
-    const char *other;
-    json_t *e;
-
-    memmove(f->data + begin, f->data + end, f->data_bytes - (size_t)end);
-    f->data_bytes -= (size_t)(end - begin);
-    json_object_del(f->header, name);
-    json_object_foreach(f->header, other, e)
-    {
-        json_t *pair = json_object_get(e, "data_offsets");
-        json_int_t from = json_integer_value(json_array_get(pair, 0));
-        if (from >= end)
-            set_offsets(f, other, from - (end - begin),
-                        json_integer_value(json_array_get(pair, 1)) - (end - begin));
-    }
-}
-
-/* Add a tensor of one float behind all others. */
-static void append_tensor(struct file *f, const char *name)
-{
-    uint8_t *bytes = malloc(f->data_bytes + 4);
-
-    assert_non_null(bytes);
-    memcpy(bytes, f->data, f->data_bytes);
-    memset(bytes + f->data_bytes, 0, 4);
-    json_object_set_new(f->header, name,
-                        json_pack("{s:s,s:[i],s:[I,I]}", "dtype", "F32", "shape", 1, "data_offsets",
-                                  (json_int_t)f->data_bytes, (json_int_t)f->data_bytes + 4));
-    free(f->bytes);
-    f->bytes = f->data = bytes;
-    f->data_bytes += 4;
-}
 
 static void safetensors_cut_anywhere_is_refused(void **unused)
 {
@@ -202,11 +98,11 @@ static void safetensors_lengths_that_lie_are_refused(void **unused)
 
     (void)unused;
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        write_text(text, lengths[i], &f);
+        write_text(path, text, lengths[i], &f);
         assert_refused(NULL, "a length");
     }
     for (int more = -3; more <= 3; more++) {
-        write_text(text, strlen(text) + (size_t)more, &f);
+        write_text(path, text, strlen(text) + (size_t)more, &f);
         if (more)
             assert_refused(NULL, "a length that is a little off");
         else
@@ -234,7 +130,7 @@ static void safetensors_headers_that_are_no_header_are_refused(void **unused)
 
     (void)unused;
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
-        write_text(headers[i], strlen(headers[i]), &four_bytes);
+        write_text(path, headers[i], strlen(headers[i]), &four_bytes);
         assert_refused(NULL, headers[i]);
     }
 }
@@ -274,7 +170,7 @@ static void safetensors_entries_that_lie_are_refused(void **unused)
         int bytes = snprintf(header, sizeof header,
                              "{\"emb.weight\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":%s}}",
                              entries[i].type, entries[i].shape, entries[i].offsets);
-        write_text(header, (size_t)bytes, &four_bytes);
+        write_text(path, header, (size_t)bytes, &four_bytes);
         assert_refused(entries[i].says, header);
     }
 }
@@ -286,28 +182,28 @@ static void safetensors_must_tile_their_data(void **unused)
     (void)unused;
     /* emb.weight is the first: 256 x 32 floats. */
     set_offsets(&f, "emb.weight", 4, 4 + 256 * 32 * 4);
-    put_together(&f);
+    put_together(&f, path);
     assert_refused("hole", "a hole at the start");
 
     f = take_apart(nano7);
     set_offsets(&f, "ln_out.bias", 0, 32 * 4);
-    put_together(&f);
+    put_together(&f, path);
     assert_refused("overlaps", "an overlap");
 
     f = take_apart(nano7);
     set_offsets(&f, "ln_out.bias", 0, 32 * 4 - 1);
-    put_together(&f);
+    put_together(&f, path);
     assert_refused("do not agree", "a byte too few");
 
     f = take_apart(nano7);
     set_offsets(&f, "head.weight", (json_int_t)f.data_bytes,
                 (json_int_t)f.data_bytes + 256 * 32 * 4);
-    put_together(&f);
+    put_together(&f, path);
     assert_refused("truncated", "data behind the end");
 
     f = take_apart(nano7);
     f.data_bytes -= 1;
-    put_together(&f);
+    put_together(&f, path);
     assert_refused("truncated", "one byte less");
 }
 
@@ -329,7 +225,7 @@ static void every_missing_tensor_is_named(void **unused)
             /* Three of them tell the version or the layers; without one it is another story. */
             bool mark = !strcmp(name, "blocks.0.att.r_k") || strstr(name, ".ln1.weight");
             remove_tensor(&f, name);
-            put_together(&f);
+            put_together(&f, path);
             assert_refused(mark ? NULL : name, name);
         }
         json_decref(all.header);
@@ -356,7 +252,7 @@ static void unknown_tensors_are_refused_by_name(void **unused)
     for (size_t i = 0; i < sizeof extras / sizeof *extras; i++) {
         struct file f = take_apart(nano7);
         append_tensor(&f, extras[i].name);
-        put_together(&f);
+        put_together(&f, path);
         assert_refused(extras[i].says, extras[i].name);
     }
 }
@@ -371,7 +267,7 @@ static void unused_tensors_of_block_0_are_allowed_and_do_not_count(void **unused
     append_tensor(&f, "blocks.0.att.v0");
     append_tensor(&f, "blocks.0.att.v1");
     append_tensor(&f, "blocks.0.att.v2");
-    put_together(&f);
+    put_together(&f, path);
     assert_int_equal(engine_fingerprint(path, with, &err), ERR_OK);
     assert_int_equal(engine_fingerprint(nano7, without, &err), ERR_OK);
     assert_memory_equal(with, without, sizeof with);
@@ -397,7 +293,7 @@ static void wrong_shapes_are_named(void **unused)
         struct file f = take_apart(nano7);
         json_object_set_new(entry(&f, shapes[i].name), "shape",
                             json_pack("[I,I]", shapes[i].rows, shapes[i].columns));
-        put_together(&f);
+        put_together(&f, path);
         assert_refused(NULL, shapes[i].name);
     }
 }
@@ -418,7 +314,7 @@ static void small_vectors_must_be_finite(void **unused)
     for (size_t i = 0; i < 3 * sizeof vectors / sizeof *vectors; i++) {
         struct file f = take_apart(vectors[i / 3].file);
         store_u32(data_of(&f, vectors[i / 3].name) + 4 * (i % 7), bits[i % 3]);
-        put_together(&f);
+        put_together(&f, path);
         assert_refused("not finite", vectors[i / 3].name);
     }
 }
@@ -430,16 +326,16 @@ static void a_version_is_told_by_its_marks(void **unused)
 
     (void)unused;
     append_tensor(&f, "blocks.0.att.time_maa_x");
-    put_together(&f);
+    put_together(&f, path);
     assert_refused("'blocks.0.att.time_faaaa' is missing", "version 6");
     f = take_apart(nano4);
     append_tensor(&f, "blocks.0.att.ln_x.weight");
-    put_together(&f);
+    put_together(&f, path);
     assert_refused("'blocks.0.att.ln_x.", "version 5.1");
     f = take_apart(nano4);
     append_tensor(&f, "blocks.0.att.ln_x.weight");
     append_tensor(&f, "blocks.0.att.gate.weight");
-    put_together(&f);
+    put_together(&f, path);
     assert_refused("'blocks.0.att.time_mix_g' is missing", "version 5.2");
 }
 
