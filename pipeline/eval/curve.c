@@ -198,9 +198,9 @@ void curve_words(const struct curve *curve, const struct curve_verdict *v, char 
         return;
     case VERDICT_UNSTEADY:
         snprintf(text, room,
-                 "unsteady: from %s to %s tokens carried state is %.1f %% worse than resets every "
-                 "%s tokens, at the end it is not",
-                 from, until, v->percent, reset);
+                 "unsteady: carried state is %.1f %% worse than resets every %s tokens from %s to "
+                 "%s tokens, not at the end",
+                 v->percent, reset, from, until);
         return;
     }
 }
