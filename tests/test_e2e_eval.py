@@ -213,7 +213,7 @@ PART = {"bytes": COUNT, "tokens": COUNT, "scored": COUNT, "nats": {"type": "numb
         "perplexity": NUMBER, "reset": closed(nats={"type": "number"}, bits_per_byte=NUMBER, perplexity=NUMBER)}
 VERDICT = closed(kind={"enum": ["nothing", "profits", "even", "drifts", "unsteady"]}, until=COUNT,
                  percent={"type": "number"}, text={"type": "string"}, **{"from": COUNT})
-FILE = closed(file={"type": "string"}, **PART, verdict=VERDICT,
+FILE = closed(file={"type": "string"}, **PART, verdict=VERDICT, repaired=COUNT,
               positions={"type": "array", "items": closed(begin=COUNT, end=COUNT, **PART,
                                                           percent={"type": "number"})})
 LAMBADA = closed(file={"type": "string"}, passages=COUNT, hits=COUNT, accuracy=NUMBER, target_tokens=COUNT,
@@ -224,7 +224,7 @@ ANSWER = closed(model={"type": "string"}, fingerprint={"type": "string", "patter
 
 
 def json_keeps_its_schema_and_its_bytes_for_any_number_of_threads(place):
-    texts = [b"", b"x", e2e.generated_text(2, 5000), e2e.generated_text(3, 8000)]
+    texts = [b"", b"x", e2e.generated_text(2, 2500), e2e.generated_text(3, 5000)]
     files = [place.text(f"{i}.txt", text) for i, text in enumerate(texts)]
     lines = b'{"text": "the river run past Eve"}\n' * 20
     want = [*files, "--model", place.nano, "--json", "--lambada", place.text("l.jsonl", lines), "--reset", "1500"]
@@ -248,6 +248,23 @@ def standard_input_and_bytes_that_are_no_text_are_read(place):
                 for path, stdin in (("-", text), (place.text("t.txt", text), b"")))
     check(one["file"] == "-" and one["bytes"] == len(text), one)
     check({**one, "file": ""} == {**two, "file": ""}, "standard input is read otherwise than a file")
+
+
+def every_tokenizer_counts_the_bytes_of_the_file(place):
+    """Combining marks, other scripts and bytes that are no UTF-8: what NFC and repair change is still counted as
+    the bytes that stood there."""
+    text = e2e.generated_text(6, 12000) + "e\u0301tude \u1112\u1161\u11ab A\u030a".encode() + b"\xff\xe2\x82"
+    file = place.text("t.txt", text)
+    said = []
+    for vocab, size in (("rwkv_vocab_v20230424.txt", 65536), ("20B_tokenizer.json", 50277)):
+        vocab = place.of_shared(f"tokenizers/{vocab}")
+        model = e2e.make_model(place, f"{size}.safetensors", "--vocab", str(size), "--channels", "16", "--layers", "1")
+        got = evaluate(place, file, "--model", model, "--vocab", vocab, "--reset", "999")["files"][0]
+        check(got["bytes"] == len(text) == sum(p["bytes"] for p in got["positions"]), got)
+        check(got["tokens"] == got["scored"] == sum(p["tokens"] for p in got["positions"]), got)
+        check((got["repaired"] > 0) == (size == 50277), got)
+        said.append(f"{got['tokens']} tokens, {got['repaired']} repaired")
+    return "; ".join(said)
 
 
 def verdict(place, model, size):
@@ -383,6 +400,7 @@ if __name__ == "__main__":
         lambada_counts_whole_targets_and_takes_the_mean_over_passages,
         json_keeps_its_schema_and_its_bytes_for_any_number_of_threads,
         standard_input_and_bytes_that_are_no_text_are_read,
+        every_tokenizer_counts_the_bytes_of_the_file,
         verdicts_tell_models_that_drift_profit_and_do_neither,
         what_is_wrong_is_one_line_and_a_status,
         a_signal_ends_it_at_once_and_leaves_nothing,

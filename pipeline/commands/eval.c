@@ -49,37 +49,33 @@ static void make_options(struct evaluation *e, struct option *options)
 
 static void print_help(const struct option *options)
 {
-    puts(
-        "usage: riverrun eval FILE... --model FILE [--vocab FILE] [options]\n"
-        "\n"
-        "Reads each file (- is standard input) through the model as one document and prints bits\n"
-        "per byte (log2 loss over the bytes of the original file) and perplexity per token: with "
-        "the\n"
-        "state carried from the first token to the last, with a fresh state every --reset tokens, "
-        "and\n"
-        "both by position in the document. Then the verdict: whether the model profits from an "
-        "endless\n"
-        "state or drifts beyond the length that it was trained on.\n"
-        "\n"
-        "A fresh state first reads token 0, \"end of text\", which is not scored. A model of bytes "
-        "has\n"
-        "no such token: the first byte of a file is read and costs nothing, and a state after a "
-        "reset\n"
-        "is first given the byte before it.\n");
+    puts("usage: riverrun eval FILE... --model FILE [--vocab FILE] [options]\n"
+         "\n"
+         "Reads each file (- is standard input) through the model as one document and\n"
+         "prints bits per byte (log2 loss over the bytes of the original file) and\n"
+         "perplexity per token: with the state carried from the first token to the last,\n"
+         "with a fresh state every --reset tokens, and both by position in the document.\n"
+         "Then the verdict: whether the model profits from an endless state or drifts\n"
+         "beyond the length that it was trained on.\n"
+         "\n"
+         "A fresh state first reads token 0, \"end of text\", which is not scored. A model\n"
+         "of bytes has no such token: the first byte of a file is read and costs nothing,\n"
+         "and a state after a reset is first given the byte before it.\n"
+         "");
     options_print(options);
-    puts(
-        "\n"
-        "--json prints {model, fingerprint, arithmetic, tokenizer, reset_tokens, files, lambada}.\n"
-        "files holds for each {file, bytes, tokens, scored, nats, bits_per_byte, perplexity, "
-        "reset,\n"
-        "positions, verdict}: the plain figures are those of the carried state, reset {nats,\n"
-        "bits_per_byte, perplexity} those of the other pass; positions is a list of {begin, end,\n"
-        "bytes, tokens, scored, nats, bits_per_byte, reset: {nats, bits_per_byte}, percent}, "
-        "where\n"
-        "percent says by how much carried is worse; verdict is {kind, from, until, percent, text}\n"
-        "and kind one of nothing, profits, even, drifts, unsteady. lambada is null or {file,\n"
-        "passages, hits, accuracy, target_tokens, nats, perplexity}. A figure that cannot be had\n"
-        "(of an empty file) is null. The bytes of it are the same for any number of threads.");
+    puts("\n"
+         "--json prints {model, fingerprint, arithmetic, tokenizer, reset_tokens, files,\n"
+         "lambada}, the same bytes for any number of threads. files holds for each {file,\n"
+         "bytes, tokens, scored, nats, bits_per_byte, perplexity, reset, repaired,\n"
+         "positions, verdict}: the plain figures are those of the carried state, reset\n"
+         "{nats, bits_per_byte, perplexity} those of the other pass; repaired counts\n"
+         "ill-formed places that the tokenizer read as U+FFFD; positions is a list of\n"
+         "{begin, end, percent} with the same figures for those tokens, percent being by\n"
+         "how much carried is worse; verdict is {kind, from, until, percent, text}, kind\n"
+         "one of nothing, profits, even, drifts, unsteady. lambada is null or {file,\n"
+         "passages, hits, accuracy, target_tokens, nats, perplexity}: a hit has every\n"
+         "token of the last word most probable, perplexity is exp of the mean loss of a\n"
+         "passage's last word. What cannot be had, as of an empty file, is null.");
 }
 
 /* ---- Before anything is read ---- */
@@ -177,6 +173,9 @@ static void print_document(const char *path, const struct curve *curve, const ch
         puts("  nothing to score\n");
         return;
     }
+    if (curve->repaired)
+        printf("  %llu ill-formed places were read as U+FFFD, which this tokenizer does\n",
+               (unsigned long long)curve->repaired);
     curve_position(curve->reset_tokens, reset, sizeof reset);
     printf("  state carried: %.6f bits per byte, perplexity %.4f a token, %.3f nats\n",
            curve_bits_per_byte(w->carried, w->bytes), curve_perplexity(w->carried, w->scored),
@@ -276,6 +275,7 @@ static json_t *document_json(const char *path, const struct curve *curve)
         json_object_set_new(bin, "percent", number(curve_percent(&curve->bins[i])));
         json_array_append_new(positions, bin);
     }
+    json_object_set_new(o, "repaired", count_of(curve->repaired));
     json_object_set_new(o, "positions", positions);
     json_object_set_new(o, "verdict", verdict_json(curve));
     return o;

@@ -23,6 +23,7 @@ struct curve_part {
 
 struct curve {
     uint64_t reset_tokens; /* the other pass begins afresh every so many tokens */
+    uint64_t repaired;     /* ill-formed places that the tokenizer read as U+FFFD */
     struct curve_part whole;
     struct curve_part bins[CURVE_BINS];
     size_t bin_count; /* up to the last one that holds a token */

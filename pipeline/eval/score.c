@@ -241,6 +241,7 @@ enum err_code score_document(struct scorer *scorer, int descriptor, const char *
         code = open_states(&d, err);
     if (!code)
         code = read_all(&d, descriptor, &text, err);
+    curve->repaired = text.repaired;
     release(&d);
     text_close(&text);
     return code;
