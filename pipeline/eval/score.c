@@ -24,7 +24,6 @@ struct score_block {
     uint32_t tokens[BLOCK_TOKENS], before; /* before: what a fresh state reads first */
     uint32_t bytes[BLOCK_TOKENS];
     uint32_t count, unscored;
-    uint64_t end; /* of the document, behind the block: for messages */
     struct pass_job carried, reset;
 };
 
@@ -38,7 +37,7 @@ struct document {
     uint8_t *origin;
     struct score_block *blocks; /* (BLOCKS) a ring */
     uint64_t submitted, collected;
-    uint64_t tokens, bytes;
+    uint64_t tokens; /* submitted */
     uint32_t last_token;
 };
 
