@@ -80,49 +80,37 @@ static void print_help(const struct option *options)
 
 /* ---- Before anything is read ---- */
 
-static enum err_code open_file(const char *path, int *descriptor, struct err *err)
+static bool is_standard(const char *path)
+{
+    return !strcmp(path, "-");
+}
+
+/* An hour of reading is not to end at a wrong name. Nothing is opened, since a pipe opens only once. */
+static enum err_code check_file(const char *path, struct err *err)
 {
     struct stat st;
-    int fd;
 
-    if (!strcmp(path, "-")) {
-        *descriptor = STDIN_FILENO;
+    if (is_standard(path))
         return ERR_OK;
-    }
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (stat(path, &st) || access(path, R_OK))
         return err_set(err, ERR_SOURCE, errno, "open '%s'", path);
-    if (fstat(fd, &st) || S_ISDIR(st.st_mode)) {
-        close(fd);
+    if (S_ISDIR(st.st_mode))
         return err_set(err, ERR_SOURCE, 0, "'%s' is a folder: eval reads files", path);
-    }
-    *descriptor = fd;
     return ERR_OK;
 }
 
-static void close_file(int descriptor)
-{
-    if (descriptor > STDIN_FILENO)
-        close(descriptor);
-}
-
-/* An hour of reading is not to end at a wrong name. */
 static enum err_code check_files(const struct evaluation *e, struct err *err)
 {
-    size_t standard = 0;
-    int descriptor = -1;
+    size_t standard = e->lambada && is_standard(e->lambada);
 
-    for (size_t i = 0; i < e->count + 1; i++) {
-        const char *path = i < e->count ? e->files[i] : e->lambada;
-        if (!path)
-            continue;
-        if (!strcmp(path, "-") && standard++)
-            return err_set(err, ERR_USAGE, 0, "standard input (-) can be read only once");
-        if (open_file(path, &descriptor, err))
+    for (size_t i = 0; i < e->count; i++) {
+        standard += is_standard(e->files[i]);
+        if (check_file(e->files[i], err))
             return err->code;
-        close_file(descriptor);
     }
-    return ERR_OK;
+    if (standard > 1)
+        return err_set(err, ERR_USAGE, 0, "standard input (-) can be read only once");
+    return e->lambada ? check_file(e->lambada, err) : ERR_OK;
 }
 
 /* The vocabulary that is asked for, or the model's own where its file has one, or bytes. */
@@ -193,6 +181,10 @@ static void print_document(const char *path, const struct curve *curve, const ch
 
 static void print_passages(const char *path, const struct passages *p)
 {
+    if (p->count == 0) {
+        printf("%s: no passages\n", path);
+        return;
+    }
     printf("%s: %llu passages, accuracy %.2f %% (%llu), perplexity %.4f, %llu target tokens\n",
            path, (unsigned long long)p->count,
            p->count ? 100.0 * (double)p->hits / (double)p->count : 0.0, (unsigned long long)p->hits,
@@ -364,12 +356,13 @@ static enum err_code score_files(struct evaluation *e, struct scorer *scorer, st
     for (size_t i = 0; !code && i < e->count; i++) {
         struct curve *curve = &e->curves[i];
         char words[WORDS_MAX];
-        int descriptor = -1;
-        code = open_file(e->files[i], &descriptor, err);
-        if (code)
-            break;
+        int descriptor =
+            is_standard(e->files[i]) ? STDIN_FILENO : open(e->files[i], O_RDONLY | O_CLOEXEC);
+        if (descriptor < 0)
+            return err_set(err, ERR_SOURCE, errno, "open '%s'", e->files[i]);
         code = score_document(scorer, descriptor, e->files[i], e->reset_tokens, curve, err);
-        close_file(descriptor);
+        if (descriptor != STDIN_FILENO)
+            close(descriptor);
         if (!code && !e->json) {
             struct curve_verdict v = curve_judge(curve);
             curve_words(curve, &v, words, sizeof words);
@@ -381,7 +374,7 @@ static enum err_code score_files(struct evaluation *e, struct scorer *scorer, st
 
 static enum err_code score_lambada(struct evaluation *e, struct scorer *scorer, struct err *err)
 {
-    bool standard = !strcmp(e->lambada, "-");
+    bool standard = is_standard(e->lambada);
     FILE *file = standard ? stdin : fopen(e->lambada, "rbe");
     enum err_code code;
 
