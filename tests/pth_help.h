@@ -318,6 +318,9 @@ static inline void fill_storages(void)
     for (unsigned i = 0; i < 64; i++)
         storage_1[i] = (uint8_t)i;
 }
+
+/* ---- What was read ---- */
+
 static inline const struct tensor *found(const struct container *c, const char *name)
 {
     const struct tensor *tensor = container_find(c, name);
