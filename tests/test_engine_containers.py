@@ -82,7 +82,7 @@ def test_a_model_is_the_same_in_any_zip_and_in_safetensors(R, folder):
         for dtype in ("f32", "bf16", "f16"):
             model = ("--version", version, "--dtype", dtype, "--seed", "5")
             want = shown(make(folder, "m.safetensors", *model, "--format", "safetensors"), folder)
-            assert version in ("5.1", "5.2", "6") or re.fullmatch("[0-9a-f]{32}", want[2]), want[2]
+            assert re.fullmatch("[0-9a-f]{32}", want[2]), want[2]
             for how in ((), ("--zip64", "always"), ("--plain-dict",)):
                 found = shown(make(folder, "m.pth", *model, "--format", "pth", *how), folder)
                 assert found[1] == want[1], (version, dtype, how)
