@@ -173,17 +173,20 @@ enum err_code gguf_pairs_number(const struct gguf_pairs *pairs, const char *key,
     const struct gguf_pair *pair = gguf_pairs_find(pairs, key);
     const char *fault = NULL;
     uint64_t value = 0;
+    uint8_t last = 0; /* has the sign */
 
     if (!pair)
         return ERR_OK;
-    for (size_t i = 0; i < pair->value.bytes && i < sizeof value; i++)
-        value |= (uint64_t)pair->value.data[i] << 8 * i;
+    for (size_t i = 0; i < pair->value.bytes && i < sizeof value; i++) {
+        last = pair->value.data[i];
+        value |= (uint64_t)last << 8 * i;
+    }
     switch (pair->type) {
     case GGUF_I8:
     case GGUF_I16:
     case GGUF_I32:
     case GGUF_I64:
-        if (value >> (8 * pair->value.bytes - 1))
+        if (last & 0x80)
             fault = "negative";
         break;
     case GGUF_U8:
