@@ -3,9 +3,10 @@
 sizes, by one process or four, to the same bytes; and a vocabulary that is not the model's is refused in one
 line that names the file."""
 import random
+import subprocess
 import sys
 
-from e2e import Job, Pipe, check, generated_text, main, make_model, same, undisturbed
+from e2e import Job, Pipe, check, generated_text, main, make_model, read, same, undisturbed
 
 MISMATCH = 13
 SHORT = ["--checkpoint-seconds", "0.1", "--checkpoint-every", "300"]
@@ -87,7 +88,30 @@ def a_stream_goes_on_with_its_own_tokenizer_alone(place):
     same(job, want.records(), "refused and gone on with")
 
 
+def a_model_files_own_vocabulary_is_used(place):
+    """A GGUF file of the reference's: its vocabulary is the bytes, id = value + 1. The same in a file of its own
+    is the same to a stream."""
+    model, make = place.path("own.gguf"), place.of_shared("reference/make_random_model.py")
+    done = subprocess.run(["/usr/bin/python3", "-B", make, "--version", "7", "--format", "gguf", "--dtype", "f32", "--layers",
+                           "2", "--embd", "32", "--head-size", "16", "--vocab", "300", "-o", model],
+                          capture_output=True, check=False)
+    check(done.returncode == 0, done.stderr.decode())
+    lines = "".join(f"{i + 1} b'\\x{i:02x}' 1\n" for i in range(256))
+    vocab = place.text("bytes.txt", lines.encode())
+    source = place.text("text.txt", generated_text(place.seed, 30000))
+    want = undisturbed(place, "undisturbed", source, model)
+    check(want.status()["tokens"] == len(read(source)), "not a token a byte")
+    job = Job(place, "begun", source, model, SHORT)
+    process = job.start()
+    job.wait_tokens(process, 5000)
+    job.kill(process)
+    job.run("--vocab", vocab)
+    same(job, want.records(), "the same vocabulary from a file")
+    ids = subprocess.run([place.riverrun, "tokenize", "--model", model, source], capture_output=True, check=True).stdout
+    check([int(i) for i in ids.split()] == [byte + 1 for byte in read(source)], "ids by --model")
+
+
 if __name__ == "__main__":
     sys.exit(main([killed_and_resumed_to_the_same_bytes, killed_and_resumed_by_lines_and_normalised,
                    reads_of_any_size_and_processes_give_the_same_bytes, a_vocabulary_that_is_not_the_models_is_refused,
-                   a_stream_goes_on_with_its_own_tokenizer_alone]))
+                   a_stream_goes_on_with_its_own_tokenizer_alone, a_model_files_own_vocabulary_is_used]))

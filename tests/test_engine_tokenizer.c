@@ -1,4 +1,6 @@
 /* tests/test_engine_tokenizer.c: ids as the authors' tokenizers give them, however the bytes arrive. */
+#include "engine/formats/formats.h"
+#include "engine/tokenizer/vocabulary.h"
 #include "tests/tokenizer_help.h"
 
 static const char *const world_path = SHARED_DIR "/tokenizers/rwkv_vocab_v20230424.txt";
@@ -303,6 +305,186 @@ static void vocabulary_fingerprint_is_of_tokens_and_ids(void **unused)
     assert_true(prints[0] != prints[2] && prints[0] != prints[3] && prints[2] != prints[3]);
 }
 
+/* ---- A vocabulary that travels in a model file, as a GGUF container lends it ---- */
+
+static void put_carried(struct buffer *out, const char *text, size_t bytes)
+{
+    buffer_u64(out, bytes);
+    buffer_put(out, text, bytes);
+}
+
+/* As Python writes the bytes, without the quotes. */
+static void put_escaped(struct buffer *out, const uint8_t *bytes, size_t count)
+{
+    bool both = memchr(bytes, '\'', count) && memchr(bytes, '"', count);
+    char text[4 * 128 + 1];
+    size_t at = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        uint8_t c = bytes[i];
+        const char *plain = c == '\t'                          ? "\\t"
+                            : c == '\n'                        ? "\\n"
+                            : c == '\r'                        ? "\\r"
+                            : c == '\\' || (c == '\'' && both) ? (c == '\\' ? "\\\\" : "\\'")
+                                                               : NULL;
+        if (plain)
+            at += (size_t)sprintf(text + at, "%s", plain);
+        else
+            at += (size_t)sprintf(text + at, c < 0x20 || c > 0x7E ? "\\x%02x" : "%c", c);
+    }
+    put_carried(out, text, at);
+}
+
+static enum err_code open_carried(struct tokenizer **out, const struct buffer *texts,
+                                  const uint8_t *types, uint64_t count, struct err *err)
+{
+    char path[] = "made.gguf";
+    struct container c = {.kind = "GGUF", .path = path, .map = texts->data, .bytes = texts->bytes};
+    struct tokenizer *t = calloc(1, sizeof *t);
+    enum err_code code;
+
+    assert_non_null(t);
+    c.vocabulary = (struct container_vocabulary){count, texts->data, types};
+    code = carried_read(t, &c, err);
+    if (code)
+        tokenizer_close(&t);
+    *out = t;
+    return code;
+}
+
+static void world_in_a_model_file_is_world(void **unused)
+{
+    enum { IDS = 65536 };
+    struct buffer texts = buffer_of(1 << 24), types = buffer_of(1 << 20);
+    struct tokenizer *t, *carried;
+    struct err err = {0};
+
+    (void)unused;
+    if (!have_world)
+        skip();
+    t = world();
+    for (uint32_t id = 0; id < IDS; id++) {
+        size_t bytes;
+        const uint8_t *text = tokenizer_text(t, id, &bytes);
+        char padding[32];
+        if (bytes)
+            put_escaped(&texts, text, bytes);
+        else
+            put_carried(&texts, padding,
+                        (size_t)(id ? sprintf(padding, "[PAD%u]", id) : sprintf(padding, "<s>")));
+        buffer_u32(&types, id == 0 ? 3 : bytes ? 1 : 5);
+    }
+    for (int round = 0; round < 2; round++) { /* with types, and without */
+        if (open_carried(&carried, &texts, round ? NULL : types.data, IDS, &err))
+            fail_msg("%s", err.text);
+        assert_string_equal(tokenizer_name(carried), "world");
+        assert_int_equal(tokenizer_vocab(carried), tokenizer_vocab(t));
+        assert_true(tokenizer_fingerprint(carried) == tokenizer_fingerprint(t));
+        tokenizer_close(&carried);
+    }
+    tokenizer_close(&t);
+    buffer_release(&texts);
+    buffer_release(&types);
+}
+
+/* `<s>`, the bytes, then what is given. */
+static struct buffer carried_texts(const char *const *more, size_t count)
+{
+    struct buffer texts = buffer_of(1 << 20);
+
+    put_carried(&texts, "<s>", 3);
+    for (unsigned byte = 0; byte < 256; byte++)
+        put_escaped(&texts, &(uint8_t){(uint8_t)byte}, 1);
+    for (size_t i = 0; i < count; i++)
+        put_carried(&texts, more[i], strlen(more[i]));
+    return texts;
+}
+
+static void texts_of_a_model_file_are_unescaped(void **unused)
+{
+    json_t *list = json_load_file(SHARED_DIR "/vectors/gguf_token_escape.json", 0, NULL), *entry;
+    const char *more[100] = {"\\q\\\"", "\xc3\xa9"};
+    struct tokenizer *t;
+    struct err err = {0};
+    uint8_t want[128];
+    size_t count = 2, bytes, i;
+
+    (void)unused;
+    if (!list)
+        skip();
+    /* Single bytes are there already. */
+    json_array_foreach(list, i,
+                       entry) if (strlen(json_string_value(json_object_get(entry, "bytes"))) > 2)
+        more[count++] = json_string_value(json_object_get(entry, "gguf_text"));
+    assert_true(count > 20);
+    struct buffer texts = carried_texts(more, count);
+    if (open_carried(&t, &texts, NULL, 257 + count, &err))
+        fail_msg("%s", err.text);
+    assert_memory_equal(tokenizer_text(t, 257, &bytes), "q\"", 2);
+    assert_memory_equal(tokenizer_text(t, 258, &bytes), "\xc3\xa9", 2);
+    count = 2;
+    json_array_foreach(list, i, entry)
+    {
+        size_t wanted = unhex(json_string_value(json_object_get(entry, "bytes")), want);
+        if (wanted == 1)
+            continue;
+        const uint8_t *text = tokenizer_text(t, (uint32_t)(257 + count++), &bytes);
+        assert_int_equal(bytes, wanted);
+        assert_memory_equal(text, want, bytes);
+    }
+    tokenizer_close(&t);
+    buffer_release(&texts);
+    json_decref(list);
+}
+
+static void faults_of_a_carried_vocabulary_name_the_token(void **unused)
+{
+    static const char *const faults[] = {"\\x4", "\\xg0", "a\\", ""};
+    char long_text[200] = {0};
+    struct tokenizer *t;
+    struct buffer texts;
+    struct err err = {0};
+    uint8_t types[4 * 258] = {0};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        texts = carried_texts(&faults[i], 1);
+        assert_int_equal(open_carried(&t, &texts, NULL, 258, &err), ERR_INPUT);
+        assert_non_null(strstr(err.text, "'made.gguf', token 257"));
+        assert_int_equal(open_carried(&t, &texts, NULL, 257, &err), ERR_OK);
+        tokenizer_close(&t);
+        assert_int_equal(open_carried(&t, &texts, NULL, 256, &err), ERR_INPUT); /* without FF */
+        assert_int_equal(open_carried(&t, &texts, NULL, UINT64_MAX, &err), ERR_INPUT);
+        assert_null(t);
+        buffer_release(&texts);
+    }
+    memset(long_text, 'a', 129);
+    texts = carried_texts((const char *[]){long_text}, 1);
+    assert_int_equal(open_carried(&t, &texts, NULL, 258, &err), ERR_INPUT);
+    buffer_release(&texts);
+    texts = carried_texts((const char *[]){"A"}, 1);
+    assert_int_equal(open_carried(&t, &texts, NULL, 258, &err), ERR_INPUT); /* there already */
+    for (size_t i = 0; i < 258; i++)
+        store_u32(types + 4 * i, i == 257 ? 5 : 1);
+    assert_int_equal(open_carried(&t, &texts, types, 258, &err), ERR_OK); /* but not in use */
+    tokenizer_close(&t);
+    store_u32(types + 4 * 257, 2);
+    assert_int_equal(open_carried(&t, &texts, types, 258, &err), ERR_INPUT);
+    assert_non_null(strstr(err.text, "type 2"));
+    buffer_release(&texts);
+}
+
+static void a_model_without_a_vocabulary_says_so(void **unused)
+{
+    struct tokenizer *t = NULL;
+    struct err err = {0};
+
+    (void)unused;
+    assert_int_equal(tokenizer_open_model(&t, NANO_DIR "/nano.safetensors", &err), ERR_ABSENT);
+    assert_int_equal(tokenizer_open_model(&t, "/nowhere/at/all", &err), ERR_SOURCE);
+    assert_null(t);
+}
+
 static void bytes_are_their_own_ids(void **unused)
 {
     struct tokenizer *t = NULL;
@@ -340,6 +522,10 @@ int main(void)
         cmocka_unit_test(vocabulary_faults_name_the_line),
         cmocka_unit_test(vocabulary_must_cover_every_byte_once),
         cmocka_unit_test(vocabulary_fingerprint_is_of_tokens_and_ids),
+        cmocka_unit_test(world_in_a_model_file_is_world),
+        cmocka_unit_test(texts_of_a_model_file_are_unescaped),
+        cmocka_unit_test(faults_of_a_carried_vocabulary_name_the_token),
+        cmocka_unit_test(a_model_without_a_vocabulary_says_so),
         cmocka_unit_test(bytes_are_their_own_ids),
     };
 

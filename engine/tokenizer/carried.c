@@ -52,7 +52,7 @@ static size_t unescape(struct view text, uint8_t out[WORLD_TOKEN_MAX], const cha
     return count;
 }
 
-/* Is it one of those at the end that stand for nothing? Asked where no types say so. */
+/* Is it one of those at the end that stand for nothing? Asked whatever its type: not all writers say. */
 static bool is_padding(struct view text, uint64_t id)
 {
     char name[32];
@@ -97,7 +97,7 @@ enum err_code carried_read(struct tokenizer *t, const struct container *c, struc
         if (r.short_read)
             return err_set(err, ERR_INPUT, 0, "vocabulary of model '%.200s', token %llu: cut off",
                            c->path, (unsigned long long)id);
-        if (!v->types && is_padding(text, id))
+        if (is_padding(text, id))
             type = TYPE_UNUSED;
         if (add(t, id, text, type, &why))
             return err_set(err, why.code, 0, "vocabulary of model '%.200s', token %llu: %.120s",

@@ -45,12 +45,17 @@ static enum err_code open_tokenizer(struct tokenizer **out, const struct config 
 {
     const struct tokenizer_options options = {.specials = config->special_tokens};
     enum err_code code = ERR_ABSENT;
+    struct err why;
 
     if (config->vocab)
         return tokenizer_open(out, config->vocab, &options, err);
     if (config->model)
-        code = tokenizer_open_model(out, config->model, err);
-    return code == ERR_ABSENT ? tokenizer_open_bytes(out, err) : code;
+        code = tokenizer_open_model(out, config->model, &why);
+    if (code == ERR_ABSENT)
+        return tokenizer_open_bytes(out, err);
+    return code ? err_set(err, code, 0, "%s%s", why.text,
+                          code == ERR_INPUT ? "; give another one with --vocab FILE" : "")
+                : ERR_OK;
 }
 
 static enum err_code tokenize_open(void **self, const struct stage_env *env, struct err *err)
