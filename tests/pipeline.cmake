@@ -34,3 +34,7 @@ e2e_test(test_e2e_back_pressure_nightly SCRIPT test_e2e_back_pressure NIGHTLY LA
 e2e_test(test_e2e_model_commands LABELS "e2e" TIMEOUT 300)
 e2e_test(test_e2e_generate LABELS "e2e" TIMEOUT 300)
 e2e_test(test_e2e_gguf LABELS "e2e" TIMEOUT 300)
+# A program that is compiled outside of the build knows nothing of sanitizers.
+if(NOT CMAKE_C_FLAGS MATCHES "sanitize")
+    e2e_test(test_e2e_library LABELS "e2e" TIMEOUT 300)
+endif()
