@@ -57,7 +57,8 @@ def tree(folder):
 
 
 def records(path):
-    return [json.loads(line) for line in get(path).decode().splitlines()]
+    """One a line: lines end with \n alone, while str.splitlines would end them within a text at U+0085."""
+    return [json.loads(line) for line in get(path).splitlines()]
 
 
 def wait_until(true, what, process=None, guard=e2e.HANG_S):

@@ -15,6 +15,11 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* No vector is ever passed: everything here is inlined. gcc would warn of it where the header stands alone. */
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wpsabi"
+#endif
+
 typedef real vec __attribute__((vector_size(64), may_alias));
 enum { LANES = 64 / sizeof(real) };
 
