@@ -134,14 +134,20 @@ static enum err_code spread_over_heads(struct model *m, const float **out, struc
     return ERR_OK;
 }
 
-/* By the exponential of f32-1, which every level has alike. */
-static void make_done(const struct model *m, float *values, enum tensor_made made)
+/* By the exponential of f32-1, which every level has alike. name: of the raw tensor. */
+static enum err_code make_done(const struct model *m, const char *name, float *values,
+                               enum tensor_made made, struct err *err)
 {
     m->kernels.exp(values, values, m->channels);
     for (uint32_t i = 0; i < m->channels && made != MADE_EXP; i++)
         values[i] = -values[i];
     if (made == MADE_EXP_MINUS_EXP)
         m->kernels.exp(values, values, m->channels);
+    for (uint32_t i = 0; i < m->channels; i++)
+        if (!isfinite(values[i]))
+            return container_fail(m->container, err,
+                                  "tensor '%s': its exponential is not finite at %u", name, i);
+    return ERR_OK;
 }
 
 static enum err_code get_planned_vector(struct model *m, uint32_t index,
@@ -160,7 +166,7 @@ static enum err_code get_planned_vector(struct model *m, uint32_t index,
     if (!code && plan->columns == 'h' && is_per_head(m, name))
         code = spread_over_heads(m, out, err);
     if (!code && raw)
-        make_done(m, m->vectors[m->vector_count - 1], plan->made);
+        code = make_done(m, name, m->vectors[m->vector_count - 1], plan->made, err);
     return code;
 }
 

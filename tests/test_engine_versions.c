@@ -208,6 +208,37 @@ static void a_gate_and_its_mix_come_together(void **unused)
     assert_open_refused("does not belong to RWKV-5.1", "a mix without a gate");
 }
 
+static void a_bonus_beyond_all_numbers_is_named(void **unused)
+{
+    struct file f = take_apart(nano("nano51"));
+    const float much = 89.5F;
+
+    (void)unused;
+    memcpy(data_of(&f, "blocks.1.att.time_first") + 4, &much, sizeof much);
+    put_together(&f, path);
+    assert_open_refused("'blocks.1.att.time_first': its exponential is not finite", "exp(89.5)");
+}
+
+static void the_low_rank_of_the_mixes_has_five_groups(void **unused)
+{
+    static const float numbers[32 * 45];
+    static const struct {
+        int columns;
+        const char *says;
+    } shapes[] = {{39, "five groups"}, {45, "is 32 x 8, not 32 x 9"}};
+
+    (void)unused;
+    for (size_t i = 0; i < 2; i++) {
+        struct file f = take_apart(nano("nano6"));
+        remove_tensor(&f, "blocks.1.att.time_maa_w1");
+        append_data(&f, "blocks.1.att.time_maa_w1", "F32",
+                    json_pack("[i,i]", 32, shapes[i].columns), numbers,
+                    32 * (size_t)shapes[i].columns * sizeof *numbers);
+        put_together(&f, path);
+        assert_open_refused(shapes[i].says, "the first of the pair");
+    }
+}
+
 /* ---- Heads. ---- */
 
 static void one_head_of_all_channels_is_read_with_or_without_its_axis(void **unused)
@@ -520,6 +551,8 @@ int main(void)
         cmocka_unit_test(a_number_of_a_head_counts_for_its_channels),
         cmocka_unit_test(a_bonus_done_is_the_exponential_of_a_raw_one),
         cmocka_unit_test(a_gate_and_its_mix_come_together),
+        cmocka_unit_test(a_bonus_beyond_all_numbers_is_named),
+        cmocka_unit_test(the_low_rank_of_the_mixes_has_five_groups),
         cmocka_unit_test(one_head_of_all_channels_is_read_with_or_without_its_axis),
         cmocka_unit_test(heads_that_do_not_divide_the_channels_are_refused),
         cmocka_unit_test(a_trained_state_is_where_streams_begin),
