@@ -206,7 +206,7 @@ static enum err_code find_spelling_5(const struct container *c, const struct spe
 {
     const struct tensor *first = container_scan(c, "blocks.0.att.time_first");
     bool gate = has(c, "blocks.0.att.gate.weight");
-    bool wide = first && first->rank >= 2 && first->shape[0] > 1 && first->shape[1] > 1;
+    bool wide = first && first->rank >= 2 && first->shape[first->rank - 1] > 1;
 
     *out = &blinkdl;
     if (!first || strcmp(c->kind, "safetensors"))
