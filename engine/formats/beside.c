@@ -70,55 +70,51 @@ static enum err_code read_shard(struct container *c, const char *file, const jso
     return code;
 }
 
+/* What is left of the index without the tensors that were found. */
 static enum err_code check_found(const struct container *c, json_t *map, struct err *err)
+{
+    void *rest;
+
+    for (size_t i = 0; i < c->count; i++)
+        json_object_del(map, c->names[i]);
+    rest = json_object_iter(map);
+    if (!rest)
+        return ERR_OK;
+    return container_fail(c, err, "tensor '%.100s' is not in the shard '%.60s'",
+                          json_object_iter_key(rest),
+                          json_string_value(json_object_iter_value(rest)));
+}
+
+/* The files of a weight map, each once, as keys of files. */
+static enum err_code list_files(const struct container *c, json_t *map, json_t *files,
+                                struct err *err)
 {
     const char *name;
     json_t *file;
 
-    for (size_t i = 0; i < c->count; i++)
-        json_object_del(map, c->names[i]);
-    json_object_foreach(map, name, file) return container_fail(
-        c, err, "tensor '%.100s' is not in the shard '%.60s'", name, json_string_value(file));
-    return ERR_OK;
-}
-
-/* The files of a weight map, each once, as keys of a new object; NULL where that is not what it is. */
-static json_t *files_of(const struct container *c, json_t *map, struct err *err)
-{
-    json_t *files = json_object(), *file;
-    const char *name;
-
     json_object_foreach(map, name, file)
     {
         const char *text = json_string_value(file);
-        if (!text || !plain_name(text)) {
-            json_decref(files);
-            (void)container_fail(c, err,
-                                 "the shard of tensor '%.80s' is no name of a file in the "
-                                 "same folder",
-                                 name);
-            return NULL;
-        }
-        if (json_object_set_new(files, text, json_null())) {
-            json_decref(files);
-            (void)err_set(err, ERR_MEMORY, 0, "model '%s'", c->path);
-            return NULL;
-        }
+        if (!text || !plain_name(text))
+            return container_fail(c, err,
+                                  "the shard of tensor '%.80s' is no name of a file in the same "
+                                  "folder",
+                                  name);
+        if (json_object_set_new(files, text, json_null()))
+            return err_set(err, ERR_MEMORY, 0, "model '%s'", c->path);
     }
-    return files;
+    if (json_object_size(files) == 0 || json_object_size(files) > SHARDS_MAX)
+        return container_fail(c, err, "the index names %zu files, 1 to %d are read",
+                              json_object_size(files), SHARDS_MAX);
+    return ERR_OK;
 }
 
 static enum err_code read_shards(struct container *c, json_t *map, struct err *err)
 {
-    json_t *files = files_of(c, map, err), *unused;
+    json_t *files = json_object(), *unused;
     const char *file;
-    enum err_code code = files ? ERR_OK : ERR_MODEL;
+    enum err_code code = list_files(c, map, files, err);
 
-    if (code)
-        return code;
-    if (json_object_size(files) == 0 || json_object_size(files) > SHARDS_MAX)
-        code = container_fail(c, err, "the index names %zu files, 1 to %d are read",
-                              json_object_size(files), SHARDS_MAX);
     json_object_foreach(files, file, unused)
     {
         if (!code)
