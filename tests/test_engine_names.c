@@ -530,6 +530,51 @@ static void every_naming_of_a_model_gives_the_same_logits(void **unused)
     }
 }
 
+/* The same numbers as doubles. */
+static void write_doubles(const struct set *set, const char *name)
+{
+    struct buffer header = buffer_of(1 << 20), out = buffer_of(1 << 24);
+    size_t at = 0;
+
+    for (size_t i = 0; i < set->count; i++) {
+        append(&header, "%s\"%s\":{\"dtype\":\"F64\",\"shape\":[", at ? "," : "{",
+               set->items[i].name);
+        append_shape(&header, &set->items[i]);
+        append(&header, "],\"data_offsets\":[%zu,%zu]}", at, at + 8 * set->items[i].count);
+        at += 8 * set->items[i].count;
+    }
+    append(&header, "}");
+    buffer_u64(&out, header.bytes);
+    buffer_put(&out, header.data, header.bytes);
+    for (size_t i = 0; i < set->count; i++)
+        for (size_t k = 0; k < set->items[i].count; k++) {
+            double value = set->items[i].values[k];
+            buffer_put(&out, &value, sizeof value);
+        }
+    assert_false(header.refused || out.refused);
+    file_write(path_of(name), out.data, out.bytes);
+    buffer_release(&header);
+    buffer_release(&out);
+}
+
+static void doubles_are_another_model_with_the_same_logits(void **unused)
+{
+    struct set *set = make(6, true);
+    uint8_t prints[2][ENGINE_FINGERPRINT_BYTES];
+    float here[VOCAB], there[VOCAB];
+
+    (void)unused;
+    write_safe(set, "plain.safetensors");
+    write_doubles(set, "model.safetensors");
+    drop(set);
+    must_fingerprint("plain.safetensors", prints[0]);
+    must_fingerprint("model.safetensors", prints[1]);
+    assert_memory_not_equal(prints[0], prints[1], sizeof prints[0]);
+    logits_of("plain.safetensors", here);
+    logits_of("model.safetensors", there);
+    assert_memory_equal(here, there, sizeof here);
+}
+
 static void a_decay_that_is_done_is_another_tensor_with_the_same_logits(void **unused)
 {
     const struct dialect plain = {"", 4, false, to_blinkdl, write_safe};
@@ -765,6 +810,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_naming_of_a_model_has_the_fingerprint_of_blinkdls),
         cmocka_unit_test(every_naming_of_a_model_gives_the_same_logits),
+        cmocka_unit_test(doubles_are_another_model_with_the_same_logits),
         cmocka_unit_test(a_decay_that_is_done_is_another_tensor_with_the_same_logits),
         cmocka_unit_test(shards_are_the_model_they_were_cut_from),
         cmocka_unit_test(an_index_that_disagrees_with_its_files_is_refused),
