@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { TENSORS_MOST = 256, DATA_MOST = 1 << 18, FILE_MOST = 1 << 20, NAME_MOST = 100 };
+enum { TENSORS_MOST = 256, DATA_MOST = 1 << 16, FILE_MOST = 1 << 18, NAME_MOST = 100 };
 
 /* ---- What model_open needs and what only forward would call. ---- */
 
@@ -261,8 +261,12 @@ static void append_numbers(struct buffer *out, const uint64_t *numbers, unsigned
 
 static void append_data(struct buffer *out, size_t bytes, uint8_t fill)
 {
-    for (size_t i = 0; i < bytes; i++)
-        buffer_put(out, &fill, 1);
+    static uint8_t block[DATA_MOST];
+
+    memset(block, fill, bytes < DATA_MOST ? bytes : DATA_MOST);
+    for (; bytes > DATA_MOST; bytes -= DATA_MOST)
+        buffer_put(out, block, DATA_MOST);
+    buffer_put(out, block, bytes);
 }
 
 static void write_safetensors(struct buffer *out, const struct entry *entries, size_t count,
