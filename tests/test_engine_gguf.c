@@ -1138,6 +1138,22 @@ static void names_that_lie_are_refused(void **unused)
     }
 }
 
+/* Its 32 values are a block, of which a head of 16 would be half. */
+static void heads_that_would_cut_blocks_are_refused(void **unused)
+{
+    static const uint8_t block[34] = {0, 0x3c};
+    struct made *m = made_nano();
+    struct item *r_k = item_of(m, "blk.1.time_mix_r_k.weight");
+
+    (void)unused;
+    buffer_release(&r_k->data);
+    r_k->data = buffer_of(FILE_MOST);
+    r_k->type = 8;
+    buffer_put(&r_k->data, block, sizeof block);
+    place_items(m);
+    assert_refused(m, "'blocks.1.att.r_k' is 32, not 2 x 16", "r_k as Q8_0");
+}
+
 static void a_missing_tensor_is_named(void **unused)
 {
     struct made *m = made_nano();
@@ -1198,6 +1214,7 @@ int main(void)
         cmocka_unit_test(counts_that_lie_are_refused),
         cmocka_unit_test(tensors_that_lie_are_refused),
         cmocka_unit_test(names_that_lie_are_refused),
+        cmocka_unit_test(heads_that_would_cut_blocks_are_refused),
         cmocka_unit_test(a_missing_tensor_is_named),
     };
 

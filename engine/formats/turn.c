@@ -98,10 +98,11 @@ static enum err_code split(struct container *c, size_t index, size_t kind, struc
     return ERR_OK;
 }
 
-/* Give a tensor without gaps the shape [rows, columns], or [columns] where rows is 0. */
+/* Give a tensor without gaps the shape [rows, columns], or [columns] where rows is 0. One that has no
+ * such shape keeps its own, for model.c to refuse: no row ever begins inside a block. */
 static void reshape(struct tensor *tensor, uint64_t rows, uint64_t columns)
 {
-    if (!tensor_is_plain(tensor))
+    if (!tensor_is_plain(tensor) || columns % dtypes[tensor->dtype].items)
         return;
     tensor->rank = rows ? 2 : 1;
     tensor->shape[0] = rows ? rows : columns;
