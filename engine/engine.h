@@ -210,7 +210,8 @@ MUST_CHECK enum err_code tokenizer_open_bytes(struct tokenizer **out, struct err
 /* A vocabulary file: World's text (LF or CRLF) or NeoX's 20B_tokenizer.json, told apart by content.
  * options may be NULL.
  * Fails   ERR_SOURCE; ERR_INPUT with the line or the entry; ERR_MEMORY
- * Memory  while a JSON file (at most 16 MiB) is read, up to 40 times its size; README.md has the rest */
+ * Memory  while a JSON file is read, some 10 times its size; for one that was made to be bad 100 times,
+ *         of at most 8 MiB */
 MUST_CHECK enum err_code tokenizer_open(struct tokenizer **out, const char *path,
                                         const struct tokenizer_options *options, struct err *err);
 /* The vocabulary that travels in a model file. The same tokens have the same fingerprint as in a file of
@@ -235,12 +236,10 @@ enum { TOKENIZER_SEGMENT_MAX = 65536 };
  * and a character not yet whole). */
 size_t tokenizer_hold_max(const struct tokenizer *tokenizer);
 
+/* source_bytes is 0 where a stretch that NFC or repair changed ends in a later token: its bytes count with
+ * the token that holds its end. text_bytes is as tokenizer_text gives it. */
 struct tokenizer_token {
-    uint32_t id;
-    uint32_t
-        source_bytes;    /* 0 where a stretch that NFC or repair changed ends in a later token: its
-                              bytes count with the token that holds its end */
-    uint32_t text_bytes; /* as tokenizer_text gives them */
+    uint32_t id, source_bytes, text_bytes;
 };
 
 struct tokenizer_piece {
@@ -252,8 +251,8 @@ struct tokenizer_piece {
 };
 
 /* Threads  one user at a time
- * Memory   NeoX: 0.5 MiB, and 64 bytes for each of its longest segment; at most 55 MiB, for text that was
- *          made to be bad; what is beyond 1 MiB goes with the next piece. Others: nothing.
+ * Memory   NeoX: 0.5 MiB, and some 50 bytes for each byte of the segment at hand, which makes 42 MiB for text
+ *          that was made to be bad; beyond 16 KiB of text it is given back with the next. Others: nothing.
  * Fails    ERR_MEMORY */
 MUST_CHECK enum err_code tokenizer_reader_open(struct tokenizer_reader **out,
                                                const struct tokenizer *tokenizer, struct err *err);

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { JSON_BYTES_MAX = 16 << 20, PLACE_MAX = 80 };
+enum { JSON_BYTES_MAX = 8 << 20, PLACE_MAX = 80 };
 
 struct loader {
     struct tokenizer *t;
@@ -29,7 +29,7 @@ static enum err_code fault(const struct loader *l, const char *where, const char
     return err_set(l->err, ERR_INPUT, 0, "vocabulary '%.150s': %.100s: %s", l->path, where, what);
 }
 
-/* A string of the file in a message: no control characters, not too long. */
+/* A string of the file (jansson quotes it too) in a message: no control characters, not too long. */
 static const char *shown(const char *text, char room[PLACE_MAX])
 {
     size_t at = 0;
@@ -344,6 +344,7 @@ enum err_code neox_read(struct tokenizer *t, const char *path, struct view file,
                         const struct tokenizer_options *options, struct err *err)
 {
     struct loader l = {.t = t, .path = path, .err = err};
+    char room[PLACE_MAX];
     json_error_t error;
     json_t *root = NULL;
     enum err_code code;
@@ -360,8 +361,8 @@ enum err_code neox_read(struct tokenizer *t, const char *path, struct view file,
         l.neox->spaces[i] = TOKEN_NONE;
     root = json_loadb((const char *)file.data, file.bytes, JSON_REJECT_DUPLICATES, &error);
     if (!root)
-        return err_set(err, ERR_INPUT, 0, "vocabulary '%.150s', line %d: %.120s", path, error.line,
-                       error.text);
+        return err_set(err, ERR_INPUT, 0, "vocabulary '%.150s', line %d: %s", path, error.line,
+                       shown(error.text, room));
     fill_bytes(&l);
     code = fill(&l, root, options);
     json_decref(root);

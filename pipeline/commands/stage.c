@@ -10,7 +10,8 @@ static void print_help(void)
 {
     puts(
         "usage: riverrun stage ingest PATH... --listen ipc://A\n"
-        "       riverrun stage tokenize --connect ipc://A --listen ipc://B\n"
+        "       riverrun stage tokenize [--vocab FILE | --model FILE] --connect ipc://A --listen "
+        "ipc://B\n"
         "       riverrun stage encode --model FILE --store DIR --connect ipc://B --listen ipc://C\n"
         "       riverrun stage emit -o DIR --connect ipc://C\n"
         "\n"

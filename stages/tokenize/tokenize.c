@@ -147,7 +147,8 @@ static enum err_code accept_open(struct tokenize *t, Riverrun__Open *open, struc
         free(in);
         return code;
     }
-    in->skip = in->text.skip + tokenizer_hold_max(t->tokenizer);
+    /* What is passed over of the first piece is never told as consumed. */
+    in->skip = in->text.skip + tokenizer_hold_max(t->tokenizer) * (in->text.skip_tokens ? 2 : 1);
     open->cursor = proto_bytes(upstream.data, upstream.bytes);
     outbox_tell(&t->up, RIVERRUN__CONTROL__IS_OPEN, open);
     open->cursor = proto_bytes(cursor.data, cursor.bytes); /* the decoder frees this one */
