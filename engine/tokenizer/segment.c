@@ -252,7 +252,7 @@ static void put_text(struct segmenter *s, size_t from, size_t to)
         if (!space)
             break;
         at = (size_t)(space - s->text);
-        for (count = 1; at + count < to && s->text[at + count] == ' ';)
+        for (count = 1; count < NEOX_SPACES_MAX && at + count < to && s->text[at + count] == ' ';)
             count++;
         taken = spaces_taken(neox, count);
         if (taken == 0) {
