@@ -75,7 +75,8 @@ static bool is_json(struct view file)
 {
     size_t at = 0;
 
-    while (at < file.bytes && memchr(" \t\r\n", file.data[at], 4))
+    while (at < file.bytes &&
+           (file.data[at] == ' ' || (file.data[at] >= '\t' && file.data[at] <= '\r')))
         at++;
     return at < file.bytes && file.data[at] == '{';
 }
