@@ -279,6 +279,7 @@ static void changed_stretches_count_with_their_last_token(void **unused)
 
 static void a_segment_is_cut_after_its_most_characters(void **unused)
 {
+    static const uint8_t face[] = {0xF0, 0x9F, 0x98, 0x80};
     const size_t bytes = 4 * (TOKENIZER_SEGMENT_MAX + 1);
     struct tokenizer *t = small(false);
     struct tokenizer_reader *reader = text_reader(t);
@@ -289,7 +290,7 @@ static void a_segment_is_cut_after_its_most_characters(void **unused)
     (void)unused;
     assert_non_null(text);
     for (size_t i = 0; i < bytes; i += 4)
-        memcpy(text + i, "\xf0\x9f\x98\x80", 4);
+        memcpy(text + i, face, 4);
     assert_int_equal(hold, bytes - 1);
     assert_int_equal(tokenizer_next(reader, text, hold, false, &piece), 0);
     assert_int_equal(tokenizer_next(reader, text, bytes, false, &piece), bytes - 4);
@@ -297,7 +298,7 @@ static void a_segment_is_cut_after_its_most_characters(void **unused)
     assert_int_equal(piece.count, bytes - 4);
     assert_int_equal(tokenizer_next(reader, text, bytes - 4, true, &piece), bytes - 4);
     assert_false(piece.forced); /* the end came first */
-    memcpy(text + bytes - 4, "    ", 4);
+    memset(text + bytes - 4, ' ', 4);
     assert_int_equal(tokenizer_next(reader, text, bytes, false, &piece), bytes - 4);
     assert_false(piece.forced); /* a space follows: it may be cut there */
     free(text);
@@ -308,7 +309,7 @@ static void a_segment_is_cut_after_its_most_characters(void **unused)
 static void special_strings_are_text_unless_asked_for(void **unused)
 {
     static const char text[] = "the<|endoftext|>the";
-    uint32_t ids[32];
+    uint32_t ids[32] = {0};
     struct tokenizer *off = small(false), *on = small(true);
     size_t count = encode(off, (const uint8_t *)text, strlen(text), ids);
 

@@ -217,7 +217,7 @@ static void vocabulary_reads_every_escape(void **unused)
     if (open_lines(&t, lines, 256, &err))
         fail_msg("%s", err.text);
     for (uint32_t i = 0; i < 6; i++) {
-        uint32_t ids[16];
+        uint32_t ids[16] = {0};
         size_t bytes, length = strlen(texts[i]);
         const uint8_t *text = tokenizer_text(t, 300 + i, &bytes);
         assert_int_equal(bytes, length);

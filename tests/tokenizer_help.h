@@ -51,8 +51,9 @@ static inline size_t encode_cut(const struct tokenizer *t, const uint8_t *data, 
     while (at < bytes) {
         size_t length = tokenizer_next(reader, data + at, arrived - at, arrived == bytes, &piece);
         if (length == 0) {
-            size_t more = 1 + next_random(seed) % most;
-            assert_true(arrived < bytes && arrived - at <= tokenizer_hold_max(t));
+            size_t more;
+            assert_true(most > 0 && arrived < bytes && arrived - at <= tokenizer_hold_max(t));
+            more = 1 + (most ? next_random(seed) % most : 0);
             arrived = bytes - arrived < more ? bytes : arrived + more;
             continue;
         }
@@ -67,7 +68,9 @@ static inline size_t encode_cut(const struct tokenizer *t, const uint8_t *data, 
 static inline size_t encode(const struct tokenizer *t, const uint8_t *data, size_t bytes,
                             uint32_t *ids)
 {
-    return encode_cut(t, data, bytes, ids, 0, NULL);
+    uint64_t seed = 0;
+
+    return encode_cut(t, data, bytes, ids, 0, &seed);
 }
 
 static inline size_t unhex(const char *hex, uint8_t *out)
