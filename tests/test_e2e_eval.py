@@ -172,13 +172,13 @@ def lambada_counts_whole_targets_and_takes_the_mean_over_passages(place):
         return module.run(m, ids, m.new_state(), "seq", 0, True)[0]
 
     passages, nats, hits, count = [], [], 0, 0
-    for seed in range(60):
+    for seed in range(36):
         context = small_text(seed, 30 + seed)
         context = context.replace(b"\n", b" ").strip()
         ids = [0] + [i for i, _ in world_ids(tokens, context)]
         best = ([b""] + tokens + 10 * [b""])[int(logits_of(ids)[-1].argmax())]
         if best[:1] != b" " or len(best) == 1:
-            if len(passages) >= 36:
+            if len(passages) >= 20:
                 continue
             best = b" " + random.Random(seed).choice((b"shore", b"es", b"x", "Ωκεανός".encode()))
         target = [i for i, _ in world_ids(tokens, best)]
