@@ -10,7 +10,7 @@
  *         (the stream leaves, the engine is full, another stream's is under way) is dropped, and so is
  *         one that a stop or a resume falls into.
  * Cost    A probe is DRIFT_TOKENS tokens more. Of a stream that is at most 7,680 tokens and 0.5 % of
- *         those beyond its first 64k; from 2M on less than 0.8 % of all.
+ *         those beyond its first 64k; from 2M on less than 0.6 % of all.
  * Memory  One probe per encoder: a stream's state, and its jobs while they are at the engine. */
 #ifndef STAGES_ENCODE_DRIFT_H
 #define STAGES_ENCODE_DRIFT_H
