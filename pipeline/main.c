@@ -18,6 +18,7 @@ static const struct {
     {"model", command_model, "what a model file holds, its logits; convert it"},
     {"train", command_train, "make a model from text"},
     {"tokenize", command_tokenize, "the ids of a text"},
+    {"vocab", command_vocab, "learn a vocabulary from text"},
     {"stage", command_stage, "one stage of the flow as a process of its own"},
     {"eval", command_eval, "bits per byte of files: state carried, reset, and by position"},
 #ifdef RIVERRUN_STEPS

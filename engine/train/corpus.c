@@ -150,7 +150,7 @@ enum err_code corpus_open(struct corpus **out, const struct corpus_options *opti
         if (!corpus->files || !corpus->maps)
             code = err_set(err, ERR_MEMORY, 0, "training text");
     }
-    if (!code)
+    if (!code && options->tokenizer)
         code = tokenizer_reader_open(&corpus->reader, options->tokenizer, err);
     for (size_t i = 0; !code && i < count; i++) {
         corpus->files[i] = options->files[i];
@@ -201,6 +201,15 @@ uint64_t corpus_bytes(const struct corpus *corpus)
 uint64_t corpus_fingerprint(const struct corpus *corpus)
 {
     return corpus->fingerprint;
+}
+
+bool corpus_span(const struct corpus *corpus, size_t index, struct view *text, double *weight)
+{
+    if (index >= corpus->span_count)
+        return false;
+    *text = (struct view){corpus->spans[index].data, corpus->spans[index].bytes};
+    *weight = corpus->files[corpus->spans[index].file].weight;
+    return true;
 }
 
 /* ---- The order of spans. ---- */

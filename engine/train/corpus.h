@@ -29,7 +29,7 @@ struct corpus_options {
     uint64_t document_bytes; /* read no more than this of a document; 0: no limit */
     bool shuffle;            /* else spans in order, each once, whatever the weights */
     uint64_t seed;
-    const struct tokenizer *tokenizer; /* lent until close */
+    const struct tokenizer *tokenizer; /* lent until close; NULL: spans are looked at only */
 };
 
 struct corpus;
@@ -41,6 +41,9 @@ void corpus_close(struct corpus **corpus);
 
 uint64_t corpus_bytes(const struct corpus *corpus);       /* of text, each span once */
 uint64_t corpus_fingerprint(const struct corpus *corpus); /* of names, weights and all bytes */
+
+/* A span's text and its file's weight; false behind the last. */
+bool corpus_span(const struct corpus *corpus, size_t index, struct view *text, double *weight);
 
 /* Where a stream stands. */
 struct corpus_cursor {

@@ -2,6 +2,7 @@
 target_sources(engine PRIVATE
     train/corpus.c
     train/init.c
+    train/learn.c
     train/pool.c
     train/saved.c
     train/shape.c

@@ -1,5 +1,5 @@
 /* riverrun train: make a model from text. */
-#include "engine/train/train.h"
+#include "pipeline/commands/train.h"
 #include "pipeline/commands/commands.h"
 #include "pipeline/report.h"
 
@@ -141,8 +141,7 @@ static enum err_code settings_finish(struct settings_train *s, struct err *err)
     return code;
 }
 
-/* PATH or PATH:WEIGHT, cut in place. A path that is there as it stands has no weight. */
-static struct corpus_file file_of(char *argument)
+struct corpus_file train_file(char *argument)
 {
     char *colon = strrchr(argument, ':'), *end;
     double weight;
@@ -311,7 +310,7 @@ enum err_code command_train(char **arguments, size_t count, struct err *err)
     if (!code && !files)
         code = err_set(err, ERR_MEMORY, 0, "%zu files", count);
     for (size_t i = 0; !code && i < count; i++)
-        files[i] = file_of(arguments[i]);
+        files[i] = train_file(arguments[i]);
     s.train.files = files;
     s.train.file_count = count;
     if (!code)
