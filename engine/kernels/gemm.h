@@ -23,4 +23,14 @@ struct gemm {
 void gemm_f32(const struct gemm *gemm, const float *a, const float *b, float *c);
 void gemm_f64(const struct gemm *gemm, const double *a, const double *b, double *c);
 
+/* The same with A and B rounded to bf16 and sums in float32, by oneDNN. A desk belongs to one thread at a time.
+ * Memory  both factors in bf16, of the largest product so far, and what oneDNN keeps for each shape
+ * Fails   ERR_MISMATCH: not on this processor; ERR_MEMORY. gemm_bf16 itself stops the program where
+ *         memory is refused, or after 256 shapes. */
+struct gemm_desk;
+MUST_CHECK enum err_code gemm_desk_open(struct gemm_desk **out, struct err *err);
+void gemm_desk_close(struct gemm_desk **desk);
+void gemm_bf16(struct gemm_desk *desk, const struct gemm *gemm, const float *a, const float *b,
+               float *c);
+
 #endif

@@ -2,6 +2,7 @@
 target_sources(engine PRIVATE
     kernels/float_control.c
     kernels/gemm.c
+    kernels/gemm_bf16.c
     kernels/kernels.c
     kernels/loss.c
     kernels/onednn.c

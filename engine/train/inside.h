@@ -9,6 +9,7 @@
 /* Some of the streams: work, and the gradient it makes, are this part's alone. */
 struct part {
     struct net_work *work;
+    struct gemm_desk *desk; /* NULL: products are float32 */
     float *gradient;
     struct net_loss loss;
 };

@@ -155,6 +155,21 @@ static void multiply_plain(const struct gemm *gemm, const float *a, const float 
     gemm_f32(gemm, a, b, c);
 }
 
+static void multiply_bf16(const struct gemm *gemm, const float *a, const float *b, float *c,
+                          void *desk)
+{
+    gemm_bf16(desk, gemm, a, b, c);
+}
+
+static enum err_code open_desks(struct train *t, struct err *err)
+{
+    enum err_code code = ERR_OK;
+
+    for (size_t i = 0; !code && i < t->options.parts && t->options.products == TRAIN_BF16; i++)
+        code = gemm_desk_open(&t->parts[i].desk, err);
+    return code;
+}
+
 static void make_ranges(struct train *t)
 {
     struct net_tensor tensor;
@@ -202,16 +217,16 @@ static bool take_memory(struct train *t)
     t->input = calloc(rows, sizeof *t->input);
     t->target = calloc(rows, sizeof *t->target);
     t->cursors = calloc(o->streams, sizeof *t->cursors);
-    t->parts = calloc(o->parts, sizeof *t->parts);
     t->window_streams = window_streams(o);
-    for (size_t i = 0; t->parts && i < o->parts; i++) {
+    for (size_t i = 0; i < o->parts; i++) {
         t->parts[i].gradient = floats(t->layout.count);
         t->parts[i].work =
-            t->ops->open(&o->shape, t->window_streams, o->tokens, true, multiply_plain, NULL);
+            t->ops->open(&o->shape, t->window_streams, o->tokens, true,
+                         t->parts[i].desk ? multiply_bf16 : multiply_plain, t->parts[i].desk);
         whole = whole && t->parts[i].gradient && t->parts[i].work;
     }
     return whole && t->parameters && t->mean && t->square && t->before && t->after && t->squares &&
-           t->ranges && t->input && t->target && t->cursors && t->parts;
+           t->ranges && t->input && t->target && t->cursors;
 }
 
 static enum err_code begin(struct train *t, struct err *err)
@@ -245,7 +260,12 @@ static enum err_code open_all(struct train *t, struct err *err)
         return code;
     net_layout(&o->shape, &t->layout);
     t->output = strdup(o->output);
-    if (!t->output || asprintf(&t->saved_path, "%s.training", o->output) < 0 || !take_memory(t))
+    t->parts = calloc(o->parts, sizeof *t->parts);
+    code = t->parts ? open_desks(t, err) : ERR_OK;
+    if (code)
+        return code;
+    if (!t->output || !t->parts || asprintf(&t->saved_path, "%s.training", o->output) < 0 ||
+        !take_memory(t))
         return err_set(err, ERR_MEMORY, 0, "a training of %zu parameters, %u x %u tokens",
                        t->layout.count, o->streams, o->tokens);
     make_ranges(t);
@@ -286,8 +306,9 @@ void train_close(struct train **train)
     if (!t)
         return;
     pool_close(&t->pool);
-    for (size_t i = 0; t->parts && i < t->options.parts; i++) {
+    for (size_t i = 0; t->parts && t->ops && i < t->options.parts; i++) {
         t->ops->close(&t->parts[i].work);
+        gemm_desk_close(&t->parts[i].desk);
         free(t->parts[i].gradient);
     }
     corpus_close(&t->corpus);

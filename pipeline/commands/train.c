@@ -18,7 +18,7 @@ struct settings_train {
     uint64_t streams, window, parts, threads, steps, warm_up, held_out_kib, span_kib, seed;
     uint64_t save_ms, evaluate_every;
     const char *rate, *rate_last, *decay;
-    int isa;
+    int isa, products;
     bool quiet;
 };
 
@@ -90,6 +90,8 @@ static void settings_table(struct settings_train *s, struct option *options)
          "save training and model (600)"},
         {"evaluate-every", 0, OPTION_COUNT, &s->evaluate_every, 1, 1ull << 40, "N", "steps (500)"},
         {"isa", 0, OPTION_CHOICE, &s->isa, 0, 0, "auto|avx512|avx2|plain", "instructions to use"},
+        {"products", 0, OPTION_CHOICE, &s->products, 0, 0, "f32|bf16",
+         "what is multiplied; bf16 is faster where there is AMX (f32)"},
         {"quiet", 'q', OPTION_FLAG, &s->quiet, 0, 0, NULL, "no progress"},
         {.name = NULL},
     };
@@ -138,6 +140,7 @@ static enum err_code settings_finish(struct settings_train *s, struct err *err)
     t->span_bytes = s->span_kib << 10;
     t->seed = s->seed;
     t->isa = isas[s->isa];
+    t->products = (enum train_products)s->products;
     return code;
 }
 
