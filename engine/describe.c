@@ -60,7 +60,7 @@ static void count_dtypes(const struct container *c, struct engine_description *d
 /* Spec section 8. The Pile's models have their 50,277 tokens padded to one of the others. */
 static const char *fitting_tokenizer(const struct model *model)
 {
-    if (model->container->vocabulary.count)
+    if (model->container->vocabulary.count || model->container->vocabulary_text)
         return "in the file";
     switch (model->vocab) {
     case 65536:

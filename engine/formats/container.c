@@ -377,5 +377,6 @@ void container_close(struct container **container)
     free(c->names);
     free(c->tensors);
     free(c->path);
+    free(c->vocabulary_text);
     free(c);
 }

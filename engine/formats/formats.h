@@ -104,6 +104,8 @@ struct container {
      * our own converter. Only norms can tell, by their epsilon. */
     uint64_t halved_every;
     struct container_vocabulary vocabulary;
+    char
+        *vocabulary_text; /* the same as the text of a World file, owned; NULL: the file has none */
 };
 
 /* Map the file, read its table, check it. The file must not shrink while it is open.

@@ -83,8 +83,14 @@ static enum err_code read_metadata(struct container *c, const json_t *metadata, 
 {
     const char *eps = json_string_value(json_object_get(metadata, "gn_eps"));
     const char *halved = json_string_value(json_object_get(metadata, "halved_every_n_layers"));
+    const char *vocabulary = json_string_value(json_object_get(metadata, "riverrun.vocabulary"));
     char *end;
 
+    if (vocabulary && !c->vocabulary_text) { /* of shards the first that has one */
+        c->vocabulary_text = strdup(vocabulary);
+        if (!c->vocabulary_text)
+            return err_set(err, ERR_MEMORY, 0, "model '%s'", c->path);
+    }
     if (eps) {
         double value = strtod(eps, &end);
         if (end == eps || *end || !(value > 0 && value <= 1))

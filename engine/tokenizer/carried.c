@@ -1,6 +1,7 @@
-/* engine/tokenizer/carried.c: the World vocabulary that travels in a GGUF file, spec/formats.md section 3.2.
+/* engine/tokenizer/carried.c: the World vocabulary that travels in a GGUF file, spec/formats.md section 3.2,
+ * or as the text of a World file in the metadata of a safetensors file (key "riverrun.vocabulary").
  *
- * A text is Python's repr without its quotes: \t \n \r \xNN, and a backslash before any other character
+ * In GGUF * A text is Python's repr without its quotes: \t \n \r \xNN, and a backslash before any other character
  * stands for that character. Id 0 is the end of text, which no text becomes; unused ids are [PADn]. Neither
  * is a token here, so that the vocabulary is the file's of World, fingerprint and all. */
 #include "engine/formats/formats.h"
@@ -108,6 +109,14 @@ enum err_code carried_read(struct tokenizer *t, const struct container *c, struc
     return ERR_OK;
 }
 
+/* As `riverrun train` leaves it. */
+static enum err_code fill_text(struct tokenizer *t, const struct container *c, struct err *err)
+{
+    const uint8_t *text = (const uint8_t *)c->vocabulary_text;
+
+    return world_read(t, c->path, (struct view){text, strlen(c->vocabulary_text)}, err);
+}
+
 enum err_code tokenizer_open_model(struct tokenizer **out, const char *path, struct err *err)
 {
     struct container *c = NULL;
@@ -116,7 +125,7 @@ enum err_code tokenizer_open_model(struct tokenizer **out, const char *path, str
 
     if (code)
         return code;
-    if (c->vocabulary.count == 0) {
+    if (c->vocabulary.count == 0 && !c->vocabulary_text) {
         code = err_set(err, ERR_ABSENT, 0, "model '%s' carries no vocabulary", path);
         goto done;
     }
@@ -125,7 +134,7 @@ enum err_code tokenizer_open_model(struct tokenizer **out, const char *path, str
         code = err_set(err, ERR_MEMORY, 0, "vocabulary of model '%s'", path);
         goto done;
     }
-    code = carried_read(t, c, err);
+    code = c->vocabulary.count ? carried_read(t, c, err) : fill_text(t, c, err);
     if (!code) {
         *out = t;
         t = NULL;

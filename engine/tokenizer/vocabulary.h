@@ -51,6 +51,8 @@ MUST_CHECK enum err_code vocabulary_fingerprint(struct tokenizer *t, struct err 
 /* Fill an empty t from a whole file; path is for the messages. Fails: ERR_INPUT with the place, ERR_MEMORY. */
 MUST_CHECK enum err_code world_read(struct tokenizer *t, const char *path, struct view file,
                                     struct err *err);
+/* Append the file's text; every literal is of bytes. */
+void world_write(const struct tokenizer *t, struct buffer *b);
 MUST_CHECK enum err_code neox_read(struct tokenizer *t, const char *path, struct view file,
                                    const struct tokenizer_options *options, struct err *err);
 /* Fill t from the vocabulary of c, which has one. Fails: ERR_INPUT with the token, ERR_MEMORY. */

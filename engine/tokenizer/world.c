@@ -7,6 +7,7 @@
 #include "engine/tokenizer/vocabulary.h"
 #include "schemas/bytes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -196,4 +197,39 @@ enum err_code world_read(struct tokenizer *t, const char *path, struct view file
         return code;
     code = vocabulary_finish(t, &why);
     return code ? err_set(err, code, 0, "vocabulary '%.200s': %.150s", path, why.text) : ERR_OK;
+}
+
+/* ---- Writing. ---- */
+
+static void put_literal(struct buffer *b, const uint8_t *bytes, size_t count)
+{
+    char text[8];
+
+    buffer_put(b, "b'", 2);
+    for (size_t i = 0; i < count; i++) {
+        int length;
+        if (bytes[i] == '\\' || bytes[i] == '\'')
+            length = snprintf(text, sizeof text, "\\%c", bytes[i]);
+        else if (bytes[i] < ' ' || bytes[i] > '~')
+            length = snprintf(text, sizeof text, "\\x%02x", bytes[i]);
+        else
+            length = snprintf(text, sizeof text, "%c", bytes[i]);
+        buffer_put(b, text, (size_t)length);
+    }
+    buffer_put(b, "'", 1);
+}
+
+void world_write(const struct tokenizer *t, struct buffer *b)
+{
+    char text[24];
+
+    for (uint32_t id = 1; id < t->vocab; id++) {
+        size_t count;
+        const uint8_t *bytes = tokenizer_text(t, id, &count);
+        if (!count)
+            continue;
+        buffer_put(b, text, (size_t)snprintf(text, sizeof text, "%u ", id));
+        put_literal(b, bytes, count);
+        buffer_put(b, text, (size_t)snprintf(text, sizeof text, " %zu\n", count));
+    }
 }

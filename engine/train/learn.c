@@ -2,13 +2,12 @@
 #include "engine/tokenizer/vocabulary.h"
 #include "schemas/outfile.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 enum {
     ROUNDS = 24,
     BLOCK_BYTES = 32 << 10,
-    PAIR_SLOTS = 1 << 23, /* half of them are used at most; later pairs are not counted */
+    PAIR_SLOTS = 1 << 21, /* half of them are used at most; later pairs are not counted */
     BYTES_IDS = 257       /* id 0, and a byte's id is its value + 1 */
 };
 
@@ -42,7 +41,7 @@ struct learn {
 static void count_pair(struct learn *l, uint32_t first, uint32_t second, double weight)
 {
     uint64_t key = (uint64_t)first << 32 | second;
-    size_t slot = (size_t)(key * 0x9E3779B97F4A7C15u >> 41);
+    size_t slot = (size_t)(key * 0x9E3779B97F4A7C15u >> 43);
 
     for (;; slot = (slot + 1) % PAIR_SLOTS) {
         struct pair *pair = &l->pairs[slot];
@@ -239,40 +238,13 @@ static enum err_code one_round(struct learn *l, size_t tokens, struct err *err)
     return rebuild(l, tokens, err);
 }
 
-/* ---- Writing: ID SPACE LITERAL SPACE LENGTH. ---- */
-
-static void put_literal(struct buffer *b, const uint8_t *bytes, size_t count)
-{
-    char text[8];
-
-    buffer_put(b, "b'", 2);
-    for (size_t i = 0; i < count; i++) {
-        int length;
-        if (bytes[i] == '\\' || bytes[i] == '\'')
-            length = snprintf(text, sizeof text, "\\%c", bytes[i]);
-        else if (bytes[i] < ' ' || bytes[i] > '~')
-            length = snprintf(text, sizeof text, "\\x%02x", bytes[i]);
-        else
-            length = snprintf(text, sizeof text, "%c", bytes[i]);
-        buffer_put(b, text, (size_t)length);
-    }
-    buffer_put(b, "'", 1);
-}
-
 static enum err_code write_vocabulary(const struct learn *l, struct err *err)
 {
     struct buffer b = buffer_of(64 << 20);
     struct outfile *file = NULL;
     enum err_code code;
-    char text[24];
 
-    for (uint32_t id = 1; id < tokenizer_vocab(l->tokenizer); id++) {
-        size_t count;
-        const uint8_t *bytes = tokenizer_text(l->tokenizer, id, &count);
-        buffer_put(&b, text, (size_t)snprintf(text, sizeof text, "%u ", id));
-        put_literal(&b, bytes, count);
-        buffer_put(&b, text, (size_t)snprintf(text, sizeof text, " %zu\n", count));
-    }
+    world_write(l->tokenizer, &b);
     code = b.refused ? err_set(err, ERR_MEMORY, 0, "a vocabulary") : ERR_OK;
     if (!code)
         code = outfile_open(&file, l->options->output, err);
@@ -317,8 +289,10 @@ enum err_code learn_vocabulary(const struct learn_options *options, struct learn
         return err_set(err, ERR_USAGE, 0, "a vocabulary has from %d to %d ids, not %u",
                        LEARN_IDS_MIN, LEARN_IDS_MAX, options->ids);
     code = learn_all(&l, err);
-    if (!code)
+    if (!code) {
         *report = l.report;
+        report->ids = tokenizer_vocab(l.tokenizer);
+    }
     corpus_close(&l.corpus);
     tokenizer_close(&l.tokenizer);
     free(l.counts);

@@ -24,11 +24,12 @@ struct learn_options {
 };
 
 struct learn_report {
+    uint32_t ids;                  /* fewer than asked for where the text has no more */
     uint64_t sample_bytes, tokens; /* of the sample, by the vocabulary; not weighted */
 };
 
 /* Fails  ERR_USAGE, ERR_SOURCE, ERR_INPUT: no text; ERR_SINK, ERR_FULL; ERR_MEMORY
- * Memory  160 MiB for counts; files are mapped */
+ * Memory  32 MiB for counts, 40 bytes a candidate, as many as pairs that occur twice; files are mapped */
 MUST_CHECK enum err_code learn_vocabulary(const struct learn_options *options,
                                           struct learn_report *report, struct err *err);
 

@@ -93,12 +93,24 @@ static enum err_code check_options(const struct train_options *o, struct err *er
     return ERR_OK;
 }
 
+/* The one that is asked for, or the model's own where its file has one, or bytes. */
+static enum err_code open_vocabulary(struct train *t, struct err *err)
+{
+    const struct train_options *o = &t->options;
+    enum err_code code = ERR_ABSENT;
+
+    if (o->vocabulary)
+        return tokenizer_open(&t->tokenizer, o->vocabulary, NULL, err);
+    if (o->model)
+        code = tokenizer_open_model(&t->tokenizer, o->model, err);
+    return code == ERR_ABSENT ? tokenizer_open_bytes(&t->tokenizer, err) : code;
+}
+
 static enum err_code open_texts(struct train *t, struct err *err)
 {
     const struct train_options *o = &t->options;
     const struct corpus_file file = {.path = o->held_out, .weight = 1};
-    enum err_code code = o->vocabulary ? tokenizer_open(&t->tokenizer, o->vocabulary, NULL, err)
-                                       : tokenizer_open_bytes(&t->tokenizer, err);
+    enum err_code code = open_vocabulary(t, err);
 
     if (!code)
         code = corpus_open(&t->corpus,

@@ -24,7 +24,7 @@ enum train_products { TRAIN_F32, TRAIN_BF16 };
 struct train_options {
     const char *output;     /* the model; the training itself lies beside it, with .training */
     const char *model;      /* begin with this one's weights and shape; NULL: from scratch */
-    const char *vocabulary; /* a file in the World format; NULL: bytes */
+    const char *vocabulary; /* a file; NULL: the model's own, or bytes */
     const struct corpus_file *files;
     size_t file_count;
     const char *held_out;     /* a file that is not trained on; NULL: none */

@@ -1,11 +1,10 @@
 /* weights.c: the model of a training as a safetensors file in BlinkDL's names, and back. */
 #include "engine/formats/write.h"
+#include "engine/tokenizer/vocabulary.h"
 #include "engine/train/inside.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { VOCABULARY_BYTES_MAX = 16 << 20 };
 
@@ -75,34 +74,6 @@ static void plan_tensor(struct write_tensor *plan, const struct source *s)
     }
 }
 
-/* The vocabulary file as text, malloc'ed; NULL without an error where there is none. */
-static enum err_code vocabulary_text(const char *path, char **out, struct err *err)
-{
-    enum err_code code = ERR_OK;
-    char *text = NULL;
-    long bytes = -1;
-    FILE *file;
-
-    if (!path)
-        return ERR_OK;
-    file = fopen(path, "rbe");
-    if (!file)
-        return err_set(err, ERR_SOURCE, errno, "open vocabulary '%s'", path);
-    if (fseek(file, 0, SEEK_END) == 0)
-        bytes = ftell(file);
-    if (bytes >= 0 && bytes <= VOCABULARY_BYTES_MAX && fseek(file, 0, SEEK_SET) == 0)
-        text = malloc((size_t)bytes + 1);
-    if (!text || fread(text, 1, (size_t)bytes, file) != (size_t)bytes) {
-        code = err_set(err, ERR_SOURCE, 0, "read vocabulary '%s'", path);
-        free(text);
-    } else {
-        text[bytes] = 0;
-        *out = text;
-    }
-    fclose(file);
-    return code;
-}
-
 enum err_code weights_write(const struct train *t, struct err *err)
 {
     const size_t most = GLOBAL_TENSORS + (size_t)t->options.shape.layers * LAYER_TENSORS;
@@ -111,11 +82,14 @@ enum err_code weights_write(const struct train *t, struct err *err)
     struct write_text text = {.key = "riverrun.vocabulary"};
     struct write_plan plan = {.tensors = tensors, .texts = &text};
     struct write_report report;
-    char *vocabulary = NULL;
+    struct buffer vocabulary = buffer_of(VOCABULARY_BYTES_MAX);
     enum err_code code = tensors && sources ? ERR_OK : err_set(err, ERR_MEMORY, 0, "the model");
 
-    if (!code)
-        code = vocabulary_text(t->options.vocabulary, &vocabulary, err);
+    if (!code && !strcmp(tokenizer_name(t->tokenizer), "world")) {
+        world_write(t->tokenizer, &vocabulary);
+        buffer_u8(&vocabulary, 0);
+        code = vocabulary.refused ? err_set(err, ERR_MEMORY, 0, "the vocabulary") : ERR_OK;
+    }
     for (size_t i = 0; !code && net_tensor(&t->options.shape, &t->layout, i, &sources[i].tensor);
          i++) {
         sources[i].data = t->parameters + sources[i].tensor.first;
@@ -123,11 +97,11 @@ enum err_code weights_write(const struct train *t, struct err *err)
         plan_tensor(&tensors[i], &sources[i]);
         plan.count++;
     }
-    text.value = vocabulary;
-    plan.text_count = vocabulary != NULL;
+    text.value = (const char *)vocabulary.data;
+    plan.text_count = vocabulary.data != NULL;
     if (!code)
         code = safetensors_write(t->output, &plan, &report, err);
-    free(vocabulary);
+    buffer_release(&vocabulary);
     free(tensors);
     free(sources);
     return code;

@@ -55,7 +55,7 @@ static void settings_table(struct settings_train *s, struct option *options)
         {"output", 'o', OPTION_TEXT, &s->train.output, 0, 0, "MODEL", "the model to make"},
         {"model", 0, OPTION_TEXT, &s->train.model, 0, 0, "FILE", "begin with this RWKV-7 model"},
         {"vocab", 0, OPTION_TEXT, &s->train.vocabulary, 0, 0, "FILE",
-         "a vocabulary in the World format (default: bytes)"},
+         "a vocabulary, as of `vocab learn` (the model's own, or bytes)"},
         {"held-out", 0, OPTION_TEXT, &s->train.held_out, 0, 0, "FILE",
          "text to measure bits per byte on"},
         {"held-out-kib", 0, OPTION_COUNT, &s->held_out_kib, 0, 1 << 30, "N",

@@ -32,7 +32,7 @@ static enum err_code learn(struct learn_options *learn, char **paths, struct err
     code = learn_vocabulary(learn, &report, err);
     free(files);
     if (!code)
-        printf("%u ids, %.3f bytes a token on %.1f MB\n", learn->ids,
+        printf("%u ids, %.3f bytes a token on %.1f MB\n", report.ids,
                (double)report.sample_bytes / (double)report.tokens,
                (double)report.sample_bytes / 1e6);
     return code;
