@@ -73,7 +73,7 @@ static size_t cut_all(struct net_work *work, bool with_gradient, uint8_t *memory
         work->wide[i] = cut(memory, &at, work->rows * largest(shape));
     work->dv_first = with_gradient ? cut(memory, &at, area) : NULL;
     work->logits = cut(memory, &at, loss_rows * shape->vocab);
-    work->chunk = cut(memory, &at, (NET_SCAN_TOKENS + 3) * n * n);
+    work->chunk = cut(memory, &at, scan_chunk(n));
     for (int i = 0; i < 3; i++)
         work->line[i] = cut(memory, &at, shape->channels);
     work->zeros = cut(memory, &at, shape->channels);

@@ -12,8 +12,9 @@
  *
  * States are needed in reverse; undoing a step would divide by the decay and lose all digits. So
  * the forward pass keeps one in NET_SCAN_TOKENS, and the way back makes those in between again, which
- * is cheap since sa is kept. Rows i are taken sixteen at a time, so that one tree of additions serves
- * sixteen sums over j.
+ * is cheap since sa is kept. Rows i do not meet but in sums over i: forward takes sixteen at a time, so that
+ * one tree of additions serves sixteen sums over j; the way back takes SCAN_ROWS of them through all tokens
+ * between two kept states, so that their states stay in the first-level cache.
  *
  * A token that begins a document has a zero state before it, whatever came. */
 #include "engine/train/work.h"
@@ -43,9 +44,9 @@ INLINE void dots(const real *S, const real *x, real *out, size_t n)
     sums_of(p, out);
 }
 
-/* Sixteen rows of S from old to new (which may be one), and with y also y. */
-INLINE void update(real *to, const real *from, const real *sa, const real *v, const real *w,
-                   const real *b, const real *k, const real *r, real *y, size_t n)
+/* Sixteen rows of S, in place, and y. */
+INLINE void update(real *S, const real *sa, const real *v, const real *w, const real *b,
+                   const real *k, const real *r, real *y, size_t n)
 {
     vec p[GROUP];
 
@@ -56,13 +57,12 @@ INLINE void update(real *to, const real *from, const real *sa, const real *v, co
         vec w_j = load(w + j), b_j = load(b + j), k_j = load(k + j), r_j = load(r + j);
         UNROLL
         for (int i = 0; i < GROUP; i++) {
-            vec s = load(from + (size_t)i * n + j) * w_j + sa[i] * b_j + v[i] * k_j;
-            store(to + (size_t)i * n + j, s);
+            vec s = load(S + (size_t)i * n + j) * w_j + sa[i] * b_j + v[i] * k_j;
+            store(S + (size_t)i * n + j, s);
             p[i] += s * r_j;
         }
     }
-    if (y)
-        sums_of(p, y);
+    sums_of(p, y);
 }
 
 INLINE void forward(const struct scan *scan, size_t n)
@@ -78,18 +78,18 @@ INLINE void forward(const struct scan *scan, size_t n)
         for (size_t i = 0; i < n; i += GROUP)
             dots(S + i * n, scan->a + at, scan->sa + at + i, n);
         for (size_t i = 0; i < n; i += GROUP)
-            update(S + i * n, S + i * n, scan->sa + at + i, scan->v + at + i, scan->w + at,
-                   scan->b + at, scan->k + at, scan->r + at, scan->y + at + i, n);
+            update(S + i * n, scan->sa + at + i, scan->v + at + i, scan->w + at, scan->b + at,
+                   scan->k + at, scan->r + at, scan->y + at + i, n);
     }
 }
 
-/* The vectors of one token, on the way back. */
+/* One token on the way back: its vectors, and of SCAN_ROWS rows from i on the state before it, behind it, and
+ * the gradient. */
 struct back_token {
     const real *r, *w, *k, *v, *a, *b, *sa, *dy;
     real *dr, *dw, *dk, *dv, *da, *db;
     const real *P, *S;
     real *G;
-    bool begins;
 };
 
 INLINE void add_to(real *to, vec x)
@@ -97,49 +97,56 @@ INLINE void add_to(real *to, vec x)
     store(to, load(to) + x);
 }
 
-/* Sixteen rows: G takes dy in; what sums over i goes to its vectors, what sums over j to dv and dsa. */
+/* G takes dy in; what sums over i goes to its vectors, what sums over j to dv and dsa: both of SCAN_ROWS rows
+ * share a tree. */
 INLINE void back_rows(const struct back_token *t, size_t i, real *dsa, size_t n)
 {
-    vec pv[GROUP], ps[GROUP];
-    real dv[GROUP] __attribute__((aligned(64)));
+    real dy[SCAN_ROWS], v[SCAN_ROWS],
+        sa[SCAN_ROWS]; /* here nothing that is stored can reach them */
+    real sums[GROUP] __attribute__((aligned(64)));
+    vec p[GROUP]; /* of dv, then of dsa */
 
+    memcpy(dy, t->dy + i, sizeof dy);
+    memcpy(v, t->v + i, sizeof v);
+    memcpy(sa, t->sa + i, sizeof sa);
     UNROLL
     for (int m = 0; m < GROUP; m++)
-        pv[m] = ps[m] = all(0);
+        p[m] = all(0);
     for (size_t j = 0; j < n; j += LANES) {
         vec r = load(t->r + j), k = load(t->k + j), b = load(t->b + j);
         vec dr = all(0), dk = all(0), db = all(0), dw = all(0);
         UNROLL
-        for (int m = 0; m < GROUP; m++) {
-            size_t at = (i + (size_t)m) * n + j;
-            vec g = load(t->G + at) + t->dy[i + (size_t)m] * r;
+        for (int m = 0; m < SCAN_ROWS; m++) {
+            size_t at = (size_t)m * n + j;
+            vec g = load(t->G + at) + dy[m] * r;
             store(t->G + at, g);
-            dr += t->dy[i + (size_t)m] * load(t->S + at);
-            dk += t->v[i + (size_t)m] * g;
-            db += t->sa[i + (size_t)m] * g;
+            dr += dy[m] * load(t->S + at);
+            dk += v[m] * g;
+            db += sa[m] * g;
             dw += load(t->P + at) * g;
-            pv[m] += g * k;
-            ps[m] += g * b;
+            p[m] += g * k;
+            p[m + SCAN_ROWS] += g * b;
         }
         add_to(t->dr + j, dr);
         add_to(t->dk + j, dk);
         add_to(t->db + j, db);
         add_to(t->dw + j, dw);
     }
-    sums_of(ps, dsa);
-    sums_of(pv, dv);
-    for (size_t m = 0; m < GROUP; m += LANES)
-        add_to(t->dv + i + m, load(dv + m));
+    sums_of(p, sums);
+    for (size_t m = 0; m < SCAN_ROWS; m++) {
+        t->dv[i + m] += sums[m];
+        dsa[m] = sums[m + SCAN_ROWS];
+    }
 }
 
-/* Sixteen rows: G as it was before the token. */
-INLINE void back_state(const struct back_token *t, size_t i, const real *dsa, size_t n)
+/* G as it was before the token. */
+INLINE void back_state(const struct back_token *t, const real *dsa, size_t n)
 {
     for (size_t j = 0; j < n; j += LANES) {
         vec w = load(t->w + j), a = load(t->a + j), da = all(0);
         UNROLL
-        for (int m = 0; m < GROUP; m++) {
-            size_t at = (i + (size_t)m) * n + j;
+        for (int m = 0; m < SCAN_ROWS; m++) {
+            size_t at = (size_t)m * n + j;
             da += dsa[m] * load(t->P + at);
             store(t->G + at, load(t->G + at) * w + dsa[m] * a);
         }
@@ -147,69 +154,81 @@ INLINE void back_state(const struct back_token *t, size_t i, const real *dsa, si
     }
 }
 
-INLINE void back_one(const struct back_token *t, size_t n)
+/* chunk: states of SCAN_ROWS rows, one more than tokens; as many zeros; the gradient of all rows. */
+INLINE real *zeros_of(const struct scan *scan, size_t n)
 {
-    real dsa[NET_HEAD_MAX] __attribute__((aligned(64)));
-
-    for (size_t i = 0; i < n; i += GROUP)
-        back_rows(t, i, dsa + i, n);
-    if (t->begins) { /* nothing came from before: P is zero, da stays as it is */
-        memset(t->G, 0, n * n * sizeof *t->G);
-        return;
-    }
-    for (size_t i = 0; i < n; i += GROUP)
-        back_state(t, i, dsa + i, n);
+    return scan->chunk + (NET_SCAN_TOKENS + 1) * SCAN_ROWS * n;
 }
 
-/* The states behind tokens first .. end - 1, into places 1 .. of chunk. */
-INLINE void again(const struct scan *scan, size_t first, size_t end, size_t n)
+/* The states behind tokens first .. end - 1 of SCAN_ROWS rows from i on, into places 1 .. of chunk. */
+INLINE void again(const struct scan *scan, size_t first, size_t end, size_t i, size_t n)
 {
-    const real *zero = scan->chunk + (NET_SCAN_TOKENS + 2) * n * n;
-    real *to = scan->chunk + n * n;
+    real *to = scan->chunk;
 
-    memcpy(scan->chunk, scan->states + first / NET_SCAN_TOKENS * n * n, n * n * sizeof *to);
-    for (size_t t = first; t < end; t++, to += n * n) {
-        const real *from = scan->input[t] == 0 ? zero : to - n * n;
-        size_t at = t * scan->stride;
-        for (size_t i = 0; i < n; i += GROUP)
-            update(to + i * n, from + i * n, scan->sa + at + i, scan->v + at + i, scan->w + at,
-                   scan->b + at, scan->k + at, scan->r + at, NULL, n);
+    memcpy(to, scan->states + first / NET_SCAN_TOKENS * n * n + i * n, SCAN_ROWS * n * sizeof *to);
+    for (size_t t = first; t < end; t++) {
+        const size_t at = t * scan->stride;
+        real v[SCAN_ROWS], sa[SCAN_ROWS];
+        const real *from = scan->input[t] == 0 ? zeros_of(scan, n) : to;
+        memcpy(v, scan->v + at + i, sizeof v);
+        memcpy(sa, scan->sa + at + i, sizeof sa);
+        for (size_t j = 0; j < n; j += LANES) {
+            vec w = load(scan->w + at + j), b = load(scan->b + at + j), k = load(scan->k + at + j);
+            UNROLL
+            for (int m = 0; m < SCAN_ROWS; m++) {
+                size_t place = (size_t)m * n + j;
+                vec s = load(from + place) * w + sa[m] * b + v[m] * k;
+                store(to + SCAN_ROWS * n + place, s);
+            }
+        }
+        to += SCAN_ROWS * n;
+    }
+}
+/* Tokens first .. end - 1 backwards, for SCAN_ROWS rows from i on: their states and gradients stay in the
+ * first-level cache. */
+INLINE void back_chunk(const struct scan *scan, size_t first, size_t end, size_t i, real *G,
+                       size_t n)
+{
+    real dsa[SCAN_ROWS];
+
+    again(scan, first, end, i, n);
+    for (size_t t = end; t-- > first;) {
+        const size_t at = t * scan->stride;
+        const real *S = scan->chunk + (t - first + 1) * SCAN_ROWS * n;
+        const bool begins = scan->input[t] == 0;
+        struct back_token token = {scan->r + at,
+                                   scan->w + at,
+                                   scan->k + at,
+                                   scan->v + at,
+                                   scan->a + at,
+                                   scan->b + at,
+                                   scan->sa + at,
+                                   scan->dy + at,
+                                   scan->dr + at,
+                                   scan->dw + at,
+                                   scan->dk + at,
+                                   scan->dv + at,
+                                   scan->da + at,
+                                   scan->db + at,
+                                   begins ? zeros_of(scan, n) : S - SCAN_ROWS * n,
+                                   S,
+                                   G};
+        back_rows(&token, i, dsa, n);
+        if (begins) /* nothing came from before: P is zero, da stays as it is */
+            memset(G, 0, SCAN_ROWS * n * sizeof *G);
+        else
+            back_state(&token, dsa, n);
     }
 }
 
 INLINE void back(const struct scan *scan, size_t n)
 {
-    real *G = scan->chunk + (NET_SCAN_TOKENS + 1) * n * n, *zero = G + n * n;
+    real *zeros = zeros_of(scan, n), *G = zeros + SCAN_ROWS * n;
 
-    memset(G, 0, 2 * n * n * sizeof *G);
-    for (size_t end = scan->tokens; end > 0; end -= NET_SCAN_TOKENS) {
-        size_t first = end - NET_SCAN_TOKENS;
-        again(scan, first, end, n);
-        for (size_t t = end; t-- > first;) {
-            size_t at = t * scan->stride;
-            const real *S = scan->chunk + (t - first + 1) * n * n;
-            bool begins = scan->input[t] == 0;
-            struct back_token token = {scan->r + at,
-                                       scan->w + at,
-                                       scan->k + at,
-                                       scan->v + at,
-                                       scan->a + at,
-                                       scan->b + at,
-                                       scan->sa + at,
-                                       scan->dy + at,
-                                       scan->dr + at,
-                                       scan->dw + at,
-                                       scan->dk + at,
-                                       scan->dv + at,
-                                       scan->da + at,
-                                       scan->db + at,
-                                       begins ? zero : S - n * n,
-                                       S,
-                                       G,
-                                       begins};
-            back_one(&token, n);
-        }
-    }
+    memset(zeros, 0, (SCAN_ROWS + n) * n * sizeof *zeros);
+    for (size_t end = scan->tokens; end > 0; end -= NET_SCAN_TOKENS)
+        for (size_t i = 0; i < n; i += SCAN_ROWS)
+            back_chunk(scan, end - NET_SCAN_TOKENS, end, i, G + i * n, n);
 }
 
 /* The usual head sizes as constants: the compiler keeps more in registers. */

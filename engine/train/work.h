@@ -99,6 +99,13 @@ INLINE bool begins(const struct net_work *work, size_t row)
 
 /* ---- scan.c: the recurrence of one head along one stream. ---- */
 
+/* Rows of a state that the way back takes at a time: more would need more registers than there are. */
+enum { SCAN_ROWS = NET_MULTIPLE / 2 };
+static inline size_t scan_chunk(size_t n)
+{
+    return (NET_SCAN_TOKENS + 2) * SCAN_ROWS * n + n * n;
+}
+
 struct scan {
     const real *r, *w, *k, *v, *a, *b; /* rows of head_size, stride apart */
     real *y, *sa;                      /* forward: out */
@@ -109,7 +116,7 @@ struct scan {
     /* Backward: dy in, gradients out; dr, dk, dv are added to. */
     const real *dy;
     real *dr, *dw, *dk, *dv, *da, *db;
-    real *chunk; /* (NET_SCAN_TOKENS + 3) n n */
+    real *chunk; /* (scan_chunk(n)) */
 };
 void NET(scan_forward)(const struct scan *scan);
 void NET(scan_back)(const struct scan *scan);
