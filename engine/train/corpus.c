@@ -129,11 +129,18 @@ static void fingerprint_file(struct corpus *corpus, size_t file)
     corpus->fingerprint = XXH3_64bits(parts, sizeof parts);
 }
 
+/* Below it an epoch in which a span is read would be looked for too long. */
+static bool weight_is_fit(double weight)
+{
+    return weight == 0 || (weight >= 0.001 && weight <= 100);
+}
+
 enum err_code corpus_open(struct corpus **out, const struct corpus_options *options,
                           struct err *err)
 {
     struct corpus *corpus = calloc(1, sizeof *corpus);
     const size_t count = options->file_count;
+    bool used = false;
     enum err_code code = ERR_OK;
 
     if (!corpus)
@@ -154,9 +161,10 @@ enum err_code corpus_open(struct corpus **out, const struct corpus_options *opti
         code = tokenizer_reader_open(&corpus->reader, options->tokenizer, err);
     for (size_t i = 0; !code && i < count; i++) {
         corpus->files[i] = options->files[i];
-        if (!(options->files[i].weight >= 0 && options->files[i].weight <= 100))
-            code = err_set(err, ERR_USAGE, 0, "'%s': a weight is from 0 to 100",
+        if (!weight_is_fit(options->files[i].weight))
+            code = err_set(err, ERR_USAGE, 0, "'%s': a weight is 0, or from 0.001 to 100",
                            options->files[i].path);
+        used = used || options->files[i].weight > 0;
         if (!code)
             code = map_file(&corpus->maps[i], options->files[i].path, err);
         if (!code)
@@ -164,6 +172,8 @@ enum err_code corpus_open(struct corpus **out, const struct corpus_options *opti
         if (!code)
             fingerprint_file(corpus, i);
     }
+    if (!code && options->shuffle && !used)
+        code = err_set(err, ERR_USAGE, 0, "every file has weight 0: nothing would be read");
     if (!code && !corpus->span_count)
         code = err_set(err, ERR_INPUT, 0, "there is no text in %s",
                        count ? options->files[0].path : "no file");

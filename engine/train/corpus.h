@@ -19,7 +19,7 @@ enum { CORPUS_FILES_MAX = 1024 };
 
 struct corpus_file {
     const char *path; /* the caller's */
-    double weight;    /* 0 .. 100 */
+    double weight;    /* 0, or 0.001 .. 100 */
 };
 
 struct corpus_options {

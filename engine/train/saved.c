@@ -36,15 +36,15 @@ void saved_settings(struct train *t)
         t->settings, sizeof t->settings,
         "layers %u\nchannels %u\nhead-size %u\nffn %u\nvocabulary %016llx\nranks %u %u %u %u\n"
         "streams %u\nwindow %u\nparts %u\nproducts %s\nisa %s\nsteps %llu\nwarm-up %llu\nrate %a\n"
-        "rate-last %a\ndecay %a\nclip %a\nspan %llu\nseed %llu\nfrom %s\ntext %016llx\n",
+        "rate-last %a\ndecay %a\nclip %a\nspan %llu\nseed %llu\ntext %016llx\nfrom %s\n",
         s->layers, s->channels, s->head_size, s->ffn,
         (unsigned long long)tokenizer_fingerprint(t->tokenizer), s->rank_w, s->rank_a, s->rank_v,
         s->rank_g, o->streams, o->tokens, o->parts, products[o->products], t->ops->level,
         (unsigned long long)o->steps, (unsigned long long)o->warm_up, o->rate, o->rate_last,
         o->decay, o->clip, (unsigned long long)o->span_bytes, (unsigned long long)o->seed,
-        o->model ? o->model : "nothing", (unsigned long long)corpus_fingerprint(t->corpus));
+        (unsigned long long)corpus_fingerprint(t->corpus), o->model ? o->model : "nothing");
 
-    require(length > 0);
+    require(length > 0); /* a long path is cut, in both that are compared */
 }
 
 enum err_code points_add(struct train *t, struct train_point point, struct err *err)

@@ -147,6 +147,16 @@ enum err_code weights_shape(const char *path, struct net_shape *shape, struct er
     return code;
 }
 
+/* A descendant of RWKV-7 has all its tensors and more; to train it without them would be to break it. */
+static enum err_code check_known(const struct container *c, struct err *err)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (!c->tensors[i].used && strncmp(c->tensors[i].name, "blocks.0.att.v", 14) != 0)
+            return container_fail(c, err, "tensor '%.60s' is not one that can be trained",
+                                  c->tensors[i].name);
+    return ERR_OK;
+}
+
 enum err_code weights_read(const char *path, const struct net_shape *shape,
                            const struct layout *layout, float *parameters, struct err *err)
 {
@@ -168,6 +178,8 @@ enum err_code weights_read(const char *path, const struct net_shape *shape,
         if (!code)
             tensor_rows(t, 0, t->rank > 1 ? t->shape[0] : 1, parameters + tensor.first);
     }
+    if (!code)
+        code = check_known(c, err);
     container_close(&c);
     return code;
 }
