@@ -146,17 +146,17 @@ enum err_code corpus_open(struct corpus **out, const struct corpus_options *opti
     if (!corpus)
         return err_set(err, ERR_MEMORY, 0, "training text");
     corpus->options = *options;
+    corpus->epoch = UINT64_MAX;
+    corpus->files = calloc(count + 1, sizeof *corpus->files);
+    corpus->maps = calloc(count + 1, sizeof *corpus->maps);
+    if (!corpus->files || !corpus->maps) {
+        corpus_close(&corpus);
+        return err_set(err, ERR_MEMORY, 0, "training text");
+    }
     if (count > CORPUS_FILES_MAX)
         code = err_set(err, ERR_LIMIT, 0,
-                       "%zu files of at most %d; join some (a NUL byte separates "
-                       "documents)",
-                       count, CORPUS_FILES_MAX);
-    if (!code) {
-        corpus->files = calloc(count + 1, sizeof *corpus->files);
-        corpus->maps = calloc(count + 1, sizeof *corpus->maps);
-        if (!corpus->files || !corpus->maps)
-            code = err_set(err, ERR_MEMORY, 0, "training text");
-    }
+                       "%zu files of at most %d; join some (a NUL byte separates documents)", count,
+                       CORPUS_FILES_MAX);
     if (!code && options->tokenizer)
         code = tokenizer_reader_open(&corpus->reader, options->tokenizer, err);
     for (size_t i = 0; !code && i < count; i++) {
@@ -177,7 +177,6 @@ enum err_code corpus_open(struct corpus **out, const struct corpus_options *opti
     if (!code && !corpus->span_count)
         code = err_set(err, ERR_INPUT, 0, "there is no text in %s",
                        count ? options->files[0].path : "no file");
-    corpus->epoch = UINT64_MAX;
     if (code)
         corpus_close(&corpus);
     else

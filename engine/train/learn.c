@@ -197,10 +197,11 @@ static void rank(struct learn *l)
 static enum err_code rebuild(struct learn *l, size_t tokens, struct err *err)
 {
     struct tokenizer *t = calloc(1, sizeof *t);
-    enum err_code code = t ? ERR_OK : err_set(err, ERR_MEMORY, 0, "a vocabulary");
+    enum err_code code = ERR_OK;
 
-    if (!code)
-        *t = (struct tokenizer){.name = "world", .token_max = WORLD_TOKEN_MAX};
+    if (!t)
+        return err_set(err, ERR_MEMORY, 0, "a vocabulary");
+    *t = (struct tokenizer){.name = "world", .token_max = WORLD_TOKEN_MAX};
     for (uint32_t i = 0; !code && i < 256; i++) {
         const uint8_t byte = (uint8_t)i;
         code = vocabulary_add(t, i + 1, &byte, 1, err);

@@ -273,19 +273,22 @@ enum err_code saved_read(struct train *t, bool *found, struct err *err)
     *found = false;
     if (fd < 0 && errno == ENOENT)
         return ERR_OK;
-    if (fd < 0 || fstat(fd, &st))
+    if (fd < 0 || fstat(fd, &st)) {
         code = err_set(err, ERR_SOURCE, errno, "open '%s'", t->saved_path);
-    else if (st.st_size < FIXED_BYTES)
-        code = damaged(t, err);
-    if (!code) {
-        map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED) {
-            code = err_set(err, ERR_SOURCE, errno, "map '%s'", t->saved_path);
-        } else {
-            code = get_all(t, (struct view){map, (size_t)st.st_size}, err);
-            munmap(map, (size_t)st.st_size);
-        }
+        goto done;
     }
+    if (st.st_size < FIXED_BYTES) {
+        code = damaged(t, err);
+        goto done;
+    }
+    map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED) {
+        code = err_set(err, ERR_SOURCE, errno, "map '%s'", t->saved_path);
+        goto done;
+    }
+    code = get_all(t, (struct view){map, (size_t)st.st_size}, err);
+    munmap(map, (size_t)st.st_size);
+done:
     if (fd >= 0)
         close(fd);
     *found = code == ERR_OK;

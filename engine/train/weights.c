@@ -83,9 +83,14 @@ enum err_code weights_write(const struct train *t, struct err *err)
     struct write_plan plan = {.tensors = tensors, .texts = &text};
     struct write_report report;
     struct buffer vocabulary = buffer_of(VOCABULARY_BYTES_MAX);
-    enum err_code code = tensors && sources ? ERR_OK : err_set(err, ERR_MEMORY, 0, "the model");
+    enum err_code code = ERR_OK;
 
-    if (!code && !strcmp(tokenizer_name(t->tokenizer), "world")) {
+    if (!tensors || !sources) {
+        free(tensors);
+        free(sources);
+        return err_set(err, ERR_MEMORY, 0, "the model");
+    }
+    if (!strcmp(tokenizer_name(t->tokenizer), "world")) {
         world_write(t->tokenizer, &vocabulary);
         buffer_u8(&vocabulary, 0);
         code = vocabulary.refused ? err_set(err, ERR_MEMORY, 0, "the vocabulary") : ERR_OK;

@@ -308,11 +308,11 @@ enum err_code command_train(char **arguments, size_t count, struct err *err)
         return err_set(err, ERR_USAGE, 0,
                        "train needs %s: riverrun train TEXT... -o MODEL.safetensors",
                        count ? "a place for the model" : "text");
-    code = settings_finish(&s, err);
     files = calloc(count, sizeof *files);
-    if (!code && !files)
-        code = err_set(err, ERR_MEMORY, 0, "%zu files", count);
-    for (size_t i = 0; !code && i < count; i++)
+    if (!files)
+        return err_set(err, ERR_MEMORY, 0, "%zu files", count);
+    code = settings_finish(&s, err);
+    for (size_t i = 0; i < count; i++)
         files[i] = train_file(arguments[i]);
     s.train.files = files;
     s.train.file_count = count;
