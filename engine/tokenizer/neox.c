@@ -137,24 +137,9 @@ static enum err_code add(const struct loader *l, const char *where, const json_t
     return ERR_OK;
 }
 
-static enum err_code add_vocab(struct loader *l)
+/* The tokens of single bytes, which all text begins as. */
+static enum err_code find_bytes(const struct loader *l)
 {
-    uint8_t bytes[NEOX_TOKEN_MAX];
-    const char *text;
-    json_t *id;
-    enum err_code code = ERR_OK;
-
-    json_object_foreach(l->vocab, text, id)
-    {
-        char where[PLACE_MAX + 16], room[PLACE_MAX];
-        size_t count = to_bytes(l, text, bytes);
-        snprintf(where, sizeof where, "token '%s'", shown(text, room));
-        if (count == 0)
-            return fault(l, where, "not made of byte characters, or too long");
-        code = add(l, where, id, bytes, count);
-        if (code)
-            return code;
-    }
     for (unsigned byte = 0; byte < 256; byte++) {
         bool in_utf8 = byte < 0xF5 && byte != 0xC0 && byte != 0xC1;
         l->neox->byte_ids[byte] = TOKEN_NONE;
@@ -170,6 +155,27 @@ static enum err_code add_vocab(struct loader *l)
                            l->path, byte);
     }
     return ERR_OK;
+}
+
+static enum err_code add_vocab(struct loader *l)
+{
+    uint8_t bytes[NEOX_TOKEN_MAX];
+    const char *text;
+    json_t *id;
+    enum err_code code;
+
+    json_object_foreach(l->vocab, text, id)
+    {
+        char where[PLACE_MAX + 16], room[PLACE_MAX];
+        size_t count = to_bytes(l, text, bytes);
+        snprintf(where, sizeof where, "token '%s'", shown(text, room));
+        if (count == 0)
+            return fault(l, where, "not made of byte characters, or too long");
+        code = add(l, where, id, bytes, count);
+        if (code)
+            return code;
+    }
+    return find_bytes(l);
 }
 
 /* Only letters between <| and |> are never parted by the rules of segment.c. */
@@ -191,7 +197,8 @@ static enum err_code add_added(struct loader *l, const json_t *entry, size_t pla
     static const char *const off[] = {"single_word", "lstrip", "rstrip"};
     const char *text = json_string_value(json_object_get(entry, "content"));
     const json_t *number = json_object_get(entry, "id");
-    uint32_t id = (uint32_t)json_integer_value(number);
+    json_int_t wide = json_is_integer(number) ? json_integer_value(number) : -1;
+    uint32_t id = (uint32_t)wide;
     bool normalized = !is_off(entry, "normalized");
     size_t count = text ? strlen(text) : 0, known;
     const uint8_t *there;
@@ -204,7 +211,7 @@ static enum err_code add_added(struct loader *l, const json_t *entry, size_t pla
             return fault(l, where, "single_word, lstrip or rstrip is set, which is not supported");
     if (count == 0 || (normalized && (strspn(text, " ") != count || count > NEOX_SPACES_MAX)))
         return fault(l, where, "neither a special string nor a run of spaces");
-    there = json_is_integer(number) ? tokenizer_text(l->t, id, &known) : NULL;
+    there = wide >= 0 && wide < TOKEN_IDS_MAX ? tokenizer_text(l->t, id, &known) : NULL;
     if (!there || known == 0) {
         code = add(l, where, number, (const uint8_t *)text, count);
         if (code)
