@@ -67,3 +67,5 @@ fuzz_target(pickle SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 foreach(name vocabulary neox neox_text)
     fuzz_target(${name} SOURCES ${TOKENIZER_SOURCES} LINK ${TOKENIZER_LIBRARIES})
 endforeach()
+fuzz_target(carried SOURCES ${TOKENIZER_SOURCES} engine/tokenizer/carried.c ${CONTAINER_SOURCES}
+    LINK ${TOKENIZER_LIBRARIES})
