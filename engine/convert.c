@@ -5,7 +5,8 @@
  *     low-rank matrices             turned to [C, R] and [R, C]
  *     att.time_maa_w2_w _k _v _r _g one att.time_maa_w2 [5, R, C]
  *     vectors of token shift, and version 7's w0 a0 v0 k_k k_a      [1, 1, C]
- *     att.time_decay_done           att.time_decay, raw; see decay.h
+ *     att.time_decay_done           att.time_decay, raw; see decay.h. Where that is not exact the metadata
+ *                                   have the numbers too, which our loader takes instead
  *
  * Matrices get the type asked for. Vectors are float32, unless they are of the type asked for already:
  * they are a thousandth of a file, and a decay of 0.999 is 1 in bf16. */
@@ -20,7 +21,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum { PARTS = 5 };
+enum { PARTS = 5, OWN_TEXTS = 4 };
 
 /* One tensor of the new file. */
 struct item {
@@ -37,6 +38,8 @@ struct conversion {
     struct write_tensor *tensors;
     size_t count;
     float *row;
+    struct write_text *texts; /* notes; those of the whole model follow when it is written */
+    size_t text_count;        /* of the notes */
     struct engine_conversion report;
 };
 
@@ -209,6 +212,30 @@ static void append_parts(struct conversion *c, const struct tensor *tensor)
     out->shape[2] = tensor->shape[0];
 }
 
+/* The numbers themselves as hexadecimal digits, for the metadata, which other programs pass over. */
+static enum err_code add_note(struct conversion *c, const struct tensor *tensor, struct err *err)
+{
+    uint64_t rows = tensor->rank == 1 ? 1 : tensor->shape[0];
+    float *values = malloc(tensor->values * sizeof *values);
+    char *text = malloc(8 * tensor->values + 1);
+    uint32_t bits;
+
+    if (!values || !text) {
+        free(values);
+        free(text);
+        return err_set(err, ERR_MEMORY, 0, "tensor '%s'", tensor->name);
+    }
+    tensor_rows(tensor, 0, rows, values);
+    for (uint64_t i = 0; i < tensor->values; i++) {
+        memcpy(&bits, values + i, sizeof bits);
+        sprintf(text + 8 * i, "%08x", bits);
+    }
+    free(values);
+    c->texts[c->text_count++] = (struct write_text){tensor->name, text};
+    return ERR_OK;
+}
+
+/* Raw, for everyone; where the loader would not make the very same numbers of it, with a note of them. */
 static enum err_code append_decay(struct conversion *c, const struct tensor *tensor,
                                   struct err *err)
 {
@@ -228,7 +255,17 @@ static enum err_code append_decay(struct conversion *c, const struct tensor *ten
                               tensor->name);
     c->report.decays += tensor->values;
     c->report.decays_near += near;
-    return ERR_OK;
+    return near ? add_note(c, tensor, err) : ERR_OK;
+}
+
+/* Is the raw form of a decay there too? */
+static bool has_raw_too(const struct container *container, const struct tensor *tensor)
+{
+    char name[TENSOR_NAME_MAX + 1];
+
+    snprintf(name, sizeof name, "%.*s", (int)(strlen(tensor->name) - strlen("_done")),
+             tensor->name);
+    return container_find(container, name) != NULL;
 }
 
 static enum err_code append_all(struct conversion *c, struct err *err)
@@ -243,7 +280,7 @@ static enum err_code append_all(struct conversion *c, struct err *err)
         if (ends_with(tensor->name, maa_w2))
             append_parts(c, tensor);
         else if (ends_with(tensor->name, decay_done))
-            code = append_decay(c, tensor, err);
+            code = (has_raw_too(container, tensor) ? add_note : append_decay)(c, tensor, err);
         else if (is_turned(tensor->name))
             append_turned(c, tensor);
         else
@@ -262,8 +299,9 @@ static enum err_code make_room(struct conversion *c, struct err *err)
             longest = container->tensors[i].shape[1];
     c->items = calloc(container->count, sizeof *c->items);
     c->tensors = calloc(container->count, sizeof *c->tensors);
+    c->texts = calloc(container->count + OWN_TEXTS, sizeof *c->texts);
     c->row = malloc(longest * sizeof *c->row);
-    return c->items && c->tensors && c->row
+    return c->items && c->tensors && c->texts && c->row
                ? ERR_OK
                : err_set(err, ERR_MEMORY, 0, "convert %zu tensors", container->count);
 }
@@ -272,6 +310,9 @@ static void release(struct conversion *c)
 {
     for (size_t i = 0; i < c->count; i++)
         free(c->items[i].values);
+    for (size_t i = 0; i < c->text_count; i++)
+        free((char *)(uintptr_t)c->texts[i].value);
+    free(c->texts);
     free(c->items);
     free(c->tensors);
     free(c->row);
@@ -294,14 +335,16 @@ static enum err_code write_model(struct conversion *c, const char *output, struc
 {
     char eps[32], halved[32], from[64];
     struct engine_info info;
-    struct write_text texts[4] = {{"format", "pt"}, {"source", from}};
-    struct write_plan plan = {c->tensors, c->count, texts, 2};
+    struct write_text *texts = c->texts;
+    struct write_plan plan = {c->tensors, c->count, texts, c->text_count};
     struct write_report report;
     enum err_code code;
 
     model_describe(c->model, &info);
     snprintf(eps, sizeof eps, "%.9g", (double)c->model->gn_eps);
     snprintf(halved, sizeof halved, "%llu", (unsigned long long)c->model->container->halved_every);
+    texts[plan.text_count++] = (struct write_text){"format", "pt"};
+    texts[plan.text_count++] = (struct write_text){"source", from};
     if (c->model->gn_eps > 0)
         texts[plan.text_count++] = (struct write_text){"gn_eps", eps};
     if (c->model->container->halved_every)

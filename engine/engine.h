@@ -88,11 +88,10 @@ MUST_CHECK enum err_code engine_describe(const char *path, struct engine_descrip
  *        beyond f16, counted; ERR_SINK, ERR_FULL. */
 struct engine_conversion {
     uint64_t tensors, bytes;
-    uint64_t vanished;   /* weights that became 0 and were not */
-    uint64_t not_finite; /* weights that are NaN or infinite, kept as such */
-    uint64_t decays;     /* of those that the file kept in the form of exp, and not raw */
-    uint64_t
-        decays_near; /* of decays: no float32 gives the same number again, the nearest was taken */
+    uint64_t vanished;    /* weights that became 0 and were not */
+    uint64_t not_finite;  /* weights that are NaN or infinite, kept as such */
+    uint64_t decays;      /* that the file kept in the form of exp and that were made raw */
+    uint64_t decays_near; /* of these: no raw float32 gives the same number; the metadata have it */
 };
 MUST_CHECK enum err_code engine_convert(const char *path, const char *output, const char *dtype,
                                         struct engine_conversion *out, struct err *err);

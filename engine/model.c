@@ -150,6 +150,21 @@ static enum err_code make_done(const struct model *m, const char *name, float *v
     return ERR_OK;
 }
 
+/* What our converter writes may have both forms of a decay, where the raw one is not exactly what was made of it. */
+static enum err_code accept_raw_too(struct model *m, uint32_t index, const struct tensor_plan *plan,
+                                    struct err *err)
+{
+    char done[NAME_BYTES], name[NAME_BYTES];
+    const struct tensor *tensor;
+
+    snprintf(done, sizeof done, "blocks.%u.%s", index, plan->name);
+    snprintf(name, sizeof name, "blocks.%u.%s", index, plan->raw);
+    if (plan->made == MADE_EXP || !container_find(m->container, name))
+        return ERR_OK;
+    tensor = container_find(m->container, done);
+    return container_get(m->container, name, tensor->rank, tensor->shape, &tensor, err);
+}
+
 static enum err_code get_planned_vector(struct model *m, uint32_t index,
                                         const struct tensor_plan *plan, const float **out,
                                         struct err *err)
@@ -167,7 +182,7 @@ static enum err_code get_planned_vector(struct model *m, uint32_t index,
         code = spread_over_heads(m, out, err);
     if (!code && raw)
         code = make_done(m, name, m->vectors[m->vector_count - 1], plan->made, err);
-    return code;
+    return code || raw || !plan->raw ? code : accept_raw_too(m, index, plan, err);
 }
 
 /* What stands before a norm has been through so many layers. Where activations are halved after every n

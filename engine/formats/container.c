@@ -374,6 +374,9 @@ void container_close(struct container **container)
     free(c->maps);
     for (size_t i = 0; i < c->count; i++)
         free(c->names[i]);
+    for (size_t i = 0; i < c->note_count; i++)
+        free(c->notes[i]);
+    free(c->notes);
     free(c->names);
     free(c->tensors);
     free(c->path);

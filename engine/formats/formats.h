@@ -95,6 +95,8 @@ struct container {
     char **names; /* owned, one for each tensor */
     /* rwkv.cpp's header says these; 0 where the container does not. */
     uint64_t stated_vocab, stated_channels, stated_layers;
+    uint8_t **notes; /* (note_count) data of tensors that the map does not have as bytes; owned */
+    size_t note_count;
     float stated_gn_eps; /* what our own converter notes of the group norm; 0 elsewhere */
     /* GGUF says these; 0 elsewhere. */
     uint64_t stated_head_size;

@@ -3,8 +3,8 @@
  *     {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}
  *
  * Offsets count from the end of the JSON. Tensors must tile the data: no holes, no overlap, nothing
- * behind the last, as the format's own rules say. Of "__metadata__" only gn_eps and
- * halved_every_n_layers are read, which our converter writes there. */
+ * behind the last, as the format's own rules say. Of "__metadata__" only gn_eps, halved_every_n_layers
+ * and the notes of decays are read, which our converter writes there. */
 #include "engine/formats/formats.h"
 #include "schemas/bytes.h"
 
@@ -14,7 +14,7 @@
 
 /* The format allows 100 MB; a parsed header takes some twenty times its bytes, and that of a model of a
  * thousand layers is below 4 MB. */
-enum { LENGTH_BYTES = 8, HEADER_MAX = 16 << 20 };
+enum { LENGTH_BYTES = 8, HEADER_MAX = 16 << 20, NOTES_MAX = 1 << 12 };
 
 static bool dtype_of(const char *name, enum dtype *out)
 {
@@ -131,6 +131,66 @@ static enum err_code check_tiling(const struct container *c, size_t first, const
     return code;
 }
 
+/* ---- Numbers that our converter notes as hexadecimal digits: "blocks.N.att.time_decay_done". ---- */
+
+static bool hexadecimal(const char *text, uint8_t *out, uint64_t values)
+{
+    if (strlen(text) != 8 * values || strspn(text, "0123456789abcdef") != 8 * values)
+        return false;
+    for (uint64_t i = 0; i < values; i++) {
+        char digits[9] = "";
+        memcpy(digits, text + 8 * i, 8);
+        store_u32(out + 4 * i, (uint32_t)strtoul(digits, NULL, 16));
+    }
+    return true;
+}
+
+/* A tensor like the raw one. What the digits take is bounded by the header that has them. */
+static enum err_code read_note(struct container *c, const char *name, size_t bytes,
+                               const char *text, struct err *err)
+{
+    struct tensor raw = {.name = NULL}, *tensor;
+    uint8_t **notes = realloc(c->notes, (c->note_count + 1) * sizeof *notes);
+    enum err_code code;
+
+    for (size_t i = 0; i < c->count; i++)
+        if (strlen(c->tensors[i].name) == bytes && !memcmp(c->tensors[i].name, name, bytes))
+            raw = c->tensors[i];
+    if (notes)
+        c->notes = notes;
+    if (c->note_count == NOTES_MAX)
+        return container_fail(c, err, "its metadata note more than %d decays", NOTES_MAX);
+    if (!text || !raw.name || raw.values != strlen(text) / 8)
+        return container_fail(c, err, "its metadata '%.60s' do not belong to a tensor", name);
+    if (notes)
+        notes[c->note_count] = malloc(4 * raw.values);
+    if (!notes || !notes[c->note_count++])
+        return err_set(err, ERR_MEMORY, 0, "model '%s': its metadata", c->path);
+    if (!hexadecimal(text, notes[c->note_count - 1], raw.values))
+        return container_fail(c, err, "its metadata '%.60s' are not %llu numbers", name,
+                              (unsigned long long)raw.values);
+    code = container_add(c, name, strlen(name), DTYPE_F32, raw.rank, raw.shape, &tensor, err);
+    if (!code)
+        tensor->data = notes[c->note_count - 1];
+    return code;
+}
+
+static enum err_code read_notes(struct container *c, json_t *metadata, struct err *err)
+{
+    static const char done[] = ".att.time_decay_done";
+    enum err_code code = ERR_OK;
+    const char *name;
+    json_t *text;
+
+    json_object_foreach(metadata, name, text)
+    {
+        size_t bytes = strlen(name), end = strlen(done);
+        if (!code && bytes > end && !strcmp(name + bytes - end, done))
+            code = read_note(c, name, bytes - strlen("_done"), json_string_value(text), err);
+    }
+    return code;
+}
+
 enum err_code safetensors_read(struct container *c, struct err *err)
 {
     uint64_t length = load_u64(c->map);
@@ -162,6 +222,8 @@ enum err_code safetensors_read(struct container *c, struct err *err)
     }
     if (!code)
         code = check_tiling(c, first, &data, err);
+    if (!code)
+        code = read_notes(c, json_object_get(header, "__metadata__"), err);
     json_decref(header);
     return code;
 }

@@ -11,9 +11,9 @@ static void print_report(const char *output, const struct engine_conversion *c)
     report_bytes(bytes, sizeof bytes, (double)c->bytes);
     printf("%s: %llu tensors, %s\n", output, (unsigned long long)c->tensors, bytes);
     if (c->decays)
-        printf("%llu decays were made raw again; %llu of them give a neighbour of the number they "
-               "came from\n",
-               (unsigned long long)c->decays, (unsigned long long)c->decays_near);
+        printf(
+            "%llu decays were made raw again; %llu not exactly, which the metadata have as well\n",
+            (unsigned long long)c->decays, (unsigned long long)c->decays_near);
     if (c->vanished)
         printf("%llu weights are too small for the type and became 0\n",
                (unsigned long long)c->vanished);
@@ -42,10 +42,11 @@ enum err_code model_convert(char **arguments, size_t count, struct err *err)
             "usage: riverrun model convert FILE -o OUT.safetensors [--dtype f32|bf16|f16]\n"
             "\n"
             "Writes any model that opens as safetensors with the names and shapes that RWKV's own\n"
-            "programs use. As f32 it gives the same logits as FILE, bit for bit, except where the "
-            "report\n"
-            "counts decays that have no raw form (rwkv.cpp keeps those of versions 4 and 5 "
-            "done).\n");
+            "programs use. As f32 it gives the same logits as FILE, bit for bit. Decays that "
+            "rwkv.cpp\n"
+            "keeps done (versions 4 and 5) are made raw; where no raw number gives the same again, "
+            "the\n"
+            "metadata have it, for riverrun alone.\n");
         options_print(options);
         return ERR_OK;
     }
