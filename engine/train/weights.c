@@ -52,8 +52,11 @@ static void plan_tensor(struct write_tensor *plan, const struct source *s)
 {
     const struct net_tensor *t = &s->tensor;
 
-    *plan =
-        (struct write_tensor){.name = t->name, .dtype = DTYPE_BF16, .rows = rows_plain, .self = s};
+    /* Vectors are a hundredth of the file, and decays live in their last digits. */
+    *plan = (struct write_tensor){.name = t->name,
+                                  .dtype = t->matrix ? DTYPE_BF16 : DTYPE_F32,
+                                  .rows = rows_plain,
+                                  .self = s};
     if (t->is_layer && t->which == R_K) {
         plan->rank = 2;
         plan->shape[0] = t->columns / s->head_size;
