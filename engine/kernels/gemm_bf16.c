@@ -210,10 +210,11 @@ static void round_factor(const struct gemm_desk *desk, const struct factor *fact
 void gemm_bf16(struct gemm_desk *desk, const struct gemm *gemm, const float *a, const float *b,
                float *c)
 {
-    struct kind *kind = kind_of(desk, gemm);
+    struct kind *kind;
 
+    omp_set_num_threads(1); /* first: oneDNN asks when it builds, too */
+    kind = kind_of(desk, gemm);
     require(kind);
-    omp_set_num_threads(1);
     round_factor(desk, &kind->a, a, desk->place[0]);
     round_factor(desk, &kind->b, b, desk->place[1]);
     dnnl_memory_set_data_handle(kind->c, c);
