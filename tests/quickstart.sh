@@ -105,6 +105,10 @@ expect "a missing file is named" says "absent.txt"
 quickstart read model.bin book.txt -
 expect "read reads" called "riverrun read book.txt - --model model.bin -o out"
 expect "and says where the records are" says "$place/user/out/book.jsonl"
+quickstart read model.bin book.txt --vocab words.txt
+expect "options behind the files are the program's" called "riverrun read book.txt --model model.bin -o out --vocab words.txt$"
+quickstart read model.bin --vocab words.txt
+expect "options alone are no file" says "wants a file in front of --vocab"
 STATUS=3 quickstart read model.bin book.txt
 expect "a stopped run keeps its status" status_is 3
 expect "and says how it goes on" says "same command again"
