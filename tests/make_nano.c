@@ -423,16 +423,18 @@ int main(int argc, char **argv)
                                 .seed = 1}};
     struct sizes *s = &m.sizes;
     const char *path = NULL;
+    char nothing[] = "";
     int letter, dtype = F32, status;
 
     while ((letter = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
+        char *text = optarg ? optarg : nothing;
         unsigned number;
         if (letter == '?')
             return usage();
-        number = optarg ? (unsigned)strtoul(optarg, NULL, 10) : 1;
+        number = optarg ? (unsigned)strtoul(text, NULL, 10) : 1;
         switch (letter) {
         case 'v':
-            s->version = version_of(optarg);
+            s->version = version_of(text);
             break;
         case 't':
             s->state = 1;
@@ -441,7 +443,7 @@ int main(int argc, char **argv)
             s->zeros = 1;
             break;
         case 's':
-            s->seed = strtoull(optarg, NULL, 10);
+            s->seed = strtoull(text, NULL, 10);
             break;
         case 'l':
             s->layers = number;
@@ -456,7 +458,7 @@ int main(int argc, char **argv)
             s->vocab = number;
             break;
         case 'r':
-            read_ranks(s->ranks, optarg);
+            read_ranks(s->ranks, text);
             break;
         case 'f':
             s->ffn = number;
@@ -465,10 +467,10 @@ int main(int argc, char **argv)
             s->grow = number;
             break;
         case 'd':
-            dtype = dtype_of(optarg);
+            dtype = dtype_of(text);
             break;
         case 'o':
-            path = optarg;
+            path = text;
             break;
         default:
             return usage();

@@ -46,7 +46,7 @@ static bool orthogonal(float *out, size_t rows, size_t columns, double gain, uin
 {
     const bool tall = rows >= columns;
     const size_t vectors = tall ? columns : rows, count = tall ? rows : columns;
-    double *matrix = malloc(rows * columns * sizeof *matrix);
+    double *matrix = calloc(rows * columns, sizeof *matrix);
 
     if (!matrix)
         return false;

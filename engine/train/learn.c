@@ -208,7 +208,8 @@ static enum err_code rebuild(struct learn *l, size_t tokens, struct err *err)
     }
     if (tokens > l->candidate_count)
         tokens = l->candidate_count;
-    qsort(l->candidates, tokens, sizeof *l->candidates, by_bytes);
+    if (tokens > 0)
+        qsort(l->candidates, tokens, sizeof *l->candidates, by_bytes);
     for (size_t i = 0; !code && i < tokens; i++)
         code = vocabulary_add(t, (uint32_t)(BYTES_IDS + i), l->candidates[i].bytes,
                               l->candidates[i].length, err);

@@ -110,7 +110,7 @@ static struct net_work *work_open(const struct net_shape *shape, size_t streams,
     bytes = work->layers ? cut_all(work, with_gradient, NULL) : 0;
     if (work->layers)
         work->memory = aligned_alloc(64, bytes);
-    if (!work->memory) {
+    if (!work->layers || !work->memory) {
         work_close(&work);
         return NULL;
     }

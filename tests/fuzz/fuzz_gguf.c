@@ -4,13 +4,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    uint8_t *file = malloc(bytes + 4);
+    static const uint8_t magic[4] = {'G', 'G', 'U', 'F'};
+    uint8_t *file = malloc(bytes + sizeof magic);
 
     require(file != NULL);
-    memcpy(file, "GGUF", 4);
+    memcpy(file, magic, sizeof magic);
     if (bytes)
-        memcpy(file + 4, data, bytes);
-    fuzz_container(file, bytes + 4);
+        memcpy(file + sizeof magic, data, bytes);
+    fuzz_container(file, bytes + sizeof magic);
     free(file);
     return 0;
 }
