@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/formats/write.h"
 #include "engine/model.h"
+#include "engine/tokenizer/vocabulary.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum { PARTS = 5, OWN_TEXTS = 4 };
+enum { PARTS = 5, OWN_TEXTS = 5, VOCABULARY_BYTES_MAX = 16 << 20 };
 
 /* One tensor of the new file. */
 struct item {
@@ -331,6 +332,29 @@ static enum err_code check_output(const char *path, const char *output, struct e
     return ERR_OK;
 }
 
+/* The vocabulary that travels in the source, as the text of a World file. */
+static enum err_code add_vocabulary(struct conversion *c, const char *path, struct err *err)
+{
+    struct buffer text = buffer_of(VOCABULARY_BYTES_MAX);
+    struct tokenizer *tokenizer = NULL;
+    enum err_code code = tokenizer_open_model(&tokenizer, path, err);
+
+    c->report.vocabulary_left = code == ERR_INPUT;
+    if (code == ERR_ABSENT || code == ERR_INPUT)
+        return ERR_OK;
+    if (code)
+        return code;
+    world_write(tokenizer, &text);
+    buffer_u8(&text, 0);
+    tokenizer_close(&tokenizer);
+    if (text.refused) {
+        buffer_release(&text);
+        return err_set(err, ERR_MEMORY, 0, "the vocabulary of '%s'", path);
+    }
+    c->texts[c->text_count++] = (struct write_text){"riverrun.vocabulary", (const char *)text.data};
+    return ERR_OK;
+}
+
 static enum err_code write_model(struct conversion *c, const char *output, struct err *err)
 {
     char eps[32], halved[32], from[64];
@@ -380,6 +404,8 @@ enum err_code engine_convert(const char *path, const char *output, const char *d
         code = make_room(&c, err);
     if (!code)
         code = append_all(&c, err);
+    if (!code)
+        code = add_vocabulary(&c, path, err);
     if (!code)
         code = write_model(&c, output, err);
     if (!code)

@@ -92,6 +92,7 @@ struct engine_conversion {
     uint64_t not_finite;  /* weights that are NaN or infinite, kept as such */
     uint64_t decays;      /* that the file kept in the form of exp and that were made raw */
     uint64_t decays_near; /* of these: no raw float32 gives the same number; the metadata have it */
+    bool vocabulary_left; /* the file has a vocabulary that is none, which was left out */
 };
 MUST_CHECK enum err_code engine_convert(const char *path, const char *output, const char *dtype,
                                         struct engine_conversion *out, struct err *err);

@@ -4,6 +4,7 @@ float64 on the same file.
 
 A file is written by the reference, taken apart, changed and put together again, as other programs leave it.
 """
+import json
 import os
 import random
 import struct
@@ -156,6 +157,25 @@ def axes_of_one_may_be_left_out(place):
         e2e.check(np.array_equal(logits(place, path, range(5)), before), f"version {version} gives other numbers")
 
 
+def ids(place, path, text):
+    done = subprocess.run([place.riverrun, "tokenize", text, "--model", path, "--json"], capture_output=True, text=True,
+                          check=False)
+    e2e.check(done.returncode == 0, done.stderr)
+    return json.loads(done.stdout)
+
+
+def a_converted_file_keeps_the_vocabulary(place):
+    path, converted, text = place.path("model.gguf"), place.path("converted.safetensors"), place.path("text")
+    write(path, "7", 2)
+    with open(text, "wb") as file:
+        file.write(bytes(range(256)) + "it's the end of \"all\"\t\\ \n\n  ".encode() * 3)
+    done = subprocess.run([place.riverrun, "model", "convert", path, "-o", converted, "--dtype", "bf16"],
+                          capture_output=True, text=True, check=False)
+    e2e.check(done.returncode == 0, done.stderr)
+    before, after = ids(place, path, text), ids(place, converted, text)
+    e2e.check(before == after and before["tokenizer"] == "world", (before, after))
+
+
 def a_converted_file_gives_the_same_bits(place):
     for version, dtype, rescale in (("6", "f16", 1), ("6", "q5_1", 0), ("7", "q4_0", 0)):
         path, converted = place.path("model.gguf"), place.path("converted.safetensors")
@@ -169,4 +189,5 @@ def a_converted_file_gives_the_same_bits(place):
 
 if __name__ == "__main__":
     sys.exit(e2e.main([k_types_agree_with_the_reference, any_halving_agrees_with_the_reference,
-                       axes_of_one_may_be_left_out, a_converted_file_gives_the_same_bits]))
+                       axes_of_one_may_be_left_out, a_converted_file_keeps_the_vocabulary,
+                       a_converted_file_gives_the_same_bits]))

@@ -14,6 +14,8 @@ static void print_report(const char *output, const struct engine_conversion *c)
         printf(
             "%llu decays were made raw again; %llu not exactly, which the metadata have as well\n",
             (unsigned long long)c->decays, (unsigned long long)c->decays_near);
+    if (c->vocabulary_left)
+        printf("its vocabulary cannot be read and was left out: give --vocab with the result\n");
     if (c->vanished)
         printf("%llu weights are too small for the type and became 0\n",
                (unsigned long long)c->vanished);
@@ -46,7 +48,7 @@ enum err_code model_convert(char **arguments, size_t count, struct err *err)
             "rwkv.cpp\n"
             "keeps done (versions 4 and 5) are made raw; where no raw number gives the same again, "
             "the\n"
-            "metadata have it, for riverrun alone.\n");
+            "metadata have it, for riverrun alone. A vocabulary in FILE goes along.\n");
         options_print(options);
         return ERR_OK;
     }
