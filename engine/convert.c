@@ -22,7 +22,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum { PARTS = 5, OWN_TEXTS = 5, VOCABULARY_BYTES_MAX = 16 << 20 };
+enum { PARTS = 5, OWN_TEXTS = 5 };
 
 /* One tensor of the new file. */
 struct item {
@@ -46,36 +46,11 @@ struct conversion {
 
 /* ---- Names ---- */
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t bytes = strlen(name), wanted = strlen(end);
-
-    return bytes >= wanted && !strcmp(name + bytes - wanted, end);
-}
-
 static bool is_one_of(const char *name, const char *const *ends)
 {
-    while (*ends && !ends_with(name, *ends))
+    while (*ends && !name_ends_with(name, *ends))
         ends++;
     return *ends != NULL;
-}
-
-static bool is_turned(const char *name)
-{
-    static const char *const ends[] = {".att.time_maa_w1",
-                                       ".att.time_decay_w1",
-                                       ".att.time_decay_w2",
-                                       ".att.w1",
-                                       ".att.w2",
-                                       ".att.a1",
-                                       ".att.a2",
-                                       ".att.v1",
-                                       ".att.v2",
-                                       ".att.g1",
-                                       ".att.g2",
-                                       NULL};
-
-    return is_one_of(name, ends);
 }
 
 /* Which BlinkDL keeps as [1, 1, C]. */
@@ -88,7 +63,8 @@ static bool is_broadcast(const char *name, const struct model *model)
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (strstr(name, parts[i]))
             return true;
-    return is_one_of(name, ends) || (model->version->major == 6 && ends_with(name, ".time_decay"));
+    return is_one_of(name, ends) ||
+           (model->version->major == 6 && name_ends_with(name, ".time_decay"));
 }
 
 static const char decay_done[] = ".att.time_decay_done", maa_w2[] = ".att.time_maa_w2_w";
@@ -149,8 +125,9 @@ static void parts_rows(const void *self, uint64_t first, uint64_t count, float *
 
 static bool is_matrix(const struct tensor *tensor)
 {
-    return tensor->rank == 2 && (ends_with(tensor->name, ".weight") || is_turned(tensor->name) ||
-                                 ends_with(tensor->name, maa_w2));
+    return tensor->rank == 2 &&
+           (name_ends_with(tensor->name, ".weight") || name_is_low_rank(tensor->name) ||
+            name_ends_with(tensor->name, maa_w2));
 }
 
 /* As it is, under the first name_bytes of its name. */
@@ -278,11 +255,11 @@ static enum err_code append_all(struct conversion *c, struct err *err)
         const struct tensor *tensor = &container->tensors[i];
         if (!tensor->used || is_one_of(tensor->name, maa_w2_others))
             continue;
-        if (ends_with(tensor->name, maa_w2))
+        if (name_ends_with(tensor->name, maa_w2))
             append_parts(c, tensor);
-        else if (ends_with(tensor->name, decay_done))
+        else if (name_ends_with(tensor->name, decay_done))
             code = (has_raw_too(container, tensor) ? add_note : append_decay)(c, tensor, err);
-        else if (is_turned(tensor->name))
+        else if (name_is_low_rank(tensor->name))
             append_turned(c, tensor);
         else
             append_plain(c, tensor);
@@ -333,26 +310,21 @@ static enum err_code check_output(const char *path, const char *output, struct e
 }
 
 /* The vocabulary that travels in the source, as the text of a World file. */
-static enum err_code add_vocabulary(struct conversion *c, const char *path, struct err *err)
+static enum err_code add_vocabulary(struct conversion *c, struct err *err)
 {
-    struct buffer text = buffer_of(VOCABULARY_BYTES_MAX);
     struct tokenizer *tokenizer = NULL;
-    enum err_code code = tokenizer_open_model(&tokenizer, path, err);
+    char *text = NULL;
+    enum err_code code = tokenizer_of_container(&tokenizer, c->model->container, err);
 
     c->report.vocabulary_left = code == ERR_INPUT;
     if (code == ERR_ABSENT || code == ERR_INPUT)
         return ERR_OK;
-    if (code)
-        return code;
-    world_write(tokenizer, &text);
-    buffer_u8(&text, 0);
+    if (!code)
+        code = world_text(tokenizer, &text, err);
     tokenizer_close(&tokenizer);
-    if (text.refused) {
-        buffer_release(&text);
-        return err_set(err, ERR_MEMORY, 0, "the vocabulary of '%s'", path);
-    }
-    c->texts[c->text_count++] = (struct write_text){"riverrun.vocabulary", (const char *)text.data};
-    return ERR_OK;
+    if (!code)
+        c->texts[c->text_count++] = (struct write_text){"riverrun.vocabulary", text};
+    return code;
 }
 
 static enum err_code write_model(struct conversion *c, const char *output, struct err *err)
@@ -405,7 +377,7 @@ enum err_code engine_convert(const char *path, const char *output, const char *d
     if (!code)
         code = append_all(&c, err);
     if (!code)
-        code = add_vocabulary(&c, path, err);
+        code = add_vocabulary(&c, err);
     if (!code)
         code = write_model(&c, output, err);
     if (!code)

@@ -158,6 +158,10 @@ MUST_CHECK enum err_code container_by_place(const struct container *c, size_t fi
 /* The bytes that values of dtype take. False where they are not whole blocks or overflow. */
 bool dtype_bytes(enum dtype dtype, uint64_t values, uint64_t *bytes);
 
+bool name_ends_with(const char *name, const char *end);
+/* Is it one of the low-rank matrices, which BlinkDL keeps as x @ w1? By its name, canonical or BlinkDL's. */
+bool name_is_low_rank(const char *name);
+
 /* Exchange the last two axes. Types of one value a block only. */
 void tensor_transpose(struct tensor *tensor);
 /* The part [index] of the first axis, of rank - 1. Where blocks straddle it: false, part is as it was. */

@@ -126,13 +126,6 @@ static bool starts_with(const char *name, const char *start)
     return !strncmp(name, start, strlen(start));
 }
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t bytes = strlen(name), wanted = strlen(end);
-
-    return bytes >= wanted && !strcmp(name + bytes - wanted, end);
-}
-
 static const struct change *fitting(const struct change *list, const char *name,
                                     bool (*fits)(const char *name, const char *part))
 {
@@ -161,7 +154,7 @@ static void translate(const struct spelling *spelling, const char *name, char *o
     rest = number + digits + 1;
     start = fitting(spelling->starts, rest, starts_with);
     rest += start->from ? strlen(start->from) : 0;
-    end = fitting(spelling->ends, rest, ends_with);
+    end = fitting(spelling->ends, rest, name_ends_with);
     left = (int)(strlen(rest) - (end->from ? strlen(end->from) : 0));
     snprintf(out, NAME_ROOM, "blocks.%.*s.%s%.*s%s", (int)digits, number,
              start->from ? start->to : "", left, rest, end->from ? end->to : "");
@@ -192,7 +185,7 @@ static bool keeps_outputs_first(const struct container *c)
     for (size_t i = 0; i < c->count && emb && emb->rank == 2; i++) {
         const struct tensor *t = &c->tensors[i];
         for (size_t k = 0; k < sizeof firsts / sizeof *firsts; k++)
-            if (ends_with(t->name, firsts[k]) && t->rank == 2 && t->shape[0] != t->shape[1])
+            if (name_ends_with(t->name, firsts[k]) && t->rank == 2 && t->shape[0] != t->shape[1])
                 return t->shape[1] == emb->shape[1];
     }
     return false;
@@ -211,7 +204,7 @@ static enum err_code find_spelling_5(const struct container *c, const struct spe
     *out = &blinkdl;
     if (!first || strcmp(c->kind, "safetensors"))
         return ERR_OK;
-    if (!gate && (wide || ends_with(c->path, ".st")))
+    if (!gate && (wide || name_ends_with(c->path, ".st")))
         return container_fail(c, err,
                               "RWKV-5.1 as web-rwkv writes it, which does not say what "
                               "'blocks.0.att.time_first' is: convert the original file");

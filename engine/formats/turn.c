@@ -16,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool ends_with(const char *name, const char *end)
+bool name_ends_with(const char *name, const char *end)
 {
     size_t bytes = strlen(name), wanted = strlen(end);
 
     return bytes >= wanted && !strcmp(name + bytes - wanted, end);
 }
 
-static bool low_rank(const char *name)
+bool name_is_low_rank(const char *name)
 {
     static const char *const ends[] = {".att.w1",
                                        ".att.w2",
@@ -39,7 +39,7 @@ static bool low_rank(const char *name)
                                        ".att.time_decay_w2"};
 
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (ends_with(name, ends[i]))
+        if (name_ends_with(name, ends[i]))
             return true;
     return false;
 }
@@ -135,17 +135,18 @@ enum err_code container_turn(struct container *c, bool outputs_first, struct err
     for (size_t i = 0; i < count && !code; i++) {
         struct tensor *tensor = &c->tensors[i];
         const char *name = c->names[i];
-        if (!outputs_first && low_rank(name))
+        if (!outputs_first && name_is_low_rank(name))
             code = transpose(c, tensor, err);
-        else if (version6 && ends_with(name, ".att.time_decay"))
+        else if (version6 && name_ends_with(name, ".att.time_decay"))
             reshape(tensor, 0, tensor->values);
-        else if (size && ends_with(name, ".att.r_k") && tensor->values % size == 0)
+        else if (size && name_ends_with(name, ".att.r_k") && tensor->values % size == 0)
             reshape(tensor, tensor->values / size, size);
         else if (version6 && c->rescale_every &&
-                 (ends_with(name, ".att.output.weight") || ends_with(name, ".ffn.value.weight")))
+                 (name_ends_with(name, ".att.output.weight") ||
+                  name_ends_with(name, ".ffn.value.weight")))
             code = scale_back(c, tensor, err);
         for (size_t kind = 0; kind < sizeof wholes / sizeof *wholes && !code; kind++)
-            if (ends_with(c->names[i], wholes[kind].end)) {
+            if (name_ends_with(c->names[i], wholes[kind].end)) {
                 code = split(c, i, kind, err);
                 break;
             }

@@ -117,30 +117,32 @@ static enum err_code fill_text(struct tokenizer *t, const struct container *c, s
     return world_read(t, c->path, (struct view){text, strlen(c->vocabulary_text)}, err);
 }
 
+enum err_code tokenizer_of_container(struct tokenizer **out, const struct container *c,
+                                     struct err *err)
+{
+    struct tokenizer *t;
+    enum err_code code;
+
+    if (c->vocabulary.count == 0 && !c->vocabulary_text)
+        return err_set(err, ERR_ABSENT, 0, "model '%s' carries no vocabulary", c->path);
+    t = calloc(1, sizeof *t);
+    if (!t)
+        return err_set(err, ERR_MEMORY, 0, "vocabulary of model '%s'", c->path);
+    code = c->vocabulary.count ? carried_read(t, c, err) : fill_text(t, c, err);
+    if (code)
+        tokenizer_close(&t);
+    else
+        *out = t;
+    return code;
+}
+
 enum err_code tokenizer_open_model(struct tokenizer **out, const char *path, struct err *err)
 {
     struct container *c = NULL;
-    struct tokenizer *t = NULL;
     enum err_code code = container_open(&c, path, err);
 
-    if (code)
-        return code;
-    if (c->vocabulary.count == 0 && !c->vocabulary_text) {
-        code = err_set(err, ERR_ABSENT, 0, "model '%s' carries no vocabulary", path);
-        goto done;
-    }
-    t = calloc(1, sizeof *t);
-    if (!t) {
-        code = err_set(err, ERR_MEMORY, 0, "vocabulary of model '%s'", path);
-        goto done;
-    }
-    code = c->vocabulary.count ? carried_read(t, c, err) : fill_text(t, c, err);
-    if (!code) {
-        *out = t;
-        t = NULL;
-    }
-done:
-    tokenizer_close(&t);
+    if (!code)
+        code = tokenizer_of_container(out, c, err);
     container_close(&c);
     return code;
 }

@@ -51,12 +51,18 @@ MUST_CHECK enum err_code vocabulary_fingerprint(struct tokenizer *t, struct err 
 /* Fill an empty t from a whole file; path is for the messages. Fails: ERR_INPUT with the place, ERR_MEMORY. */
 MUST_CHECK enum err_code world_read(struct tokenizer *t, const char *path, struct view file,
                                     struct err *err);
-/* Append the file's text; every literal is of bytes. */
-void world_write(const struct tokenizer *t, struct buffer *b);
+/* The file's text, every literal of bytes, with a 0 behind it, malloc'ed. Fails: ERR_MEMORY, also where it
+ * is longer than WORLD_TEXT_MAX. */
+enum { WORLD_TEXT_MAX = 16 << 20 };
+MUST_CHECK enum err_code world_text(const struct tokenizer *t, char **out, struct err *err);
 MUST_CHECK enum err_code neox_read(struct tokenizer *t, const char *path, struct view file,
                                    const struct tokenizer_options *options, struct err *err);
 /* Fill t from the vocabulary of c, which has one. Fails: ERR_INPUT with the token, ERR_MEMORY. */
 MUST_CHECK enum err_code carried_read(struct tokenizer *t, const struct container *c,
                                       struct err *err);
+
+/* The vocabulary that travels in c. Fails: ERR_ABSENT; as carried_read. */
+MUST_CHECK enum err_code tokenizer_of_container(struct tokenizer **out, const struct container *c,
+                                                struct err *err);
 
 #endif

@@ -219,7 +219,7 @@ static void put_literal(struct buffer *b, const uint8_t *bytes, size_t count)
     buffer_put(b, "'", 1);
 }
 
-void world_write(const struct tokenizer *t, struct buffer *b)
+static void write_lines(const struct tokenizer *t, struct buffer *b)
 {
     char text[24];
 
@@ -232,4 +232,18 @@ void world_write(const struct tokenizer *t, struct buffer *b)
         put_literal(b, bytes, count);
         buffer_put(b, text, (size_t)snprintf(text, sizeof text, " %zu\n", count));
     }
+}
+
+enum err_code world_text(const struct tokenizer *t, char **out, struct err *err)
+{
+    struct buffer text = buffer_of(WORLD_TEXT_MAX);
+
+    write_lines(t, &text);
+    buffer_u8(&text, 0);
+    if (text.refused) {
+        buffer_release(&text);
+        return err_set(err, ERR_MEMORY, 0, "the text of a vocabulary");
+    }
+    *out = (char *)text.data;
+    return ERR_OK;
 }

@@ -242,20 +242,18 @@ static enum err_code one_round(struct learn *l, size_t tokens, struct err *err)
 
 static enum err_code write_vocabulary(const struct learn *l, struct err *err)
 {
-    struct buffer b = buffer_of(64 << 20);
+    char *text = NULL;
     struct outfile *file = NULL;
-    enum err_code code;
+    enum err_code code = world_text(l->tokenizer, &text, err);
 
-    world_write(l->tokenizer, &b);
-    code = b.refused ? err_set(err, ERR_MEMORY, 0, "a vocabulary") : ERR_OK;
     if (!code)
         code = outfile_open(&file, l->options->output, err);
     if (!code)
-        code = outfile_write(file, b.data, b.bytes, err);
+        code = outfile_write(file, text, strlen(text), err);
     if (!code)
         code = outfile_commit(&file, err);
     outfile_close(&file);
-    buffer_release(&b);
+    free(text);
     return code;
 }
 

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { VOCABULARY_BYTES_MAX = 16 << 20 };
-
 /* ---- Writing. ---- */
 
 /* A tensor as write.h asks for it. */
@@ -85,7 +83,7 @@ enum err_code weights_write(const struct train *t, struct err *err)
     struct write_text text = {.key = "riverrun.vocabulary"};
     struct write_plan plan = {.tensors = tensors, .texts = &text};
     struct write_report report;
-    struct buffer vocabulary = buffer_of(VOCABULARY_BYTES_MAX);
+    char *vocabulary = NULL;
     enum err_code code = ERR_OK;
 
     if (!tensors || !sources) {
@@ -93,11 +91,8 @@ enum err_code weights_write(const struct train *t, struct err *err)
         free(sources);
         return err_set(err, ERR_MEMORY, 0, "the model");
     }
-    if (!strcmp(tokenizer_name(t->tokenizer), "world")) {
-        world_write(t->tokenizer, &vocabulary);
-        buffer_u8(&vocabulary, 0);
-        code = vocabulary.refused ? err_set(err, ERR_MEMORY, 0, "the vocabulary") : ERR_OK;
-    }
+    if (!strcmp(tokenizer_name(t->tokenizer), "world"))
+        code = world_text(t->tokenizer, &vocabulary, err);
     for (size_t i = 0; !code && net_tensor(&t->options.shape, &t->layout, i, &sources[i].tensor);
          i++) {
         sources[i].data = t->parameters + sources[i].tensor.first;
@@ -105,11 +100,11 @@ enum err_code weights_write(const struct train *t, struct err *err)
         plan_tensor(&tensors[i], &sources[i]);
         plan.count++;
     }
-    text.value = (const char *)vocabulary.data;
-    plan.text_count = vocabulary.data != NULL;
+    text.value = vocabulary;
+    plan.text_count = vocabulary != NULL;
     if (!code)
         code = safetensors_write(t->output, &plan, &report, err);
-    buffer_release(&vocabulary);
+    free(vocabulary);
     free(tensors);
     free(sources);
     return code;
