@@ -11,6 +11,7 @@ static const struct {
     const char *help; /* NULL: not listed */
 } commands[] = {
     {"read", command_read, "read files through a model, or go on with what was begun"},
+    {"follow", command_follow, "read what grows: logs that rotate, a pipe that never ends"},
     {"status", command_status, "how the streams of a job stand"},
     {"pause", command_pause, "pause streams of a job, running or not"},
     {"resume", command_resume, "let paused streams go on"},

@@ -48,6 +48,27 @@ static enum err_code set_number(const struct option *o, const char *value, struc
     return ERR_OK;
 }
 
+static enum err_code set_bytes(const struct option *o, const char *value, struct err *err)
+{
+    static const char suffixes[] = "KMG";
+    char *end;
+    uint64_t number;
+    const char *suffix;
+    unsigned shift;
+
+    errno = 0;
+    number = strtoull(value, &end, 10);
+    suffix = *end ? strchr(suffixes, *end) : NULL;
+    shift = suffix ? 10 * (unsigned)(suffix - suffixes + 1) : 0;
+    if (end == value || errno || *value == '-' || (*end && (!suffix || end[1])) ||
+        number > o->most >> shift || number << shift < o->least)
+        return err_set(err, ERR_USAGE, 0,
+                       "--%s '%s': want bytes from %llu to %llu, K, M or G may follow the number",
+                       o->name, value, (unsigned long long)o->least, (unsigned long long)o->most);
+    *(uint64_t *)o->value = number << shift;
+    return ERR_OK;
+}
+
 static enum err_code set_real(const struct option *o, const char *value, struct err *err)
 {
     char *end;
@@ -90,6 +111,8 @@ static enum err_code set(const struct option *o, const char *value, struct err *
         return set_choice(o, value, err);
     case OPTION_REAL:
         return set_real(o, value, err);
+    case OPTION_BYTES:
+        return set_bytes(o, value, err);
     case OPTION_COUNT:
     case OPTION_SECONDS:
         break;

@@ -12,6 +12,7 @@ enum option_kind {
     OPTION_TEXT,
     OPTION_COUNT,
     OPTION_SECONDS,
+    OPTION_BYTES, /* with K, M or G behind it: times 1024, 1024^2, 1024^3 */
     OPTION_REAL,
     OPTION_CHOICE
 };
@@ -20,7 +21,7 @@ struct option {
     const char *name; /* without the dashes; NULL ends a table */
     char letter;      /* 0: none */
     enum option_kind kind;
-    void *value; /* bool, const char *, uint64_t, uint64_t (milliseconds), double, int */
+    void *value; /* bool, const char *, uint64_t, uint64_t (milliseconds), uint64_t, double, int */
     uint64_t least, most;
     const char *argument; /* for --help: "FILE"; of a choice: "a|b|c", the value is its place */
     const char *help;

@@ -6,15 +6,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum unit { UNIT_PARAGRAPH, UNIT_LINE };
+enum unit { UNIT_PARAGRAPH, UNIT_LINE, UNIT_ENTRY /* of lines, as ingest joins them */ };
 enum normalize { NORMALIZE_NONE, NORMALIZE_NFC };
+enum sync { SYNC_INTERVAL, SYNC_BATCH, SYNC_RECORD }; /* when emit makes records durable unasked */
+enum sink_kind { SINK_JSONL, SINK_STDOUT };
 
 struct config {
+    bool follow; /* ingest, encode: sources grow, streams come, nothing ends by itself */
+    uint64_t
+        max_latency_ms; /* all: of a line, from written to durable, where the machine keeps up */
     /* ingest */
     const char *const *paths; /* (path_count); "-" is standard input */
     size_t path_count;
-    const char *name;    /* of the single stream, or NULL */
-    uint32_t read_bytes; /* of one read, 1..MSG_SOURCE_MAX */
+    const char *name;            /* of the single stream, or NULL */
+    uint32_t read_bytes;         /* of one read, 1..MSG_SOURCE_MAX */
+    const char *feed;            /* folder of its journal and spool; NULL unless it follows */
+    uint64_t spool_bytes;        /* of the spool, at most */
+    const char *multiline_start; /* pattern of an entry's first line; NULL: a line is an entry */
+    uint64_t multiline_ms;       /* an entry is over when nothing came for so long */
+    const char *key; /* pattern whose first group splits a feed into streams; NULL: none */
     /* tokenize */
     const char *vocab;   /* vocabulary file; NULL: the model file's own, else bytes */
     bool special_tokens; /* of the vocabulary, wherever they stand in a text */
@@ -30,15 +40,18 @@ struct config {
     uint64_t checkpoint_ms;
     bool restart;
     bool accept_model, accept_arithmetic;
+    uint64_t state_bytes;         /* of engine states in memory, streams at rest included */
     uint64_t window_bytes;        /* of source, granted to all streams together */
     uint64_t record_window_bytes; /* records sent and not yet durable */
     /* emit */
     const char *output;
+    enum sink_kind sink;
+    enum sync sync;
 };
 
 static inline const char *unit_name(enum unit unit)
 {
-    return unit == UNIT_LINE ? "line" : "paragraph";
+    return unit == UNIT_ENTRY ? "entry" : unit == UNIT_LINE ? "line" : "paragraph";
 }
 
 static inline const char *normalize_name(enum normalize normalize)

@@ -16,14 +16,15 @@
  *
  * epoch is (owner epoch << 32 | counter) in BYTES and TOKENS, (owner epoch << 32 | generation) in
  * RECORD. The cursor says how to continue after the message. A message with END is the last of its
- * stream. All numbers are little-endian. */
+ * stream. A BYTES or TOKENS message with BREAK ends a unit: a boundary that ingest decided (--unit entry) stands
+ * behind its last byte, which is a token's last. All numbers are little-endian. */
 #ifndef SCHEMAS_MSG_H
 #define SCHEMAS_MSG_H
 
 #include "schemas/bytes.h"
 
 enum msg_kind { MSG_BYTES = 1, MSG_TOKENS, MSG_RECORD, MSG_CONTROL, MSG_LINK };
-enum { MSG_END = 1 };
+enum { MSG_END = 1, MSG_BREAK = 2 };
 
 enum {
     MSG_HEADER_BYTES = 56,

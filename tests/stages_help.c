@@ -159,6 +159,8 @@ struct driver *driver_new(const char *stage)
     d->env = (struct stage_env){&d->config, no_time, d, report};
     d->config.read_bytes = 4096;
     d->config.window_bytes = 1 << 20;
+    d->config.state_bytes = 64 << 20;
+    d->config.max_latency_ms = 2000;
     d->config.record_window_bytes = 1 << 20;
     d->data_room = SIZE_MAX;
     d->now_ms = 1000;

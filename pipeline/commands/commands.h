@@ -9,9 +9,9 @@
 /* arguments: those behind the command's name. Fails with what the program exits with. */
 typedef enum err_code command_fn(char **arguments, size_t count, struct err *err);
 
-command_fn command_read, command_status, command_pause, command_resume, command_stage,
-    command_train, command_steps, command_model, command_eval, command_generate, command_tokenize,
-    command_vocab;
+command_fn command_read, command_follow, command_status, command_pause, command_resume,
+    command_stage, command_train, command_steps, command_model, command_eval, command_generate,
+    command_tokenize, command_vocab;
 
 /* How a command that works with an engine of its own opens it. */
 struct engine_settings {
@@ -37,19 +37,21 @@ MUST_CHECK enum err_code open_tokenizer_of(struct tokenizer **out, const char *v
 struct settings {
     struct config config;
     const char *model, *output, *store, *name, *vocab, *blas, *isa;
-    int unit, normalize;
+    const char *key, *multiline_start;
+    int unit, normalize, sync, sink; /* unit -1: not said */
     uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;
-    bool restart, special_tokens, accept_model, accept_arithmetic, quiet, json;
+    uint64_t max_latency_ms, multiline_ms, spool_bytes, state_bytes;
+    bool follow, restart, special_tokens, accept_model, accept_arithmetic, quiet, json;
     const char *listen, *connect;
-    char *made_store; /* OUTPUT/state */
+    char *made_store, *made_feed; /* OUTPUT/state, STORE/ingest */
 };
 
-enum { SETTINGS_OPTIONS_MAX = 32 };
+enum { SETTINGS_OPTIONS_MAX = 40 };
 
 void settings_begin(struct settings *s);
-/* The options for a stage's name, or for all of them with NULL; options has room for
+/* The options of who: a stage by its name, or "read" or "follow"; options has room for
  * SETTINGS_OPTIONS_MAX. */
-void settings_options(struct settings *s, const char *stage, struct option *options);
+void settings_options(struct settings *s, const char *who, struct option *options);
 /* Fill s->config. Fails: ERR_USAGE, ERR_MEMORY. */
 MUST_CHECK enum err_code settings_end(struct settings *s, struct err *err);
 void settings_release(struct settings *s);

@@ -1,4 +1,4 @@
-/* riverrun read: the main job. */
+/* riverrun read: the main job; riverrun follow: the same for what grows. */
 #include "pipeline/commands/commands.h"
 #include "pipeline/commands/show.h"
 #include "pipeline/run.h"
@@ -11,15 +11,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void print_help(const struct option *options)
+static void print_help(bool follow, const struct option *options)
 {
-    puts("usage: riverrun read PATH... --model FILE [-o DIR] [options]\n"
-         "\n"
-         "Reads files, all files of directories, or standard input (-) through the model and "
-         "writes\n"
-         "DIR/<stream>.jsonl, one record a line. Stopped or killed, the same command goes on where "
-         "it\n"
-         "was; what is finished is left alone.\n");
+    if (follow)
+        puts("usage: riverrun follow PATH|GLOB|-... --model FILE [-o DIR] [options]\n"
+             "\n"
+             "Reads files that grow, rotate, come and go, or standard input (-), line by line, one "
+             "stream a\n"
+             "file, and writes DIR/<stream>.jsonl until it is stopped. The same command goes on "
+             "where it\n"
+             "was; what was written while it was away is read first.\n");
+    else
+        puts("usage: riverrun read PATH... --model FILE [-o DIR] [options]\n"
+             "\n"
+             "Reads files, all files of directories, or standard input (-) through the model and "
+             "writes\n"
+             "DIR/<stream>.jsonl, one record a line. Stopped or killed, the same command goes on "
+             "where "
+             "it\n"
+             "was; what is finished is left alone.\n");
     options_print(options);
     puts("\nexit status: 0 done, 3 stopped (run again to resume); others: riverrun help");
 }
@@ -66,25 +76,26 @@ static enum err_code print_final(const char *path, struct err *err)
     return code;
 }
 
-enum err_code command_read(char **arguments, size_t count, struct err *err)
+static enum err_code run_all(bool follow, char **arguments, size_t count, struct err *err)
 {
     struct option options[SETTINGS_OPTIONS_MAX];
+    const char *verb = follow ? "follow" : "read";
     struct settings s;
     bool help;
     enum err_code code;
 
     settings_begin(&s);
-    settings_options(&s, NULL, options);
+    settings_options(&s, verb, options);
     code = options_parse(options, arguments, &count, &help, err);
     if (code)
         return code;
     if (help) {
-        print_help(options);
+        print_help(follow, options);
         return ERR_OK;
     }
     if (count == 0 || !s.model)
-        return err_set(err, ERR_USAGE, 0, "read needs %s: riverrun read PATH... --model FILE",
-                       count ? "a model" : "something to read");
+        return err_set(err, ERR_USAGE, 0, "%s needs %s: riverrun %s PATH... --model FILE", verb,
+                       count ? "a model" : "something to read", verb);
     code = settings_end(&s, err);
     s.config.paths = (const char *const *)arguments;
     s.config.path_count = count;
@@ -100,4 +111,14 @@ enum err_code command_read(char **arguments, size_t count, struct err *err)
     }
     settings_release(&s);
     return code;
+}
+
+enum err_code command_read(char **arguments, size_t count, struct err *err)
+{
+    return run_all(false, arguments, count, err);
+}
+
+enum err_code command_follow(char **arguments, size_t count, struct err *err)
+{
+    return run_all(true, arguments, count, err);
 }

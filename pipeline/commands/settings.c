@@ -18,90 +18,133 @@ void settings_begin(struct settings *s)
     *s = (struct settings){.output = "out",
                            .checkpoint_ms = CHECKPOINT_MS,
                            .read_bytes = MSG_SOURCE_MAX,
+                           .unit = -1,
+                           .max_latency_ms = 2000,
+                           .multiline_ms = 1000,
+                           .spool_bytes = 256 << 20,
+                           .state_bytes = 256 << 20,
                            .blas = "auto",
                            .isa = "auto"};
 }
 
-/* An option, and the stages that have it: i ingest, t tokenize, e encode, m emit, r read alone,
- * s a single stage alone. */
+/* An option, and who has it: the stages i ingest, t tokenize, e encode, m emit by themselves, and the runs of
+ * all four, r read and f follow. */
 struct row {
-    const char *stages;
+    const char *who;
     struct option option;
 };
 
-void settings_options(struct settings *s, const char *stage, struct option *options)
+void settings_options(struct settings *s, const char *who, struct option *options)
 {
     const struct row rows[] = {
-        {"et", {"model", 'm', OPTION_TEXT, &s->model, 0, 0, "FILE", "the RWKV model"}},
-        {"em",
+        {"terf", {"model", 'm', OPTION_TEXT, &s->model, 0, 0, "FILE", "the RWKV model"}},
+        {"emrf",
          {"output", 'o', OPTION_TEXT, &s->output, 0, 0, "DIR", "records go here (default: out)"}},
-        {"e",
+        {"ierf",
          {"store", 0, OPTION_TEXT, &s->store, 0, 0, "DIR",
           "checkpoints go here (default: state in the output folder)"}},
-        {"i",
+        {"irf",
          {"name", 0, OPTION_TEXT, &s->name, 0, 0, "NAME", "name of the stream of a single input"}},
-        {"t",
+        {"trf",
          {"vocab", 0, OPTION_TEXT, &s->vocab, 0, 0, "FILE",
           "vocabulary of the model: World's text or NeoX's JSON (default: its own, or bytes)"}},
-        {"t",
+        {"trf",
          {"special-tokens", 0, OPTION_FLAG, &s->special_tokens, 0, 0, NULL,
           "NeoX: `<|endoftext|>` in a text is that token (default: ordinary text)"}},
         {"e",
+         {"unit", 0, OPTION_CHOICE, &s->unit, 0, 0, "paragraph|line|entry",
+          "what a record stands for (default: paragraph, with --follow line)"}},
+        {"r",
          {"unit", 0, OPTION_CHOICE, &s->unit, 0, 0, "paragraph|line",
           "what a record stands for (default: paragraph)"}},
-        {"e",
+        {"f",
+         {"unit", 0, OPTION_CHOICE, &s->unit, 0, 0, "paragraph|line",
+          "what a record stands for (default: line)"}},
+        {"ie",
+         {"follow", 0, OPTION_FLAG, &s->follow, 0, 0, NULL, "as `riverrun follow`: sources grow"}},
+        {"if",
+         {"key", 0, OPTION_TEXT, &s->key, 0, 0, "PATTERN",
+          "one stream for each text of the pattern's first group (PCRE2)"}},
+        {"if",
+         {"multiline-start", 0, OPTION_TEXT, &s->multiline_start, 0, 0, "PATTERN",
+          "lines belong to the entry before them unless they match (PCRE2)"}},
+        {"if",
+         {"multiline-seconds", 0, OPTION_SECONDS, &s->multiline_ms, 50, A_DAY_MS, "S",
+          "an entry is over when nothing came for so long (default: 1)"}},
+        {"if",
+         {"spool-bytes", 0, OPTION_BYTES, &s->spool_bytes, 1 << 20, (uint64_t)1 << 44, "BYTES",
+          "of what cannot be read again, kept until it is in a checkpoint (default: 256M)"}},
+        {"emf",
+         {"max-latency", 0, OPTION_SECONDS, &s->max_latency_ms, 50, A_DAY_MS, "S",
+          "from a line being written to its record being durable (default: 2)"}},
+        {"mrf",
+         {"sync", 0, OPTION_CHOICE, &s->sync, 0, 0, "interval|batch|record",
+          "when records are made durable: by time, as soon as can be, each by itself"}},
+        {"mrf",
+         {"sink", 0, OPTION_CHOICE, &s->sink, 0, 0, "jsonl|stdout",
+          "where records go: files, or standard output (default: jsonl)"}},
+        {"erf",
+         {"state-memory", 0, OPTION_BYTES, &s->state_bytes, 1 << 20, (uint64_t)1 << 44, "BYTES",
+          "of engine states in memory; others rest in the store (default: 256M)"}},
+        {"erf",
          {"normalize", 0, OPTION_CHOICE, &s->normalize, 0, 0, "none|nfc",
           "Unicode normalisation before the model (default: none)"}},
-        {"e",
+        {"erf",
          {"checkpoint-every", 0, OPTION_COUNT, &s->checkpoint_every, 0, UINT64_MAX / 2, "TOKENS",
           "a checkpoint at least every so many tokens (default: by time alone)"}},
-        {"e",
+        {"erf",
          {"checkpoint-seconds", 0, OPTION_SECONDS, &s->checkpoint_ms, 50, A_DAY_MS, "S",
           "a checkpoint at least every so many seconds (default: 30)"}},
-        {"e",
+        {"erf",
          {"restart", 0, OPTION_FLAG, &s->restart, 0, 0, NULL,
           "begin again what was begun, and write its output anew"}},
-        {"e",
+        {"erf",
          {"accept-model", 0, OPTION_FLAG, &s->accept_model, 0, 0, NULL,
           "go on with another model; a lineage record says so"}},
-        {"e",
+        {"erf",
          {"accept-arithmetic", 0, OPTION_FLAG, &s->accept_arithmetic, 0, 0, NULL,
           "go on in another arithmetic; a lineage record says so"}},
-        {"e",
+        {"erf",
          {"blas", 0, OPTION_TEXT, &s->blas, 0, 0, "NAME",
           "matrix products by auto, own, onednn, openblas or ref (default: auto)"}},
-        {"e",
+        {"erf",
          {"isa", 0, OPTION_TEXT, &s->isa, 0, 0, "LEVEL",
           "highest instruction set: auto, avx512, avx2 or ref (default: auto)"}},
-        {"e",
+        {"erf",
          {"threads", 0, OPTION_COUNT, &s->threads, 0, ENGINE_THREADS_MAX, "N",
           "workers of the engine (default: one a core)"}},
-        {"e",
+        {"erf",
          {"block", 0, OPTION_COUNT, &s->block, 0, ENGINE_BLOCK_MAX, "TOKENS",
           "rows of one batch; changes speed alone (default: 0, the engine's choice)"}},
-        {"i",
+        {"irf",
          {"read-bytes", 0, OPTION_COUNT, &s->read_bytes, 1, MSG_SOURCE_MAX, "BYTES",
           "of one read; changes nothing that comes out (default: 65536)"}},
-        {"s",
+        {"item",
          {"listen", 0, OPTION_TEXT, &s->listen, 0, 0, "ipc://PATH", "where downstream connects"}},
-        {"s",
+        {"item",
          {"connect", 0, OPTION_TEXT, &s->connect, 0, 0, "ipc://PATH", "where upstream listens"}},
-        {"r",
+        {"rf",
          {"json", 0, OPTION_FLAG, &s->json, 0, 0, NULL,
           "at the end, how the streams stand, as JSON on standard output"}},
-        {"item", {"quiet", 'q', OPTION_FLAG, &s->quiet, 0, 0, NULL, "warnings and errors alone"}},
+        {"itemrf", {"quiet", 'q', OPTION_FLAG, &s->quiet, 0, 0, NULL, "warnings and errors alone"}},
     };
-    const char letter = stage ? (strcmp(stage, "emit") ? stage[0] : 'm') : 0;
+    const char letter = strcmp(who, "emit") ? who[0] : 'm';
     size_t count = 0;
 
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        bool here = stage ? strchr(rows[i].stages, letter) || !strcmp(rows[i].stages, "s")
-                          : strcmp(rows[i].stages, "s") != 0;
-        if (here)
+    s->follow = letter == 'f';
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strchr(rows[i].who, letter))
             options[count++] = rows[i].option;
-    }
     options[count] = (struct option){.name = NULL};
     require(count < SETTINGS_OPTIONS_MAX);
+}
+
+/* Line by line where nothing else is said and sources grow; by entries where lines are joined. */
+static enum unit unit_of(const struct settings *s)
+{
+    if (s->multiline_start)
+        return UNIT_ENTRY;
+    return s->unit >= 0 ? (enum unit)s->unit : s->follow ? UNIT_LINE : UNIT_PARAGRAPH;
 }
 
 enum err_code settings_end(struct settings *s, struct err *err)
@@ -111,7 +154,19 @@ enum err_code settings_end(struct settings *s, struct err *err)
             return err_set(err, ERR_MEMORY, 0, "settings");
         s->store = s->made_store;
     }
-    s->config = (struct config){.name = s->name,
+    if (s->follow && asprintf(&s->made_feed, "%s/ingest", s->store) < 0)
+        return err_set(err, ERR_MEMORY, 0, "settings");
+    s->config = (struct config){.follow = s->follow,
+                                .max_latency_ms = s->max_latency_ms,
+                                .feed = s->made_feed,
+                                .spool_bytes = s->spool_bytes,
+                                .multiline_start = s->multiline_start,
+                                .multiline_ms = s->multiline_ms,
+                                .key = s->key,
+                                .state_bytes = s->state_bytes,
+                                .sync = (enum sync)s->sync,
+                                .sink = (enum sink_kind)s->sink,
+                                .name = s->name,
                                 .read_bytes = (uint32_t)s->read_bytes,
                                 .vocab = s->vocab,
                                 .special_tokens = s->special_tokens,
@@ -121,7 +176,7 @@ enum err_code settings_end(struct settings *s, struct err *err)
                                 .isa = s->isa,
                                 .threads = (unsigned)s->threads,
                                 .block_tokens = (uint32_t)s->block,
-                                .unit = (enum unit)s->unit,
+                                .unit = unit_of(s),
                                 .normalize = (enum normalize)s->normalize,
                                 .checkpoint_tokens = s->checkpoint_every,
                                 .checkpoint_ms = s->checkpoint_ms,
@@ -137,5 +192,6 @@ enum err_code settings_end(struct settings *s, struct err *err)
 void settings_release(struct settings *s)
 {
     free(s->made_store);
-    s->made_store = NULL;
+    free(s->made_feed);
+    s->made_store = s->made_feed = NULL;
 }

@@ -77,7 +77,7 @@ void stream_open_up(struct stream *s)
     open.name = s->name;
     open.cursor = proto_bytes(s->accepted.cursor, s->accepted.cursor_bytes);
     open.normalize = proto_text(normalize_name(e->env->config->normalize));
-    open.line_edges = e->env->config->unit == UNIT_LINE;
+    open.line_edges = e->env->config->unit != UNIT_PARAGRAPH;
     outbox_tell(&e->up, RIVERRUN__CONTROL__IS_OPEN, &open);
     STEP(encode_open);
 }

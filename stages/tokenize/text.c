@@ -10,24 +10,48 @@ enum {
     MARK_STEP = 4096
 };
 
+struct start {
+    uint32_t skip, skip_plain, skip_tokens;
+};
+
+static enum err_code read_cursor(struct view cursor, struct start *start, struct view *upstream,
+                                 struct err *err)
+{
+    struct reader r = reader_of(cursor.data, cursor.bytes);
+    uint8_t version = read_u8(&r);
+
+    start->skip_plain = read_u16(&r);
+    start->skip = read_u32(&r);
+    start->skip_tokens = version == CURSOR_WITHOUT_TOKENS ? 0 : read_u32(&r);
+    if (r.short_read || (version != CURSOR_VERSION && version != CURSOR_WITHOUT_TOKENS))
+        return err_set(err, ERR_INPUT, 0, "cursor of %zu bytes is not tokenize's", cursor.bytes);
+    *upstream = (struct view){r.at, (size_t)(r.end - r.at)};
+    return ERR_OK;
+}
+
+enum err_code text_upstream(struct view cursor, struct view *upstream, struct err *err)
+{
+    struct start start;
+
+    return read_cursor(cursor, &start, upstream, err);
+}
+
 enum err_code text_open(struct text *t, const struct tokenizer *tokenizer, enum normalize normalize,
                         bool line_edges, struct view cursor, struct view *upstream, struct err *err)
 {
-    struct reader r = reader_of(cursor.data, cursor.bytes);
+    struct start start = {0, 0, 0};
+    enum err_code code = ERR_OK;
 
     *t = (struct text){.tokenizer = tokenizer, .normalize = normalize, .line_edges = line_edges};
     t->raw = t->plain = t->advance = buffer_of(BUFFER_MAX);
     *upstream = (struct view){NULL, 0};
-    if (!cursor.bytes)
-        return tokenizer_reader_open(&t->reader, tokenizer, err);
-    uint8_t version = read_u8(&r);
-    t->skip_plain = read_u16(&r);
-    t->skip = read_u32(&r);
-    if (version != CURSOR_WITHOUT_TOKENS)
-        t->skip_tokens = read_u32(&r);
-    if (r.short_read || (version != CURSOR_VERSION && version != CURSOR_WITHOUT_TOKENS))
-        return err_set(err, ERR_INPUT, 0, "cursor of %zu bytes is not tokenize's", cursor.bytes);
-    *upstream = (struct view){r.at, (size_t)(r.end - r.at)};
+    if (cursor.bytes)
+        code = read_cursor(cursor, &start, upstream, err);
+    if (code)
+        return code;
+    t->skip = start.skip;
+    t->skip_plain = start.skip_plain;
+    t->skip_tokens = start.skip_tokens;
     return tokenizer_reader_open(&t->reader, tokenizer, err);
 }
 

@@ -64,6 +64,9 @@ MUST_CHECK enum err_code text_open(struct text *t, const struct tokenizer *token
                                    struct view *upstream, struct err *err);
 void text_close(struct text *t);
 
+/* What a cursor of ours would open upstream with. Fails: ERR_INPUT. */
+MUST_CHECK enum err_code text_upstream(struct view cursor, struct view *upstream, struct err *err);
+
 /* The cursor that leads to the next byte pushed: upstream's answer to the open first, then after
  * each push that message's. Fails: ERR_MEMORY, ERR_LIMIT. */
 MUST_CHECK enum err_code text_mark(struct text *t, struct view cursor, struct err *err);

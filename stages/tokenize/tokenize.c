@@ -192,6 +192,23 @@ static enum err_code pass_opened(struct tokenize *t, Riverrun__Opened *opened, s
     return code;
 }
 
+/* Pass on what may be forgotten, by upstream's part of the cursor. */
+static enum err_code pass_keep(struct tokenize *t, Riverrun__Keep *keep, struct err *err)
+{
+    struct input *in = table_get(&t->streams, keep->stream);
+    ProtobufCBinaryData cursor = keep->cursor;
+    struct view upstream;
+
+    if (!in || in->epoch != keep->epoch)
+        return ERR_OK;
+    if (text_upstream((struct view){cursor.data, cursor.len}, &upstream, err))
+        return err->code;
+    keep->cursor = proto_bytes(upstream.data, upstream.bytes);
+    outbox_tell(&t->up, RIVERRUN__CONTROL__IS_KEEP, keep);
+    keep->cursor = cursor; /* the decoder frees this one */
+    return ERR_OK;
+}
+
 static enum err_code accept_from_down(struct tokenize *t, Riverrun__Control *control,
                                       struct err *err)
 {
@@ -210,6 +227,8 @@ static enum err_code accept_from_down(struct tokenize *t, Riverrun__Control *con
         if (in && in->epoch == control->close->epoch)
             drop(t, in);
         break;
+    case RIVERRUN__CONTROL__IS_KEEP:
+        return pass_keep(t, control->keep, err);
     case RIVERRUN__CONTROL__IS_BYE:
         t->bye = true;
         break;
@@ -238,6 +257,7 @@ static enum err_code accept_from_up(struct tokenize *t, Riverrun__Control *contr
     case RIVERRUN__CONTROL__IS_ANNOUNCE:
     case RIVERRUN__CONTROL__IS_ANNOUNCED:
     case RIVERRUN__CONTROL__IS_LOST:
+    case RIVERRUN__CONTROL__IS_WANT:
         break;
     default:
         return err_set(err, ERR_INPUT, 0, "tokenize: unexpected control message %d from above",
