@@ -79,6 +79,8 @@ static enum err_code accept_from_up(struct encode *e, const Riverrun__Control *c
     case RIVERRUN__CONTROL__IS_REFUSED:
         refused(e, control->refused);
         return ERR_OK;
+    case RIVERRUN__CONTROL__IS_WANT:
+        return ERR_OK; /* every stream that is open has a grant, so far */
     case RIVERRUN__CONTROL__IS_LOST:
         e->ingest_gone = control->lost->gone;
         if (!e->ingest_gone)
@@ -274,7 +276,7 @@ static bool all_over(struct encode *e)
             stream_stop(e->active[i]);
         return e->active_count == 0 || e->now_ms - e->stop_ms > STAGE_STOP_MS;
     }
-    if (!e->announced || e->active_count)
+    if (!e->announced || e->active_count || e->env->config->follow)
         return false;
     for (size_t i = 0; i < e->stream_count; i++)
         if (e->streams[i]->phase != PHASE_FINISHED && e->streams[i]->phase != PHASE_FAILED)
