@@ -3,9 +3,22 @@
  * STEP(name) marks the instant between two effects whose order matters. In the test build (RIVERRUN_STEPS) the
  * environment variable RIVERRUN_CRASH=name:n kills the process, as by kill -9, the n-th time that step is reached; in
  * the release the macro is nothing. The list is complete: a step that is not in it does not compile, and the crash test
- * fails for one that is never reached. */
+ * fails for one that is never reached.
+ *
+ * STEP_AT(name, stream, at) also says which stream it is and how far. RIVERRUN_TRACE=FILE appends a line for each step,
+ * "PID NAME STREAM AT", by one write, so that it is there when the process is killed a moment later; two steps of which
+ * one is the other's cause stand in that order, whichever processes they are of. tests/protocol/ replays such traces.
+ *
+ * step_mistake(name) is true where RIVERRUN_MISTAKE=name asks the test build for one of the three mistakes that the
+ * protocol's model refutes (tests/protocol/README.md), so that the tests can show that they would notice:
+ *     commit_before_durable  emit says `durable` of records that were written and not synced
+ *     cursor_late            the place of a message is taken to be behind it, though tokens of it are still to be used
+ *     watermark              emit takes the newest token unread and goes on at the end of its file */
 #ifndef SCHEMAS_STEP_H
 #define SCHEMAS_STEP_H
+
+#include <stdbool.h>
+#include <stdint.h>
 
 /* Name; what has happened just before. */
 #define STEP_LIST(X)                                                            \
@@ -47,10 +60,13 @@ enum step { STEP_LIST(STEP_ENUM) STEP_COUNT };
 extern const char *const step_names[STEP_COUNT];
 
 #ifdef RIVERRUN_STEPS
-void step_reached(enum step step);
-#define STEP(name) step_reached(STEP_##name)
+void step_reached(enum step step, uint64_t stream, uint64_t at);
+bool step_mistake(const char *name);
+#define STEP_AT(name, stream, at) step_reached(STEP_##name, stream, at)
 #else
-#define STEP(name) ((void)0)
+#define step_mistake(name)        false
+#define STEP_AT(name, stream, at) ((void)0)
 #endif
+#define STEP(name) STEP_AT(name, 0, 0)
 
 #endif

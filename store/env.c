@@ -441,7 +441,7 @@ static enum err_code take_ownership(struct env *env, struct err *err)
     if (!code && fsync(env->place.folder_fd) != 0 && errno != EINVAL)
         code = err_set(err, ERR_SYSTEM, errno, "sync the folder '%s'", env->place.path);
     if (!code)
-        STEP(store_epoch_raised);
+        STEP_AT(store_epoch_raised, 0, env->head.owner_epoch);
     return code;
 }
 

@@ -150,8 +150,28 @@ static enum err_code accept_open(struct emit *e, const Riverrun__SinkOpen *open,
         opened.warning = proto_text("the output is shorter than the newest checkpoint: going on "
                                     "from an older one");
     outbox_tell(&e->outbox, RIVERRUN__CONTROL__IS_SINK_OPENED, &opened);
-    STEP(emit_opened);
+    STEP_AT(emit_opened, sink->stream, opened.n);
     return ERR_OK;
+}
+
+static void tell_durable(struct emit *e, const struct sink *sink, const struct sync_task *task)
+{
+    Riverrun__Durable durable = RIVERRUN__DURABLE__INIT;
+    Riverrun__SinkToken token = RIVERRUN__SINK_TOKEN__INIT;
+
+    token.generation = task->token.generation;
+    token.n = task->token.n;
+    token.segment = task->token.segment;
+    token.length = task->token.length;
+    token.tail = task->token.tail;
+    token.chain = proto_bytes(task->token.chain, JSONL_CHAIN_BYTES);
+    durable.stream = sink->stream;
+    durable.owner = sink->owner;
+    durable.generation = sink->generation;
+    durable.token = &token;
+    durable.asked = task->asked;
+    outbox_tell(&e->outbox, RIVERRUN__CONTROL__IS_DURABLE, &durable);
+    STEP_AT(emit_durable, sink->stream, token.n);
 }
 
 /* Hand what was written up to here to the syncer. */
@@ -164,7 +184,15 @@ static void sync_sink(struct emit *e, struct sink *sink, bool asked, bool whole)
                              .whole = whole};
     struct err why;
 
-    if (jsonl_token(&sink->file, &task.token, &why) || syncer_submit(e->syncer, &task, &why)) {
+    if (jsonl_token(&sink->file, &task.token, &why)) {
+        fail(e, sink, &why);
+        return;
+    }
+    if (asked && step_mistake("commit_before_durable")) {
+        tell_durable(e, sink, &task);
+        return;
+    }
+    if (syncer_submit(e->syncer, &task, &why)) {
         fail(e, sink, &why);
         return;
     }
@@ -223,7 +251,7 @@ static enum err_code accept_record(struct emit *e, const struct frame *f, struct
         fail(e, sink, &why);
         return ERR_OK;
     }
-    STEP(emit_record);
+    STEP_AT(emit_record, sink->stream, sink->file.at.n);
     sink->unsynced_bytes += f->payload.bytes;
     if (sink->sync_at_ms == UINT64_MAX)
         sink->sync_at_ms = e->now_ms + SYNC_MS;
@@ -265,26 +293,6 @@ static void emit_event(void *self, const struct stage_event *event)
         drop_all(e);
         outbox_clear(&e->outbox);
     }
-}
-
-static void tell_durable(struct emit *e, const struct sink *sink, const struct sync_task *task)
-{
-    Riverrun__Durable durable = RIVERRUN__DURABLE__INIT;
-    Riverrun__SinkToken token = RIVERRUN__SINK_TOKEN__INIT;
-
-    token.generation = task->token.generation;
-    token.n = task->token.n;
-    token.segment = task->token.segment;
-    token.length = task->token.length;
-    token.tail = task->token.tail;
-    token.chain = proto_bytes(task->token.chain, JSONL_CHAIN_BYTES);
-    durable.stream = sink->stream;
-    durable.owner = sink->owner;
-    durable.generation = sink->generation;
-    durable.token = &token;
-    durable.asked = task->asked;
-    outbox_tell(&e->outbox, RIVERRUN__CONTROL__IS_DURABLE, &durable);
-    STEP(emit_durable);
 }
 
 /* A sync failed: what the page cache says of the rest of the file is not to be believed. */

@@ -39,12 +39,12 @@ static struct sync_task *pop(struct queue *q)
 
 static void do_task(struct sync_task *task)
 {
-    STEP(emit_fsync_begin);
+    STEP_AT(emit_fsync_begin, task->stream, task->token.n);
     task->cause = fsync(task->fd) ? errno : 0;
     if (!task->cause && task->whole)
         task->torn = !jsonl_whole(task->fd, &task->token);
     close(task->fd);
-    STEP(emit_fsync_end);
+    STEP_AT(emit_fsync_end, task->stream, task->token.n);
 }
 
 static void *run(void *self)

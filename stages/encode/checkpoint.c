@@ -87,7 +87,7 @@ void checkpoint_captured(struct stream *s)
 {
     fix_records(s);
     s->snapshot.step = SNAPSHOT_SYNC;
-    STEP(encode_captured);
+    STEP_AT(encode_captured, s->id, s->snapshot.n);
 }
 
 /* Checkpoint 0 of a generation: before its first record, or an accepted change at the same place. */
@@ -183,7 +183,7 @@ void checkpoint_commit(struct stream *s)
         stream_fail(s, &err);
     } else {
         s->snapshot.step = SNAPSHOT_COMMIT;
-        STEP(encode_commit);
+        STEP_AT(encode_commit, s->id, s->snapshot.n);
         store_submit(e->store, &batch, s);
     }
     buffer_release(&meta);
@@ -214,7 +214,7 @@ bool checkpoint_collect(struct encode *e)
             continue;
         if (!s || s->snapshot.step != SNAPSHOT_COMMIT)
             continue; /* a note, or of a stream that failed meanwhile */
-        STEP(encode_committed);
+        STEP_AT(encode_committed, s->id, s->snapshot.n);
         done = s->snapshot;
         s->snapshot.state = NULL;
         s->snapshot.analysis = buffer_of(0);

@@ -63,6 +63,8 @@ void schedule_accept(struct stream *s, struct msg **msg, const struct frame *f, 
     piece->frame = *f;
     piece->references = 1;
     piece->before = s->accepted;
+    if (step_mistake("cursor_late"))
+        memcpy(piece->before.cursor, f->cursor.data, piece->before.cursor_bytes = f->cursor.bytes);
     if (msg_read_tokens(f, &piece->tokens, err)) {
         free(piece);
         return;
@@ -80,7 +82,7 @@ void schedule_accept(struct stream *s, struct msg **msg, const struct frame *f, 
     s->consumed += piece_use(piece, skip);
     if (piece->before.used == f->count && s->head == piece)
         pop_piece(s);
-    STEP(encode_accepted);
+    STEP_AT(encode_accepted, s->id, s->expected);
 }
 
 static void grant(struct stream *s)
@@ -114,7 +116,7 @@ static void add_record(struct stream *s, struct record *record)
         require(!s->records.lines.refused && !s->records.sizes.refused);
         s->encode->kept_bytes += line.bytes;
         s->next_seq++;
-        STEP(encode_record);
+        STEP_AT(encode_record, s->id, s->next_seq);
     }
     buffer_release(&line);
 }
@@ -188,7 +190,7 @@ static void send_sync(struct stream *s)
     sync.whole = s->snapshot.finished;
     outbox_tell(&s->encode->down, RIVERRUN__CONTROL__IS_SYNC, &sync);
     s->snapshot.sync_sent = true;
-    STEP(encode_sync);
+    STEP_AT(encode_sync, s->id, s->snapshot.n);
 }
 
 /* Records in order, and `sync n` exactly behind record n - 1. */
@@ -220,7 +222,7 @@ void schedule_durable(struct stream *s, const Riverrun__Durable *durable)
         return;
     token_from(&s->durable, durable->token);
     drop_records(s, s->durable.n);
-    STEP(encode_durable);
+    STEP_AT(encode_durable, s->id, s->durable.n);
     if (durable->asked && p->step == SNAPSHOT_SYNC && p->sync_sent && p->n == s->durable.n) {
         p->token = s->durable;
         checkpoint_commit(s);
@@ -287,7 +289,7 @@ static bool submit(struct stream *s, struct job *job)
         e->speed_ms += e->now_ms - e->idle_ms; /* time without work does not count */
     s->jobs++;
     e->in_flight += job->engine.count;
-    STEP(encode_submit);
+    STEP_AT(encode_submit, s->id, s->tokens_submitted);
     return true;
 }
 
@@ -487,7 +489,7 @@ bool schedule_collect(struct encode *e)
         if (stream_is_over(s) && s->jobs == 0)
             engine_state_close(&s->state);
         job_put(e, job);
-        STEP(encode_collect);
+        STEP_AT(encode_collect, s->id, s->tokens);
     }
     return any;
 }

@@ -79,7 +79,7 @@ void stream_open_up(struct stream *s)
     open.normalize = proto_text(normalize_name(e->env->config->normalize));
     open.line_edges = e->env->config->unit != UNIT_PARAGRAPH;
     outbox_tell(&e->up, RIVERRUN__CONTROL__IS_OPEN, &open);
-    STEP(encode_open);
+    STEP_AT(encode_open, s->id, s->epoch);
 }
 
 void stream_open_down(struct stream *s)
@@ -104,7 +104,7 @@ void stream_open_down(struct stream *s)
     open.n_tokens = count;
     open.finished = resume && s->candidates[0].finished;
     outbox_tell(&e->down, RIVERRUN__CONTROL__IS_SINK_OPEN, &open);
-    STEP(encode_sink_open);
+    STEP_AT(encode_sink_open, s->id, tokens[0].n);
 }
 
 static void close_neighbours(struct stream *s)
@@ -591,7 +591,7 @@ void stream_opened(struct stream *s, const Riverrun__Opened *opened)
     if (opened->epoch != s->epoch || !opened->fingerprints || opened->cursor.len > CURSOR_MAX)
         return;
     s->up_open = true;
-    STEP(encode_opened);
+    STEP_AT(encode_opened, s->id, s->epoch);
     if (s->phase == PHASE_NEW_SOURCE) {
         born(s, opened);
         return;
@@ -621,7 +621,7 @@ void stream_sink_opened(struct stream *s, const Riverrun__SinkOpened *opened)
         return;
     if (opened->warning && opened->warning[0])
         stage_report(s->encode->env, STAGE_WARNING, s->name, "%s", opened->warning);
-    STEP(encode_sink_opened);
+    STEP_AT(encode_sink_opened, s->id, opened->n);
     if (s->phase == PHASE_RUNNING) {
         schedule_rewind(s, opened->n);
         return;

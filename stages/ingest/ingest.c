@@ -131,7 +131,7 @@ static void tell_opened(struct ingest *g, struct input *in)
     opened.cursor = proto_bytes(cursor, sizeof cursor);
     outbox_tell(&g->outbox, RIVERRUN__CONTROL__IS_OPENED, &opened);
     in->opened = true;
-    STEP(ingest_opened);
+    STEP_AT(ingest_opened, in->stream, in->source.offset);
 }
 
 static int compare_name(const void *name, const void *input)
@@ -282,7 +282,7 @@ static bool read_one(struct ingest *g, struct input *in, const struct stage_out 
         refuse(g, in, &why);
         return true;
     }
-    STEP(ingest_read);
+    STEP_AT(ingest_read, in->stream, in->source.offset);
     in->sent += got;
     in->done = end;
     *ran = true;

@@ -186,7 +186,7 @@ static enum err_code pass_opened(struct tokenize *t, Riverrun__Opened *opened, s
         outbox_tell(&t->down, RIVERRUN__CONTROL__IS_OPENED, opened);
         opened->fingerprints = prints;
         opened->cursor = cursor;
-        STEP(tokenize_opened);
+        STEP_AT(tokenize_opened, in->stream, in->epoch);
     }
     buffer_release(&mine);
     return code;
@@ -387,6 +387,7 @@ static enum err_code make_tokens(struct input *in, struct msg **out, struct err 
         memcpy(payload + 10 * (size_t)f.count, text.data, text.bytes);
     in->sent += f.count;
     in->told_end = f.flags & MSG_END;
+    STEP_AT(tokenize_tokens, in->stream, in->sent);
 done:
     buffer_release(&text);
     buffer_release(&cursor);
@@ -440,7 +441,6 @@ static enum stage_progress tokenize_work(void *self, uint64_t budget_us,
             if (in->told_end)
                 report_changes(t, in);
         }
-        STEP(tokenize_tokens);
     }
     return ran ? STAGE_RAN : STAGE_IDLE;
 }
