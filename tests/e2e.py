@@ -161,9 +161,9 @@ class Job:
         return {name: read(os.path.join(self.output, name)) for name in sorted(os.listdir(self.output))
                 if name.endswith(".jsonl")}
 
-    def validate(self, size=None):
+    def validate(self, size=None, base=0):
         for name in self.records():
-            wrong = validate_records.validate(os.path.join(self.output, name), size=size)
+            wrong = validate_records.validate(os.path.join(self.output, name), size=size, base=base)
             check(not wrong, f"{name}: {wrong[:3]}")
 
     def copy(self, name):

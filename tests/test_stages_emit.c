@@ -14,6 +14,7 @@ static const uint8_t store_a[16] = "store a", store_b[16] = "store b";
 struct place {
     uint64_t generation, n, length, tail;
     uint8_t chain[JSONL_CHAIN_BYTES];
+    uint64_t first;
 };
 
 struct open {
@@ -46,6 +47,7 @@ static enum err_code send_open(struct driver *d, const struct open *o)
         tokens[i].n = o->tokens[i].n;
         tokens[i].length = o->tokens[i].length;
         tokens[i].tail = o->tokens[i].tail;
+        tokens[i].first = o->tokens[i].first;
         tokens[i].chain = proto_bytes(o->tokens[i].chain, JSONL_CHAIN_BYTES);
         list[i] = &tokens[i];
     }
@@ -149,7 +151,7 @@ static struct place expect_durable(struct driver *d, bool asked)
     const Riverrun__SinkToken *t = control->durable->token;
     assert_int_equal(control->durable->asked, asked);
     assert_int_equal(t->chain.len, JSONL_CHAIN_BYTES);
-    place = (struct place){t->generation, t->n, t->length, t->tail, {0}};
+    place = (struct place){t->generation, t->n, t->length, t->tail, {0}, t->first};
     memcpy(place.chain, t->chain.data, JSONL_CHAIN_BYTES);
     riverrun__control__free_unpacked(control, NULL);
     return place;
@@ -425,6 +427,40 @@ static void an_edited_line_with_a_zero_character_is_refused_too(void **state)
     buffer_release(&want);
 }
 
+/* A branch or an import: records are numbered on, the file begins with the first of them. */
+static void a_file_may_begin_at_a_later_record(void **state)
+{
+    struct driver *d = start(state);
+    struct open o = FIRST;
+    struct place token;
+    size_t bytes;
+
+    o.tokens[0] = (struct place){.generation = 1, .n = 100, .first = 100};
+    assert_int_equal(open_sink(d, &o, NULL), 100);
+    send_records(d, &o, 100, 110);
+    token = sync_to(d, &o, 110);
+    assert_int_equal(token.n, 110);
+    assert_int_equal(token.first, 100);
+    send_records(d, &o, 110, 115);
+    sync_to(d, &o, 115);
+    driver_free(&d);
+    free(get_file(in_folder(state, "out/book.jsonl"), &bytes));
+    d = start(state);
+    o = resume(&o, 1, &token);
+    assert_int_equal(open_sink(d, &o, NULL), 110);
+    send_records(d, &o, 110, 120); /* five are compared, five are written */
+    token = sync_to(d, &o, 120);
+    assert_true(token.length > bytes);
+    driver_free(&d);
+    /* Counted from 0 the file has not so many lines; counted from 101, one too many. */
+    for (token.first = 0; token.first <= 101; token.first += 101) {
+        d = start(state);
+        o = resume(&o, 1, &token);
+        open_refused(d, &o, ERR_SINK, "is not what was written");
+        driver_free(&d);
+    }
+}
+
 static void a_shorter_file_goes_back_to_an_older_token_with_a_warning(void **state)
 {
     struct place tokens[2];
@@ -626,6 +662,7 @@ int main(void)
         STAGE_TEST(a_torn_end_is_cut_wherever_it_is_torn),
         STAGE_TEST(an_edited_line_is_refused_and_not_touched),
         STAGE_TEST(an_edited_line_with_a_zero_character_is_refused_too),
+        STAGE_TEST(a_file_may_begin_at_a_later_record),
         STAGE_TEST(a_shorter_file_goes_back_to_an_older_token_with_a_warning),
         STAGE_TEST(a_missing_file_is_refused_unless_nothing_was_written),
         STAGE_TEST(a_finished_file_that_goes_on_is_refused),

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""validate_records.py [--unfinished] [--size BYTES] FILE.jsonl...: are these records right?
+"""validate_records.py [--unfinished] [--size BYTES] [--base SEQ] FILE.jsonl...: are these records right?
 
 Every line against schemas/record.schema.json (by Debian's python3-jsonschema, which knows nothing of
 riverrun), and what a schema cannot say: numbers without gaps, units that tile the source, sums that
-add up. --unfinished: the document record may be missing. --size: the source's size. Prints one line
-for each problem; exit status 0 none, 1 some, 77 jsonschema is not installed.
+add up. --unfinished: the document record may be missing. --size: the source's size. --base: the number of
+the first record, where the stream was branched (units begin at 0 of the new source) or imported (they go on
+where the other file ended, and the document's sums cover that too). Prints one line for each problem; exit status 0 none, 1 some, 77 jsonschema is not installed.
 
 validate_records.py --self-test plants mistakes in good files, each of which must be found.
 """
@@ -83,15 +84,18 @@ def check_alone(record):
     return wrong
 
 
-def check_together(records, stream, unfinished, size):
+def check_together(records, stream, unfinished, size, base):
     """What is wrong between the records of one file, which have passed the schema."""
-    wrong, at, tokens, nats, kind, changed_at = [], 0, 0, [], None, 0
+    wrong, tokens, nats, kind, changed_at = [], 0, [], None, 0
+    begins = [record["begin"] for _, record in records if "tokens" in record]
+    at = begins[0] if base and begins else 0
+    whole = at == 0 and (not base or len(begins) > 1)
     for place, (number, record) in enumerate(records):
         here = f"line {number}: "
         if record["stream"] != stream:
             wrong.append(here + f"stream {record['stream']!r} in the file of {stream!r}")
-        if record["seq"] != place:
-            wrong.append(here + f"seq {record['seq']}, expected {place}")
+        if record["seq"] != base + place:
+            wrong.append(here + f"seq {record['seq']}, expected {base + place}")
         if record["kind"] == "lineage":
             if record["begin"] < max(at, changed_at):
                 wrong.append(here + "a change before what was read already")
@@ -99,13 +103,14 @@ def check_together(records, stream, unfinished, size):
         elif record["kind"] == "document":
             if place + 1 != len(records):
                 wrong.append(here + "records after the document")
-            if record["begin"] != 0 or record["end"] != at or record["end"] < changed_at:
+            alone = base and len(begins) == 1  # all its units are in the other file
+            if record["begin"] != 0 or (record["end"] != at and not alone) or record["end"] < changed_at:
                 wrong.append(here + f"the document must reach from 0 to {max(at, changed_at)}")
             if size is not None and record["end"] != size:
                 wrong.append(here + f"the document ends at {record['end']}, the source at {size}")
-            if record["tokens"] != tokens:
+            if record["tokens"] != tokens if whole else record["tokens"] < tokens:
                 wrong.append(here + f"{record['tokens']} tokens, the units have {tokens}")
-            if not near(record["nats"], math.fsum(nats), 1e-9):
+            if whole and not near(record["nats"], math.fsum(nats), 1e-9):
                 wrong.append(here + f"{record['nats']} nats, the units have {math.fsum(nats)}")
         else:
             if record["begin"] != at or record["end"] < changed_at:
@@ -120,7 +125,7 @@ def check_together(records, stream, unfinished, size):
     return wrong
 
 
-def validate(path, unfinished=False, size=None):
+def validate(path, unfinished=False, size=None, base=0):
     """The problems of one file, as lines of text."""
     with open(SCHEMA, encoding="utf-8") as text:
         schema = json.load(text)
@@ -132,7 +137,7 @@ def validate(path, unfinished=False, size=None):
         wrong += [f"line {number}: {what}" for what in found or check_alone(record)]
     if not wrong:
         stream = os.path.basename(path).removesuffix(".jsonl")
-        wrong = check_together(records, stream, unfinished, size)
+        wrong = check_together(records, stream, unfinished, size, base)
     return wrong
 
 
@@ -240,6 +245,17 @@ def self_test():
                   problems(good[:good.rindex('{"stream"')], unfinished=True)]
         if not problems(good, size=31):
             wrong.append("not found: another size of the source")
+        later = "".join(json.dumps(dict(record, seq=record["seq"] + 7)) + "\n" for record in sample())
+        rest = later[later.index("\n") + 1:]  # imported: the first unit is in another file
+        wrong += [f"a good file that begins at 7 or 8 is refused: {what}" for what in
+                  problems(later, base=7) + problems(rest, base=8) +
+                  problems(rest[rest.rindex('{"stream"'):], base=10)]
+        wrong += [f"not found: {name}" for name, text, base in (
+            ("a base where there is none", good, 7), ("no base", later, 0), ("another base", later, 6),
+            ("sums of a branch", later.replace('"tokens": 13', '"tokens": 14'), 7),
+            ("a document smaller than its units", rest.replace('"tokens": 13', '"tokens": 8'), 8),
+            ("a unit missing after the base", rest[:rest.index("\n") + 1] + rest[rest.rindex('{"stream"'):], 8),
+        ) if not problems(text, base=base)]
         planted = mistakes()
         wrong += [f"not found: {name}" for name, text in planted.items() if not problems(text)]
     print("\n".join(wrong), end="\n" if wrong else "")
@@ -251,6 +267,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--unfinished", action="store_true")
     parser.add_argument("--size", type=int)
+    parser.add_argument("--base", type=int, default=0)
     parser.add_argument("--self-test", action="store_true")
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
@@ -260,7 +277,7 @@ def main():
         parser.error("no files given")
     status = 0
     for path in options.files:
-        for what in validate(path, options.unfinished, options.size):
+        for what in validate(path, options.unfinished, options.size, options.base):
             print(f"{path}: {what}")
             status = 1
     return status

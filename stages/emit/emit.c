@@ -89,9 +89,13 @@ static void fail(struct emit *e, struct sink *sink, struct err *why)
 
 static bool token_read(const Riverrun__SinkToken *from, struct jsonl_token *token)
 {
-    *token = (struct jsonl_token){from->generation, from->n,    from->segment,
-                                  from->length,     from->tail, {0}};
-    if (from->chain.len != JSONL_CHAIN_BYTES)
+    *token = (struct jsonl_token){.generation = from->generation,
+                                  .n = from->n,
+                                  .segment = from->segment,
+                                  .length = from->length,
+                                  .tail = from->tail,
+                                  .first = from->first};
+    if (from->chain.len != JSONL_CHAIN_BYTES || from->first > from->n)
         return false;
     memcpy(token->chain, from->chain.data, JSONL_CHAIN_BYTES);
     return true;
@@ -164,6 +168,7 @@ static void tell_durable(struct emit *e, const struct sink *sink, const struct s
     token.segment = task->token.segment;
     token.length = task->token.length;
     token.tail = task->token.tail;
+    token.first = task->token.first;
     token.chain = proto_bytes(task->token.chain, JSONL_CHAIN_BYTES);
     durable.stream = sink->stream;
     durable.owner = sink->owner;

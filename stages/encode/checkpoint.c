@@ -16,8 +16,12 @@ enum { META_MAX = 1 << 20 };
 
 void token_from(struct jsonl_place *place, const Riverrun__SinkToken *token)
 {
-    *place = (struct jsonl_place){token->generation, token->n,    token->segment,
-                                  token->length,     token->tail, {0}};
+    *place = (struct jsonl_place){.generation = token->generation,
+                                  .n = token->n,
+                                  .segment = token->segment,
+                                  .length = token->length,
+                                  .tail = token->tail,
+                                  .first = token->first};
     if (token->chain.len == sizeof place->chain)
         memcpy(place->chain, token->chain.data, sizeof place->chain);
 }
@@ -31,6 +35,7 @@ void token_to(const struct jsonl_place *place, Riverrun__SinkToken *token)
     token->segment = place->segment;
     token->length = place->length;
     token->tail = place->tail;
+    token->first = place->first;
     token->chain = proto_bytes(place->chain, sizeof place->chain);
 }
 

@@ -72,6 +72,7 @@ struct records {
 struct jsonl_place {
     uint64_t generation, n, segment, length, tail;
     uint8_t chain[16];
+    uint64_t first; /* record of the file's first line */
 };
 
 enum snapshot_step { SNAPSHOT_NONE, SNAPSHOT_JOB, SNAPSHOT_SYNC, SNAPSHOT_COMMIT };

@@ -71,7 +71,8 @@ struct walk {
     int fd;
     struct buffer held; /* read; the bytes before at are walked */
     size_t at;
-    uint64_t length, n; /* behind the last line */
+    uint64_t length,
+        n; /* behind the last line; n numbers records, so it begins at the file's first */
     uint8_t chain[JSONL_CHAIN_BYTES];
 };
 
@@ -112,9 +113,10 @@ static bool walk_line(struct walk *w)
     return true;
 }
 
-static struct walk walk_begin(int fd)
+static struct walk walk_begin(int fd, uint64_t first)
 {
-    return (struct walk){.fd = fd, .held = buffer_of(2 * RECORD_LINE_MAX + 4 * JSONL_BUFFER_BYTES)};
+    return (struct walk){
+        .fd = fd, .held = buffer_of(2 * RECORD_LINE_MAX + 4 * JSONL_BUFFER_BYTES), .n = first};
 }
 
 static bool walk_to(struct walk *w, const struct jsonl_token *token)
@@ -128,7 +130,7 @@ static bool walk_to(struct walk *w, const struct jsonl_token *token)
 
 bool jsonl_whole(int fd, const struct jsonl_token *token)
 {
-    struct walk walk = walk_begin(fd);
+    struct walk walk = walk_begin(fd, token->first);
     bool fits = walk_to(&walk, token);
 
     buffer_release(&walk.held);

@@ -22,10 +22,12 @@ enum {
         64 * 1024 * 1024 /* up to here all of a file is verified when it is opened */
 };
 
-/* What was written when exactly n lines were. */
+/* What was written when the next record was n. The file's first line is record first: a stream that was branched
+ * or imported does not begin at 0. */
 struct jsonl_token {
     uint64_t generation, n, segment, length, tail;
-    uint8_t chain[JSONL_CHAIN_BYTES]; /* h_n = H(h_n-1, H(line)); h_0 is zero */
+    uint8_t chain[JSONL_CHAIN_BYTES]; /* h_n = H(h_n-1, H(line)); that of the first is zero */
+    uint64_t first;
 };
 
 struct jsonl_owner {
