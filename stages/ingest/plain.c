@@ -1,0 +1,147 @@
+/* The inputs of `read`: files as they were when they were opened, and pipes (source.h). */
+#include "stages/ingest/input.h"
+#include "stages/ingest/paths.h"
+#include "stages/ingest/source.h"
+
+#include <stdlib.h>
+
+struct plain {
+    struct source source;
+    char *file;
+    bool drained; /* a pipe that was read: what was read is gone */
+};
+
+static enum err_code plain_open(void *self, struct view cursor, struct err *err)
+{
+    struct plain *p = self;
+
+    if (p->drained)
+        return err_set(
+            err, ERR_SOURCE, 0,
+            "'%s' cannot be read again within a run: give the same input to the same command, and "
+            "it goes on",
+            p->file);
+    return source_open(&p->source, p->file, cursor, err);
+}
+
+static bool plain_ready(void *self)
+{
+    struct plain *p = self;
+
+    return source_ready(&p->source);
+}
+
+static enum err_code set_cursor(struct plain *p, struct piece *at, struct err *err)
+{
+    at->cursor_bytes = SOURCE_CURSOR_BYTES;
+    return source_cursor(&p->source, at->cursor, err);
+}
+
+static enum err_code plain_opened(void *self, Riverrun__Fingerprints *prints, struct piece *at,
+                                  struct err *err)
+{
+    struct plain *p = self;
+
+    prints->size_known = !p->source.pipe;
+    prints->source_bytes = p->source.size;
+    if (p->source.head_known)
+        prints->head = proto_bytes(p->source.head, SOURCE_HEAD_BYTES);
+    return set_cursor(p, at, err);
+}
+
+static enum err_code plain_read(void *self, struct piece *piece, struct err *err)
+{
+    struct plain *p = self;
+    uint64_t before = p->source.offset;
+    bool end = false;
+    size_t got = 0;
+    enum err_code code = source_read(&p->source, piece->buffer, piece->room, &got, &end, err);
+
+    if (code)
+        return code;
+    piece->bytes = (struct view){piece->buffer, got};
+    piece->flags = end ? MSG_END : 0;
+    piece->more = !end && p->source.offset > before;
+    return got || end ? set_cursor(p, piece, err) : ERR_OK;
+}
+
+static int plain_descriptor(void *self)
+{
+    struct plain *p = self;
+
+    return p->source.pipe ? p->source.fd : -1;
+}
+
+static void plain_close(void *self)
+{
+    struct plain *p = self;
+
+    p->drained = p->drained || (p->source.pipe && p->source.offset > 0);
+    source_close(&p->source);
+}
+
+static void plain_free(void *self)
+{
+    struct plain *p = self;
+
+    plain_close(p);
+    free(p->file);
+    free(p);
+}
+
+static const struct input_kind plain_kind = {
+    .open = plain_open,
+    .ready = plain_ready,
+    .opened = plain_opened,
+    .read = plain_read,
+    .descriptor = plain_descriptor,
+    .close = plain_close,
+    .free = plain_free,
+};
+
+static enum err_code add(struct ingest *g, const struct path *path, struct err *err)
+{
+    struct plain *p = calloc(1, sizeof *p);
+    struct input *in;
+    enum err_code code;
+
+    if (!p || !(p->file = strdup(path->file))) {
+        free(p);
+        return err_set(err, ERR_MEMORY, 0, "input '%s'", path->file);
+    }
+    p->source.fd = -1;
+    code = ingest_add(g, &plain_kind, p, path->name, path->file, &in, err);
+    if (code)
+        plain_free(p);
+    return code;
+}
+
+static enum err_code paths_open(void **self, struct ingest *g, struct err *err)
+{
+    struct path_list paths;
+    enum err_code code = path_list_make(&paths, ingest_env(g)->config, err);
+
+    *self = NULL; /* it keeps nothing */
+    if (code)
+        return code;
+    for (size_t i = 0; i < paths.count && !code; i++)
+        code = add(g, &paths.items[i], err);
+    path_list_release(&paths);
+    return code;
+}
+
+static enum err_code paths_work(void *self, bool *ran, struct err *err)
+{
+    (void)self;
+    (void)ran;
+    (void)err;
+    return ERR_OK;
+}
+
+static void paths_close(void **self)
+{
+    *self = NULL;
+}
+
+const struct feeder_kind path_feeder = {
+    .open = paths_open, .work = paths_work, .close = paths_close};
