@@ -1,5 +1,7 @@
 #include "store/batch.h"
 
+#include "store/seal.h"
+
 #include <stdlib.h>
 
 /* ---- Filling ---- */
@@ -174,12 +176,13 @@ static int apply_stream(const struct batch_op *op, struct env_txn *txn, struct e
     return rc;
 }
 
-/* What belongs to no stream would never be found again, so it is refused. */
-static int need_stream(const struct batch_op *op, struct env_txn *txn, struct err *err)
+/* What belongs to no stream would never be found again, so it is refused. Lends the stream's name, until
+ * the transaction writes. */
+static int need_stream(const struct batch_op *op, struct env_txn *txn, struct view *name,
+                       struct err *err)
 {
     struct key by_number = key_stream(KEY_NAME, op->stream);
-    struct view found;
-    int rc = env_get(txn, &by_number, &found, err);
+    int rc = env_get(txn, &by_number, name, err);
 
     if (rc == MDB_NOTFOUND)
         return refuse(err, ERR_ABSENT, "there is no such stream", op->stream);
@@ -189,7 +192,8 @@ static int need_stream(const struct batch_op *op, struct env_txn *txn, struct er
 static int apply_note(const struct batch_op *op, struct env_txn *txn, struct err *err)
 {
     struct key key = key_stream(KEY_NOTE, op->stream);
-    int rc = need_stream(op, txn, err);
+    struct view name;
+    int rc = need_stream(op, txn, &name, err);
     return rc ? rc : env_put(txn, &key, op->pieces, 1, err);
 }
 
@@ -219,22 +223,40 @@ static int keep_newest(struct env_txn *txn, uint64_t stream, struct err *err)
     return drop_checkpoints(txn, stream, 0, number, err);
 }
 
-/* The meta value begins with the number of parts, so that a missing one is noticed. */
+/* The parts, and the checksum that each got. */
+static int put_parts(const struct batch_op *op, struct env_txn *txn, uint64_t *checksums,
+                     struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 1; !rc && i < op->piece_count; i++) {
+        struct key key = key_checkpoint(op->stream, op->number, (uint32_t)i);
+        struct view put = {0};
+        rc = env_put(txn, &key, &op->pieces[i], 1, err);
+        if (!rc)
+            rc = env_get(txn, &key, &put, err);
+        if (!rc)
+            checksums[i - 1] = load_u64(put.data + put.bytes);
+    }
+    return rc;
+}
+
+/* The meta value begins with a seal: how many parts there are, and which. */
 static int apply_checkpoint(const struct batch_op *op, struct env_txn *txn, struct err *err)
 {
-    uint8_t count[4];
-    struct view meta[2] = {{count, sizeof count}, op->pieces[0]};
+    uint8_t seal[SEAL_BYTES_MAX];
+    uint64_t checksums[STORE_PARTS_MAX];
+    struct view meta[2] = {{seal, 0}, op->pieces[0]}, name = {0};
     struct key key = key_checkpoint(op->stream, op->number, 0);
-    int rc = need_stream(op, txn, err);
+    int rc = drop_checkpoints(txn, op->stream, op->number, op->number, err);
 
     if (!rc)
-        rc = drop_checkpoints(txn, op->stream, op->number, op->number, err);
-    store_u32(count, (uint32_t)(op->piece_count - 1));
+        rc = put_parts(op, txn, checksums, err);
     if (!rc)
+        rc = need_stream(op, txn, &name, err);
+    if (!rc) {
+        meta[0].bytes = seal_write(seal, name, checksums, op->piece_count - 1);
         rc = env_put(txn, &key, meta, 2, err);
-    for (size_t i = 1; !rc && i < op->piece_count; i++) {
-        key = key_checkpoint(op->stream, op->number, (uint32_t)i);
-        rc = env_put(txn, &key, &op->pieces[i], 1, err);
     }
     return rc ? rc : keep_newest(txn, op->stream, err);
 }

@@ -283,9 +283,11 @@ static int fill_head(struct env_txn *txn, const struct writing *w, struct err *e
         rc = MDB_CORRUPTED;
     if (rc)
         return rc;
-    if (w->raise)
+    if (w->raise) {
         txn->head.owner_epoch++;
-    else if (txn->head.owner_epoch != env->head.owner_epoch) {
+        txn->head.format = ENV_FORMAT; /* what is written from now on is of this one */
+    }
+    if (!w->raise && txn->head.owner_epoch != env->head.owner_epoch) {
         err_set(err, ERR_BUSY, 0,
                 "the store '%s' belongs to a newer run (owner epoch %llu, ours is %llu): nothing "
                 "was written",
@@ -466,7 +468,7 @@ static enum err_code open_files(struct env *env, struct err *err)
 {
     bool born;
     int dead, rc;
-    enum err_code code = walk_check(env->place.folder_fd, env->place.path, &born, err);
+    enum err_code code = walk_check(env->place.folder_fd, "data.mdb", env->place.path, &born, err);
 
     if (code)
         return code;

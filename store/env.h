@@ -13,7 +13,7 @@
 #include <pthread.h>
 
 /* Written first in the head record; a store of a higher one is refused. */
-enum { ENV_FORMAT = 1 };
+enum { ENV_FORMAT = 2 };
 enum env_kind { ENV_STORE = 1, ENV_JOURNAL = 2 };
 enum { ENV_ID_BYTES = 16 };
 

@@ -3,6 +3,7 @@
 
 #include "store/counters.h"
 #include "store/env.h"
+#include "store/seal.h"
 #include "store/writer.h"
 #include <stdlib.h>
 
@@ -226,9 +227,17 @@ struct found {
     size_t count; /* meta and parts */
 };
 
-static int find_values(struct env_txn *txn, uint64_t stream, uint64_t number, bool with_parts,
-                       struct found *found, size_t *part_count, struct err *err)
+/* The checksum stands behind the payload, and was verified. */
+static bool seal_fits(const struct seal *seal, size_t value, struct view payload)
 {
+    return !seal->sealed ||
+           seal_checksum(seal, value - 1) == load_u64(payload.data + payload.bytes);
+}
+
+static int find_values(struct env_txn *txn, uint64_t stream, uint64_t number, bool with_parts,
+                       struct found *found, struct err *err)
+{
+    struct seal seal;
     struct key key = key_checkpoint(stream, number, 0);
     struct key any;
     uint64_t there;
@@ -242,21 +251,22 @@ static int find_values(struct env_txn *txn, uint64_t stream, uint64_t number, bo
     }
     if (rc)
         return rc;
-    *part_count = found->values[0].bytes >= 4 ? load_u32(found->values[0].data) : SIZE_MAX;
-    if (*part_count > STORE_PARTS_MAX) {
+    if (!seal_read(found->values[0], &seal)) {
         err_set(err, ERR_DAMAGED, 0, "stream %llu, checkpoint %llu: its meta value is damaged",
                 (unsigned long long)stream, (unsigned long long)number);
         return ENV_REFUSED;
     }
-    found->values[0].data += 4;
-    found->values[0].bytes -= 4;
-    found->count = 1 + (with_parts ? *part_count : 0);
+    found->values[0] = seal.meta;
+    found->count = 1 + (with_parts ? seal.parts : 0);
     for (size_t i = 1; i < found->count; i++) {
         key = key_checkpoint(stream, number, (uint32_t)i);
         rc = env_get(txn, &key, &found->values[i], err);
-        if (rc == MDB_NOTFOUND) {
-            err_set(err, ERR_DAMAGED, 0, "stream %llu, checkpoint %llu, part %zu is missing",
-                    (unsigned long long)stream, (unsigned long long)number, i - 1);
+        const char *wrong = rc == MDB_NOTFOUND                              ? "is missing"
+                            : !rc && !seal_fits(&seal, i, found->values[i]) ? "is another's"
+                                                                            : NULL;
+        if (wrong) {
+            err_set(err, ERR_DAMAGED, 0, "stream %llu, checkpoint %llu, part %zu %s",
+                    (unsigned long long)stream, (unsigned long long)number, i - 1, wrong);
             return ENV_REFUSED;
         }
         if (rc)
@@ -303,13 +313,12 @@ enum err_code store_checkpoint_read(struct store *store, uint64_t stream, uint64
     struct env_txn txn;
     struct err mine;
     enum err_code code;
-    size_t part_count;
 
     err = err ? err : &mine;
     code = env_read_begin(store->env, &txn, err);
     if (code)
         return code;
-    int rc = find_values(&txn, stream, number, with_parts, &found, &part_count, err);
+    int rc = find_values(&txn, stream, number, with_parts, &found, err);
     if (rc == MDB_NOTFOUND)
         code = err_set(err, ERR_ABSENT, 0, "stream %llu has no checkpoint %llu in '%s'",
                        (unsigned long long)stream, (unsigned long long)number, store_path(store));

@@ -2,17 +2,7 @@
  * an endless loop or a write over living data. This reader knows LMDB's data format 1 (lmdb 0.9) and
  * follows nothing that it has not checked. It reads with pread into its own memory, so it needs no
  * child process to die in its place, and works in a program that has threads.
- *
- *   page      0 u64 own number | 8 u16 pad | 10 u16 flags | 12 u16 lower | 14 u16 upper
- *             16 u16 offset[(lower - 16) / 2] .. lower | free | upper .. nodes .. end
- *   overflow  0 u64 own number | 10 u16 flags | 12 u32 pages of the run | 16 value
- *   node      0 u16 lo | 2 u16 hi | 4 u16 flags | 6 u16 key bytes | 8 key | value
- *             leaf: lo, hi are the value's bytes; with BIG the value is the u64 number of a run
- *             branch: lo, hi, flags are the child's number
- *   meta      16 u32 magic | 20 u32 version | 24 u64 address | 32 u64 map | 40 free list | 88 keys
- *             136 u64 last page | 144 u64 transaction
- *   tree      0 u32 pad (of the free list: page bytes) | 4 u16 flags | 6 u16 depth | 8 u64 branches
- *             16 u64 leaves | 24 u64 overflow pages | 32 u64 entries | 40 u64 root
+ * store/page.h draws the pages.
  *
  * What must hold: each page names itself and is used once (by a tree or by the free list); nodes fill
  * their page exactly; keys ascend within the bounds that the branches above give; depth and counts are
@@ -22,6 +12,7 @@
 #include "store/walk.h"
 
 #include "store/keys.h"
+#include "store/page.h"
 #include "store/place.h"
 #include "store/store.h"
 #include <errno.h>
@@ -32,35 +23,12 @@
 #include <unistd.h>
 
 enum {
-    PAGE_HEADER = 16,
-    PAGE_BRANCH = 1,
-    PAGE_LEAF = 2,
-    PAGE_OVERFLOW = 4,
-    PAGE_META = 8,
-    NODE_HEADER = 8,
-    NODE_BIG = 1,
     TREE_INTEGER_KEYS = 8,
-    META_BYTES = 152,
     DEPTH_MAX = 32,          /* LMDB's cursor stack */
     BEHIND_FILE_MAX = 65536, /* pages a file may lack: freed in the transaction that took them */
     UNBORN_MAX = 128 * 1024, /* bytes of a file with nothing but the first commit under way */
     RUNS_AGAIN = 4,
     FIRST_PAGE = 2
-};
-#define LMDB_MAGIC   0xBEEFC0DEu
-#define LMDB_VERSION 1u
-#define NO_ROOT      UINT64_MAX
-
-struct tree {
-    uint64_t branches, leaves, overflows, entries, root;
-    uint16_t flags, depth;
-    bool is_free_list;
-};
-
-struct meta {
-    size_t page_bytes;
-    struct tree free_list, keys;
-    uint64_t last_page, transaction;
 };
 
 struct walk {
@@ -111,42 +79,21 @@ static bool read_at(struct walk *w, uint64_t offset, void *into, size_t bytes)
 
 /* ---- Meta pages ---- */
 
-static struct tree read_tree(const uint8_t *at, bool is_free_list)
-{
-    return (struct tree){.flags = load_u16(at + 4),
-                         .depth = load_u16(at + 6),
-                         .branches = load_u64(at + 8),
-                         .leaves = load_u64(at + 16),
-                         .overflows = load_u64(at + 24),
-                         .entries = load_u64(at + 32),
-                         .root = load_u64(at + 40),
-                         .is_free_list = is_free_list};
-}
-
 static bool read_meta(struct walk *w, unsigned index, size_t page_bytes, struct meta *meta)
 {
     uint8_t at[META_BYTES];
+    uint32_t version;
 
     if (!read_at(w, index * page_bytes, at, sizeof at))
         return false;
-    if (load_u64(at) != index || load_u16(at + 10) != PAGE_META || load_u32(at + 16) != LMDB_MAGIC)
-        return damage(w, "not a meta page", index);
-    if (load_u32(at + 20) != LMDB_VERSION) {
+    const char *wrong = page_meta(at, index, meta, &version);
+    if (wrong && version && version != LMDB_VERSION) {
         w->code = ERR_VERSION;
         return false;
     }
-    meta->page_bytes = load_u32(at + 40);
-    meta->free_list = read_tree(at + 40, true);
-    meta->keys = read_tree(at + 88, false);
-    meta->last_page = load_u64(at + 136);
-    meta->transaction = load_u64(at + 144);
-    size_t bytes = meta->page_bytes;
-    if (bytes < 512 || bytes > 65536 || (bytes & (bytes - 1)) ||
-        (page_bytes && bytes != page_bytes))
-        return damage(w, "its page size makes no sense", index);
-    if (meta->transaction && (meta->transaction & 1) != index)
-        return damage(w, "its transaction belongs to the other meta page", index);
-    return true;
+    if (!wrong && page_bytes && meta->page_bytes != page_bytes)
+        wrong = "its page size makes no sense";
+    return !wrong || damage(w, wrong, index);
 }
 
 /* The newer of both, as LMDB chooses. Transactions write them in turn, so they differ by one. */
@@ -184,42 +131,18 @@ static bool take_pages(struct walk *w, uint64_t first, uint64_t count, uint64_t 
     return true;
 }
 
-struct node {
-    struct view key, value; /* value of a leaf that is not big */
-    uint64_t child, run;    /* of a branch; of a big value */
-    uint64_t value_bytes;
-    bool big;
-};
-
 /* Node index of a page whose header is checked; adds what it takes of the page to *taken. */
 static bool read_node(struct walk *w, const uint8_t *page, uint64_t number, unsigned index,
                       struct node *node, size_t *taken)
 {
-    size_t page_bytes = w->meta.page_bytes, at = load_u16(page + PAGE_HEADER + 2 * (size_t)index);
     bool leaf = load_u16(page + 10) == PAGE_LEAF;
+    const char *wrong = page_node(page, w->meta.page_bytes, index, leaf, node);
 
-    if (at < load_u16(page + 14) || at + NODE_HEADER > page_bytes || (at & 1))
-        return damage(w, "a node lies outside it", number);
-    const uint8_t *header = page + at;
-    uint16_t flags = load_u16(header + 4);
-    size_t key_bytes = load_u16(header + 6), bytes = NODE_HEADER + key_bytes;
-    *node = (struct node){.key = {header + NODE_HEADER, key_bytes}};
-    if (!leaf)
-        node->child = load_u32(header) | (uint64_t)flags << 32;
-    else {
-        if (flags & ~NODE_BIG)
-            return damage(w, "a node is of a kind that is never written", number);
-        node->big = flags & NODE_BIG;
-        node->value_bytes = load_u32(header);
-        bytes += node->big ? 8 : node->value_bytes;
-    }
-    if (key_bytes > KEY_BYTES_MAX || at + bytes > page_bytes)
-        return damage(w, "a node reaches over its end", number);
-    if (node->big)
-        node->run = load_u64(header + NODE_HEADER + key_bytes);
-    else if (leaf)
-        node->value = (struct view){node->key.data + key_bytes, node->value_bytes};
-    *taken += (bytes + 1) & ~(size_t)1;
+    if (!wrong && node->at < load_u16(page + 14))
+        wrong = "a node lies outside it";
+    if (wrong)
+        return damage(w, wrong, number);
+    *taken += node->taken;
     return true;
 }
 
@@ -391,7 +314,7 @@ static bool check_leaf_node(struct walk *w, const struct node *node, uint64_t nu
 
     w->seen.entries++;
     if (node->big) {
-        pages = (PAGE_HEADER - 1 + node->value_bytes) / w->meta.page_bytes + 1;
+        pages = page_run(node->value_bytes, w->meta.page_bytes);
         if (!take_pages(w, node->run, pages, number))
             return false;
         if (node->run + pages > w->file_pages)
@@ -553,10 +476,11 @@ static enum err_code refuse(const struct walk *w, const char *path, struct err *
                    path, w->what);
 }
 
-enum err_code walk_check(int folder_fd, const char *path, bool *born, struct err *err)
+enum err_code walk_check(int folder_fd, const char *name, const char *path, bool *born,
+                         struct err *err)
 {
     enum err_code code = ERR_OK;
-    int fd = openat(folder_fd, "data.mdb", O_RDONLY | O_CLOEXEC);
+    int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC);
     struct stat status;
     bool again = true;
 
@@ -564,7 +488,7 @@ enum err_code walk_check(int folder_fd, const char *path, bool *born, struct err
     if (fd < 0 && errno == ENOENT)
         return ERR_OK;
     if (fd < 0 || fstat(fd, &status) != 0) {
-        code = err_set(err, ERR_SYSTEM, errno, "open '%s/data.mdb'", path);
+        code = err_set(err, ERR_SYSTEM, errno, "open '%s/%s'", path, name);
         again = false;
     } else {
         struct walk start = {.fd = fd, .file_bytes = (uint64_t)status.st_size};

@@ -102,11 +102,17 @@ def message(data):
     return fields
 
 
+def meta_of(value):
+    """The message in a checkpoint's meta value, behind its seal (store/seal.h)."""
+    count = int.from_bytes(value[:4], "little")
+    return value[12 + 8 * (count & 0x7fffffff) if count >> 31 else 4:-8]
+
+
 def token_lengths(folder, stream=1):
     """Bytes of output that each kept checkpoint stands on, newest first."""
     found = {}
     for key, value in values(folder).items():
         if key[0] == 5 and key[1:9] == stream.to_bytes(8, "big") and key[21:25] == bytes(4):
-            token = message(message(value[4:-8])[7])
+            token = message(message(meta_of(value))[7])
             found[int.from_bytes(key[13:21], "big")] = token.get(4, 0)
     return [found[number] for number in sorted(found, reverse=True)]

@@ -387,6 +387,86 @@ static void a_newer_format_is_refused_and_untouched(void **state)
     free(after.data);
 }
 
+/* Part 1 of checkpoint 7 of stream 1 becomes that of checkpoint 8, with a checksum that fits its key. */
+static int mix_parts(void *user, struct env_txn *txn, struct err *err)
+{
+    struct key from = key_checkpoint(1, 8, 2), to = key_checkpoint(1, 7, 2);
+    struct view part;
+    uint8_t copy[400];
+    int rc = env_get(txn, &from, &part, err);
+
+    (void)user;
+    if (rc)
+        return rc;
+    assert_true(part.bytes <= sizeof copy);
+    memcpy(copy, part.data, part.bytes);
+    return env_put(txn, &to, &(struct view){copy, part.bytes}, 1, err);
+}
+
+/* As format 1 had it: the meta value of checkpoint 7 without a seal, in a store that says so. */
+static int strip_seal(void *user, struct env_txn *txn, struct err *err)
+{
+    struct key key = key_checkpoint(1, 7, 0);
+    uint8_t count[4];
+    struct view old[2] = {{count, 4}, text_view("meta of 1/7")};
+
+    (void)user;
+    store_u32(count, 3);
+    txn->head.format = 1;
+    return env_put(txn, &key, old, 2, err);
+}
+
+static void change(const char *path, env_fill_fn *fill)
+{
+    struct env_options options = {.kind = ENV_STORE, .write = true};
+    struct env *env = NULL;
+
+    assert_int_equal(env_open(&env, path, &options, NULL), ERR_OK);
+    assert_int_equal(env_write(env, 0, fill, NULL, NULL), ERR_OK);
+    env_close(&env);
+}
+
+static void parts_of_two_checkpoints_are_never_mixed(void **state)
+{
+    const char *path = folder_of(state);
+    struct store *store = open_store(path);
+    struct store_checkpoint *found = NULL;
+    struct err err;
+
+    add_stream(store, "one");
+    put_checkpoint(store, 1, 7, 3, 300);
+    put_checkpoint(store, 1, 8, 3, 300);
+    store_close(&store);
+    change(path, mix_parts);
+    store = open_store(path);
+    check_checkpoint(store, 1, 8, 3, 300);
+    assert_int_equal(store_checkpoint_read(store, 1, 7, true, &found, &err), ERR_DAMAGED);
+    assert_non_null(strstr(err.text, "checkpoint 7, part 1"));
+    store_close(&store);
+}
+
+static void format_1_is_read_and_raised(void **state)
+{
+    const char *path = folder_of(state);
+    struct store *store = open_store(path);
+    struct env_options options = {.kind = ENV_STORE};
+    struct env *env = NULL;
+
+    add_stream(store, "one");
+    put_checkpoint(store, 1, 7, 3, 300);
+    store_close(&store);
+    change(path, strip_seal);
+    assert_int_equal(env_open(&env, path, &options, NULL), ERR_OK);
+    assert_int_equal(env->head.format, 1);
+    env_close(&env);
+    store = open_store(path);
+    check_checkpoint(store, 1, 7, 3, 300);
+    store_close(&store);
+    assert_int_equal(env_open(&env, path, &options, NULL), ERR_OK);
+    assert_int_equal(env->head.format, ENV_FORMAT);
+    env_close(&env);
+}
+
 /* ---- Owners ---- */
 
 /* A child that opens the store, says so, waits for a byte, then writes checkpoint 50 of stream 1 and
@@ -735,6 +815,8 @@ int main(void)
         STORE_TEST(a_damaged_value_is_named_and_the_one_before_it_is_read),
         STORE_TEST(a_file_cut_short_is_refused),
         STORE_TEST(a_newer_format_is_refused_and_untouched),
+        STORE_TEST(parts_of_two_checkpoints_are_never_mixed),
+        STORE_TEST(format_1_is_read_and_raised),
         STORE_TEST(a_second_owner_waits_until_the_first_is_dead),
         STORE_TEST(a_store_is_open_once_in_a_process),
         STORE_TEST(one_who_looks_sees_what_the_owner_writes),
