@@ -1,7 +1,7 @@
 #include "store/batch.h"
 
 #include "store/seal.h"
-
+#include "store/spool.h"
 #include <stdlib.h>
 
 /* ---- Filling ---- */
@@ -45,7 +45,7 @@ static struct view *copy_pieces(const struct view *pieces, size_t count, size_t 
     return copy;
 }
 
-static enum err_code add_op(struct store_batch *batch, const struct batch_op *what, struct err *err)
+enum err_code batch_add(struct store_batch *batch, const struct batch_op *what, struct err *err)
 {
     size_t total = 0, pages = 4096 * (2 + what->piece_count);
     struct batch_op *op;
@@ -65,6 +65,7 @@ static enum err_code add_op(struct store_batch *batch, const struct batch_op *wh
         free(op);
         return err_set(err, ERR_MEMORY, 0, "copy %zu bytes into a batch of writes", total);
     }
+    batch->frees_alone = (batch->frees_alone || !batch->first) && op->kind == OP_TRIM;
     *batch->end = op;
     batch->end = &op->next;
     batch->bytes += total + pages;
@@ -89,7 +90,7 @@ enum err_code batch_stream(struct store_batch *batch, uint64_t stream, const cha
     if (!code && (piece.bytes == 0 || piece.bytes > STORE_NAME_MAX))
         code = err_set(err, ERR_LIMIT, 0, "a stream's name has 1 to %d bytes, not %zu",
                        STORE_NAME_MAX, piece.bytes);
-    return code ? code : add_op(batch, &op, err);
+    return code ? code : batch_add(batch, &op, err);
 }
 
 enum err_code batch_note(struct store_batch *batch, uint64_t stream, struct view note,
@@ -101,7 +102,7 @@ enum err_code batch_note(struct store_batch *batch, uint64_t stream, struct view
     if (!code && note.bytes > NOTE_BYTES_MAX)
         code = err_set(err, ERR_LIMIT, 0, "a stream's note has at most %d bytes, not %zu",
                        NOTE_BYTES_MAX, note.bytes);
-    return code ? code : add_op(batch, &op, err);
+    return code ? code : batch_add(batch, &op, err);
 }
 
 enum err_code batch_checkpoint(struct store_batch *batch, uint64_t stream, uint64_t number,
@@ -125,14 +126,14 @@ enum err_code batch_checkpoint(struct store_batch *batch, uint64_t stream, uint6
             return err_set(err, ERR_LIMIT, 0,
                            "a part of a checkpoint has at most %d bytes, not %zu", PART_BYTES_MAX,
                            pieces[i].bytes);
-    return add_op(batch, &op, err);
+    return batch_add(batch, &op, err);
 }
 
 enum err_code batch_forget(struct store_batch *batch, uint64_t stream, struct err *err)
 {
     struct batch_op op = {OP_FORGET, stream, 0, NULL, 0, NULL};
     enum err_code code = check_stream(stream, err);
-    return code ? code : add_op(batch, &op, err);
+    return code ? code : batch_add(batch, &op, err);
 }
 
 /* ---- Applying: on the writer's thread, in a transaction ---- */
@@ -305,6 +306,12 @@ int batch_apply(const struct store_batch *batch, struct env_txn *txn, struct err
             break;
         case OP_FORGET:
             rc = apply_forget(op, txn, err);
+            break;
+        case OP_APPEND:
+        case OP_FEED:
+        case OP_TRIM:
+        case OP_ENTRY:
+            rc = spool_apply(op, txn, err);
             break;
         }
     return rc;

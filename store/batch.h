@@ -11,11 +11,21 @@ enum {
 };
 #define BATCH_BYTES_MAX ((size_t)2 << 30)
 
-enum batch_op_kind { OP_STREAM, OP_NOTE, OP_CHECKPOINT, OP_FORGET };
+enum batch_op_kind {
+    OP_STREAM,
+    OP_NOTE,
+    OP_CHECKPOINT,
+    OP_FORGET,
+    /* of ingest's environment, see spool.c; their first piece is a name */
+    OP_APPEND,
+    OP_FEED,
+    OP_TRIM,
+    OP_ENTRY
+};
 
 struct batch_op {
     enum batch_op_kind kind;
-    uint64_t stream, number;
+    uint64_t stream, number; /* OP_APPEND: number is the offset; OP_TRIM: below */
     struct view
         *pieces; /* one block of memory with the bytes behind; a checkpoint's first is meta */
     size_t piece_count;
@@ -24,11 +34,17 @@ struct batch_op {
 
 struct store_batch {
     struct batch_op *first, **end;
-    size_t bytes; /* about what it will take in pages */
-    void *user;   /* set by submit */
+    size_t bytes;        /* about what it will take in pages */
+    uint64_t spool_cost; /* at most what it adds to the spool */
+    bool frees_alone;    /* it has operations, and all of them make room */
+    void *user;          /* set by submit */
     struct err outcome;
     struct store_batch *next; /* in the queues of writer.c */
 };
+
+/* Add an operation, its pieces copied. Fails: ERR_LIMIT, ERR_MEMORY. */
+MUST_CHECK enum err_code batch_add(struct store_batch *batch, const struct batch_op *what,
+                                   struct err *err);
 
 /* Put all operations of the batch into the transaction: an env_fill_fn of one batch. */
 MUST_CHECK int batch_apply(const struct store_batch *batch, struct env_txn *txn, struct err *err);

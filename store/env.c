@@ -114,6 +114,8 @@ static int handle_open(struct env *env)
         rc = mdb_env_stat(env->mdb, &stat);
     if (!rc)
         env->page_bytes = stat.ms_psize;
+    /* A file without holes has what it is long. */
+    env->allocated = (uint64_t)file.st_blocks * 512 >= used ? used : 0;
     env->inode = env->write ? 0 : file.st_ino;
     if (rc) {
         mdb_env_close(env->mdb);
@@ -187,13 +189,63 @@ static int renew_file(struct env *env)
         (void)unlinkat(folder, "data.copy", 0);
     else
         env->suspect = false;
+    env->allocated = 0;
     /* The handle still maps the old file if the rename happened. */
     int reopened = handle_reopen(env);
     return rc ? rc : reopened;
 }
 
+/* Bytes in pages of the file that no tree has: the entries of the free list begin with their count. */
+static size_t free_bytes(struct env *env)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
+    size_t pages = 0;
+
+    if (mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn))
+        return 0;
+    if (mdb_cursor_open(txn, 0, &cursor) == 0)
+        while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0)
+            pages += load_u64(value.mv_data);
+    if (cursor)
+        mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    return pages * env->page_bytes;
+}
+
+/* Before about bytes are added: is there room for them, and for the reserve behind them? What was freed
+ * within the file counts where the disk gives no more. A file system that cannot promise room promises
+ * nothing, and the reserve is then what chance leaves. */
+static int keep_reserve(struct env *env, size_t about)
+{
+    MDB_envinfo info;
+    int fd;
+
+    if (!env->reserve_bytes)
+        return 0;
+    mdb_env_info(env->mdb, &info);
+    size_t used = (info.me_last_pgno + 1) * env->page_bytes;
+    size_t wanted = used + about + env->reserve_bytes;
+    if (wanted <= env->allocated)
+        return 0;
+    if (mdb_env_get_fd(env->mdb, &fd))
+        return EINVAL;
+    if (fallocate(fd, 0, 0, (off_t)(wanted + env->reserve_bytes)) == 0)
+        wanted += env->reserve_bytes;
+    else if (fallocate(fd, 0, 0, (off_t)wanted) != 0) {
+        int cause = errno;
+        if (!is_full(cause))
+            return 0;
+        size_t left = used < env->allocated ? env->allocated - used : 0;
+        return left + free_bytes(env) >= 2 * about + env->reserve_bytes ? 0 : cause;
+    }
+    env->allocated = wanted;
+    return 0;
+}
+
 /* Make the environment fit for a transaction of about that many bytes. */
-static enum err_code make_ready(struct env *env, size_t about, struct err *err)
+static enum err_code make_ready(struct env *env, size_t about, bool reserve, struct err *err)
 {
     MDB_envinfo info;
     int rc = 0;
@@ -203,6 +255,8 @@ static enum err_code make_ready(struct env *env, size_t about, struct err *err)
         rc = handle_open(env);
     if (!rc && env->suspect)
         rc = renew_file(env);
+    if (!rc && !reserve)
+        rc = keep_reserve(env, about);
     if (!rc) {
         mdb_env_info(env->mdb, &info);
         size_t used = (info.me_last_pgno + 1) * env->page_bytes;
@@ -268,6 +322,7 @@ struct writing {
     env_fill_fn *fill;
     void *user;
     bool raise;      /* this transaction takes ownership */
+    bool reserve;    /* it may take what is kept back */
     bool committing; /* what failed is the commit: its outcome is not known yet */
     struct head head;
 };
@@ -382,7 +437,7 @@ static enum err_code after_fault(struct env *env, const struct writing *w, int r
     if (is_full(rc) && !looked && !there)
         return code;
     env->suspect = true;
-    if (looked || make_ready(env, 0, &later)) {
+    if (looked || make_ready(env, 0, true, &later)) {
         *err = fault;
         return code;
     }
@@ -395,7 +450,7 @@ static enum err_code write_all(struct env *env, size_t about, struct writing *w,
     size_t room = about; /* wanted in the map */
 
     for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-        enum err_code code = make_ready(env, room, err);
+        enum err_code code = make_ready(env, room, w->reserve, err);
         if (code)
             return code;
         pthread_rwlock_rdlock(&env->lock);
@@ -423,21 +478,25 @@ static enum err_code write_all(struct env *env, size_t about, struct writing *w,
     return env_fail(env, rc, "write", err);
 }
 
-enum err_code env_write(struct env *env, size_t about, env_fill_fn *fill, void *user,
+enum err_code env_write(struct env *env, size_t about, bool reserve, env_fill_fn *fill, void *user,
                         struct err *err)
 {
-    struct writing w = {.fill = fill, .user = user};
+    struct writing w = {.fill = fill, .user = user, .reserve = reserve};
     struct err mine;
+    enum err_code code;
 
     require(env->write);
-    return write_all(env, about, &w, err ? err : &mine);
+    pthread_mutex_lock(&env->writing);
+    code = write_all(env, about, &w, err ? err : &mine);
+    pthread_mutex_unlock(&env->writing);
+    return code;
 }
 
 /* ---- Open and close ---- */
 
 static enum err_code take_ownership(struct env *env, struct err *err)
 {
-    struct writing w = {.raise = true};
+    struct writing w = {.raise = true, .reserve = true};
     enum err_code code = write_all(env, 0, &w, err);
 
     if (!code && fsync(env->place.folder_fd) != 0 && errno != EINVAL)
@@ -504,7 +563,10 @@ enum err_code env_open(struct env **out, const char *path, const struct env_opti
     env->map_bytes = options->map_bytes ? options->map_bytes : MAP_DEFAULT_BYTES;
     env->map_bytes = (env->map_bytes + 4095) / 4096 * 4096;
     env->place = place_none();
+    env->reserve_bytes = options->reserve_bytes;
+    env->spool_max = UINT64_MAX;
     pthread_rwlock_init(&env->lock, NULL);
+    pthread_mutex_init(&env->writing, NULL);
     code = place_open(&env->place, path, options->write, err);
     if (!code)
         code = open_files(env, err);
@@ -523,6 +585,7 @@ void env_close(struct env **env)
         mdb_env_close((*env)->mdb);
     place_close(&(*env)->place);
     pthread_rwlock_destroy(&(*env)->lock);
+    pthread_mutex_destroy(&(*env)->writing);
     free(*env);
     *env = NULL;
 }

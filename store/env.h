@@ -2,7 +2,7 @@
  *
  * Use      env_open; env_read_begin .. env_read_end around reads; env_write with a function that fills
  *          the transaction (it may be called several times, each time on a fresh one).
- * Threads  reads on any thread; env_write on one at a time.
+ * Threads  any; writes wait for each other.
  * Memory   what env_get lends lies in the map and ends with the transaction. */
 #ifndef STORE_ENV_H
 #define STORE_ENV_H
@@ -41,6 +41,11 @@ struct env {
     ino_t inode;      /* without write: of the file that is mapped */
     bool suspect;     /* a write or sync failed: copy before the next commit */
     struct head head; /* as last committed or read by this handle */
+    pthread_mutex_t
+        writing; /* held by env_write: the caller's thread and the writer's may both come */
+    size_t reserve_bytes; /* see env_options */
+    size_t allocated;     /* bytes of the file that the disk has promised, 0 not asked yet */
+    uint64_t spool_max;   /* of a spool's cost; set before the first commit that appends */
 };
 
 struct env_txn {
@@ -53,6 +58,9 @@ struct env_options {
     enum env_kind kind;
     bool write;
     size_t map_bytes; /* first size, 0 is the default */
+    /* Bytes of the file kept allocated and unused, so that deleting works when the disk is full: it
+     * writes new pages before it frees old ones. 0: none. */
+    size_t reserve_bytes;
 };
 
 /* As store_open says. For write the owner epoch is raised durably. */
@@ -65,10 +73,11 @@ void env_read_end(struct env_txn *txn);
 
 /* Commit what fill puts into a transaction, durably, or change nothing.
  * about   an estimate of the bytes put, to grow the map in time
+ * reserve true: may take what is kept back for deleting
  * Fails   as fill refused; ERR_FULL; ERR_BUSY: a newer owner; ERR_DAMAGED; ERR_SYSTEM; ERR_MEMORY */
 typedef int env_fill_fn(void *user, struct env_txn *txn, struct err *err);
-MUST_CHECK enum err_code env_write(struct env *env, size_t about, env_fill_fn *fill, void *user,
-                                   struct err *err);
+MUST_CHECK enum err_code env_write(struct env *env, size_t about, bool reserve, env_fill_fn *fill,
+                                   void *user, struct err *err);
 
 /* Lend a value's payload, its checksum verified: 0, MDB_NOTFOUND, ENV_REFUSED, other. */
 MUST_CHECK int env_get(struct env_txn *txn, const struct key *key, struct view *payload,

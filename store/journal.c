@@ -1,14 +1,9 @@
 /* The journal: entries by topic, numbered from 1 without gaps. A topic's next number is a value of its
  * own, so that numbers go on where they were when all entries have been trimmed. Each append is a
  * commit on the caller's thread: the caller waits for the disk anyway. */
-#include "store/env.h"
-#include "store/store.h"
+#include "store/spool.h"
 
 #include <stdlib.h>
-
-struct journal {
-    struct env *env;
-};
 
 struct append {
     const char *topic;
@@ -23,13 +18,18 @@ struct trim {
 
 enum err_code journal_open(struct journal **out, const char *path, struct err *err)
 {
-    struct env_options options = {.kind = ENV_JOURNAL, .write = true, .map_bytes = 16 << 20};
+    struct env_options options = {.kind = ENV_JOURNAL,
+                                  .write = true,
+                                  .map_bytes = 16 << 20,
+                                  .reserve_bytes = SPOOL_RESERVE_BYTES};
     struct journal *journal = calloc(1, sizeof *journal);
     enum err_code code;
 
     if (!journal)
         return err_set(err, ERR_MEMORY, 0, "open the journal '%s'", path);
     code = env_open(&journal->env, path, &options, err);
+    if (!code)
+        code = spool_start(journal, err);
     if (code)
         journal_close(&journal);
     else
@@ -41,6 +41,7 @@ void journal_close(struct journal **journal)
 {
     if (!*journal)
         return;
+    writer_close(&(*journal)->writer);
     env_close(&(*journal)->env);
     free(*journal);
     *journal = NULL;
@@ -63,10 +64,10 @@ static struct key key_topic(const char *topic)
     return key;
 }
 
-static int fill_append(void *user, struct env_txn *txn, struct err *err)
+int journal_put(struct env_txn *txn, const char *name, struct view content, uint64_t *number,
+                struct err *err)
 {
-    struct append *append = user;
-    struct key topic = key_topic(append->topic), entry;
+    struct key topic = key_topic(name), entry;
     uint8_t next[8];
     struct view piece = {next, sizeof next}, found;
     int rc = env_get(txn, &topic, &found, err);
@@ -75,11 +76,18 @@ static int fill_append(void *user, struct env_txn *txn, struct err *err)
         return rc;
     if (rc == 0 && found.bytes != 8)
         return MDB_CORRUPTED;
-    append->number = rc == 0 ? load_u64(found.data) : 1;
-    store_u64(next, append->number + 1);
-    entry = key_entry(append->topic, append->number);
+    *number = rc == 0 ? load_u64(found.data) : 1;
+    store_u64(next, *number + 1);
+    entry = key_entry(name, *number);
     rc = env_put(txn, &topic, &piece, 1, err);
-    return rc ? rc : env_put(txn, &entry, &append->entry, 1, err);
+    return rc ? rc : env_put(txn, &entry, &content, 1, err);
+}
+
+static int fill_append(void *user, struct env_txn *txn, struct err *err)
+{
+    struct append *append = user;
+
+    return journal_put(txn, append->topic, append->entry, &append->number, err);
 }
 
 enum err_code journal_append(struct journal *journal, const char *topic, struct view entry,
@@ -92,7 +100,7 @@ enum err_code journal_append(struct journal *journal, const char *topic, struct 
         code = err_set(err, ERR_LIMIT, 0, "a journal's entry has at most %d bytes, not %zu",
                        JOURNAL_ENTRY_MAX, entry.bytes);
     if (!code)
-        code = env_write(journal->env, entry.bytes + 3 * 4096, fill_append, &append, err);
+        code = env_write(journal->env, entry.bytes + 3 * 4096, false, fill_append, &append, err);
     if (!code && number)
         *number = append.number;
     return code;
@@ -164,5 +172,5 @@ enum err_code journal_trim(struct journal *journal, const char *topic, uint64_t 
 {
     struct trim trim = {topic, number};
     enum err_code code = check_topic(topic, err);
-    return code ? code : env_write(journal->env, 64 * 1024, fill_trim, &trim, err);
+    return code ? code : env_write(journal->env, 64 * 1024, true, fill_trim, &trim, err);
 }

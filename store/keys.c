@@ -6,7 +6,8 @@
 enum {
     CHECKPOINT_KEY_BYTES = 1 + 8 + 4 + 8 + 4,
     NUMBER_AT = 1 + 8 + 4, /* of a checkpoint's number in its key */
-    PART_AT = NUMBER_AT + 8
+    PART_AT = NUMBER_AT + 8,
+    CHUNK_KEY_BYTES = 1 + 8 + 8
 };
 
 struct key key_of(enum key_kind kind)
@@ -85,6 +86,23 @@ struct key key_entry(const char *topic, uint64_t number)
     return key;
 }
 
+struct key key_chunk(uint64_t queue, uint64_t offset)
+{
+    struct key key = key_stream(KEY_CHUNK, queue);
+    key_u64(&key, offset);
+    return key;
+}
+
+bool key_is_chunk(struct view data, uint64_t queue, uint64_t *offset)
+{
+    struct key prefix = key_stream(KEY_CHUNK, queue);
+
+    if (data.bytes != CHUNK_KEY_BYTES || !key_starts(data, &prefix))
+        return false;
+    *offset = key_number(data.data + 9);
+    return true;
+}
+
 bool key_starts(struct view data, const struct key *prefix)
 {
     return data.bytes >= prefix->bytes && memcmp(data.data, prefix->data, prefix->bytes) == 0;
@@ -120,6 +138,15 @@ void key_words(struct view key, char *text, size_t text_bytes)
         snprintf(text, text_bytes, "stream %llu, its note", stream);
     else if (kind == KEY_TOPIC || kind == KEY_ENTRY)
         snprintf(text, text_bytes, "the journal's topic '%.*s'", name_bytes, name);
+    else if (kind == KEY_QUEUE)
+        snprintf(text, text_bytes, "the spool's queue '%.*s'", name_bytes, name);
+    else if (kind == KEY_FEED)
+        snprintf(text, text_bytes, "the cursor of the feed '%.*s'", name_bytes, name);
+    else if (kind == KEY_SPOOL)
+        snprintf(text, text_bytes, "the spool's sums");
+    else if (kind == KEY_CHUNK && key.bytes == CHUNK_KEY_BYTES)
+        snprintf(text, text_bytes, "the spool's queue %llu, bytes from %llu on", stream,
+                 (unsigned long long)key_number(key.data + 9));
     else if (kind == KEY_CHECKPOINT && key.bytes == CHECKPOINT_KEY_BYTES) {
         unsigned long long number = key_number(key.data + NUMBER_AT);
         uint32_t part = key_part(key.data + PART_AT);

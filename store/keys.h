@@ -20,7 +20,11 @@ enum key_kind {
     KEY_CHECKPOINT = 5, /* stream, slot u32, number, part u32 -> value; slot 0: the checkpoints */
     KEY_SAVEPOINT = 6,  /* stream, name -> slot; kept free for savepoints */
     KEY_TOPIC = 7,      /* a journal's: topic -> number of its next entry */
-    KEY_ENTRY = 8       /* a journal's: topic, 0, number -> entry */
+    KEY_ENTRY = 8,      /* a journal's: topic, 0, number -> entry */
+    KEY_QUEUE = 9,      /* a spool's: name -> number, begin, last chunk, end, cost */
+    KEY_CHUNK = 10,     /* a spool's: queue, offset -> bytes from there on */
+    KEY_FEED = 11,      /* a spool's: name -> the feed's cursor */
+    KEY_SPOOL = 12      /* alone: next queue, cost of all */
 };
 
 struct key {
@@ -41,6 +45,9 @@ struct key key_checkpoint(uint64_t stream, uint64_t number, uint32_t part);
 /* Number of a checkpoint's key; false where data is another kind of key, stream or slot. */
 bool key_is_checkpoint(struct view data, uint64_t stream, uint64_t *number);
 struct key key_entry(const char *topic, uint64_t number);
+struct key key_chunk(uint64_t queue, uint64_t offset);
+/* Offset of a chunk's key; false where data is another kind of key or queue. */
+bool key_is_chunk(struct view data, uint64_t queue, uint64_t *offset);
 
 bool key_starts(struct view data, const struct key *prefix);
 uint64_t key_number(const uint8_t *at); /* 8 big-endian bytes */

@@ -19,7 +19,8 @@ struct store {
 static enum err_code store_start(struct store *store, const struct store_options *options,
                                  const char *path, struct err *err)
 {
-    struct env_options how = {ENV_STORE, options->write, options->map_bytes};
+    struct env_options how = {
+        .kind = ENV_STORE, .write = options->write, .map_bytes = options->map_bytes};
     enum err_code code = env_open(&store->env, path, &how, err);
 
     if (code)

@@ -144,4 +144,80 @@ MUST_CHECK enum err_code journal_read(struct journal *journal, const char *topic
 MUST_CHECK enum err_code journal_trim(struct journal *journal, const char *topic, uint64_t number,
                                       struct err *err);
 
+/* ---- Spool: what cannot be read again (standard input, the lines of a feed split by key, later
+ * sockets), durable before it is consumed. It lies in the journal's environment and is used through its
+ * handle: queues by name, bytes by offset.
+ *
+ *   in       a batch appends to any number of queues and sets the feed's cursor: all of it is there or
+ *            none, so the cursor never says more and never less than the queues hold. Read on from
+ *            the source only what spool_room has room for: that is the policy when it is full
+ *            ("block"), and a bound that appends run into all the same (ERR_FULL).
+ *   out      spool_read from (queue, offset), as often as wanted
+ *   away     batch_trim, by the oldest cursor that a kept checkpoint has. It works when the bound is
+ *            reached and when the disk is full: 1 MiB of the file is kept allocated for it.
+ *
+ * A queue stays known when it is empty: its offsets never restart, and it counts for the bound whether
+ * anybody reads it or not. ---- */
+
+enum {
+    SPOOL_APPEND_MAX = 1 << 20, /* bytes of one append; a batch may have many */
+    SPOOL_CURSOR_MAX = 1024     /* of a feed's cursor */
+};
+
+struct spool_queue {
+    uint64_t begin, end; /* offsets of the first byte that is kept, and of the next to come */
+    uint64_t cost;       /* what it takes of the bound */
+};
+
+/* What the spool may take, in bytes of the file (about); at first any number. Before the first submit. */
+void spool_bound(struct journal *journal, uint64_t bytes);
+/* What it takes, as of the last collect. */
+uint64_t spool_used(const struct journal *journal);
+/* What an append of so many bytes takes at most. */
+uint64_t spool_cost(uint64_t bytes);
+/* What is left below the bound, less what is in flight. */
+uint64_t spool_room(const struct journal *journal);
+
+/* Append to a queue, which comes into being with its first bytes. offset is where they belong: the
+ * queue's end, 0 for a new one. If the queue has them already (the batch is submitted again after an
+ * outcome of ERR_SYSTEM) nothing happens; anything else is ERR_MISMATCH at collect.
+ * Fails: ERR_LIMIT, ERR_MEMORY, as all of these. */
+MUST_CHECK enum err_code batch_append(struct store_batch *batch, const char *queue, uint64_t offset,
+                                      struct view bytes, struct err *err);
+/* Where the feed is to be read on once this batch is durable; the caller's bytes. */
+MUST_CHECK enum err_code batch_feed(struct store_batch *batch, const char *feed, struct view cursor,
+                                    struct err *err);
+/* Drop what lies below; of chunks that reach over it nothing, and of very many (16,384, 64 MiB) the
+ * first: begin tells. A queue that is not there is trimmed already. */
+MUST_CHECK enum err_code batch_trim(struct store_batch *batch, const char *queue, uint64_t below,
+                                    struct err *err);
+/* An entry of the journal, for those who must not wait: as journal_append, durable at collect. */
+MUST_CHECK enum err_code batch_entry(struct store_batch *batch, const char *topic,
+                                     struct view entry, struct err *err);
+
+/* As store_submit and store_collect. A batch that failed comes back in *failed: submit it again (before
+ * later ones of its queues, which the offsets keep from overtaking it), or close it. Outcomes: ERR_FULL:
+ * the bound or the disk; ERR_MISMATCH; ERR_LIMIT: 2^20 queues over its life; ERR_BUSY, ERR_DAMAGED,
+ * ERR_MEMORY, ERR_SYSTEM as store_collect says. */
+void spool_submit(struct journal *journal, struct store_batch **batch, void *user);
+bool spool_collect(struct journal *journal, bool wait, struct store_batch **failed, void **user,
+                   struct err *err);
+/* Readable (poll) while spool_collect has something. */
+int spool_descriptor(const struct journal *journal);
+
+/* Copy bytes of queue from offset on to out; *got < room only at the queue's end or before a damaged
+ * chunk. Fails: ERR_ABSENT: no such queue, trimmed, or beyond its end; ERR_DAMAGED, ERR_SYSTEM. */
+MUST_CHECK enum err_code spool_read(struct journal *journal, const char *queue, uint64_t offset,
+                                    uint8_t *out, size_t room, size_t *got, struct err *err);
+/* Fails: ERR_ABSENT, ERR_DAMAGED, ERR_SYSTEM. */
+MUST_CHECK enum err_code spool_find(struct journal *journal, const char *queue,
+                                    struct spool_queue *out, struct err *err);
+/* The queues in order of their names; stop early by returning false. */
+typedef bool spool_each_fn(void *user, const char *queue, const struct spool_queue *spool);
+MUST_CHECK enum err_code spool_each(struct journal *journal, spool_each_fn *each, void *user,
+                                    struct err *err);
+/* The feed's cursor as last committed. Fails: ERR_ABSENT, ERR_DAMAGED, ERR_MEMORY. */
+MUST_CHECK enum err_code spool_feed(struct journal *journal, const char *feed, struct buffer *out,
+                                    struct err *err);
+
 #endif

@@ -38,8 +38,10 @@ struct walk {
     uint8_t *used;  /* a bit a page of the file */
     uint8_t *pages; /* one buffer a level */
     struct tree seen;
-    struct key before; /* the last key of the keys' tree */
-    uint8_t *named;    /* a bit a stream */
+    struct key before;               /* the last key of the keys' tree */
+    uint8_t *named;                  /* a bit a stream */
+    uint8_t *queues;                 /* a bit a queue of the spool */
+    uint64_t chunk_queue, chunk_end; /* of the chunk before */
     int64_t names_less_entries;
     uint16_t depth;     /* of the tree being walked */
     enum err_code code; /* other than damage */
@@ -237,11 +239,11 @@ static bool check_value(struct walk *w, const struct node *node, uint64_t number
     uint8_t kind = node->key.data[0];
     size_t bytes = node->value.bytes - CHECKSUM_BYTES;
 
-    if (kind == KEY_NOTE || kind == KEY_CHECKPOINT || kind == KEY_ENTRY)
+    if (kind == KEY_NOTE || kind == KEY_CHECKPOINT || kind == KEY_ENTRY || kind == KEY_CHUNK)
         return true;
     if (node->big || node->value.bytes < CHECKSUM_BYTES ||
         load_u64(node->value.data + bytes) != key_checksum(node->key, node->value.data, bytes))
-        return damage(w, "a key or a value of the catalogue is damaged", number);
+        return damage(w, "a key or a small value is damaged", number);
     return true;
 }
 
@@ -280,10 +282,38 @@ static bool follows(const struct walk *w, struct view key, size_t digits)
     return now == then + 1;
 }
 
+/* A queue's own value says its number, once; chunks belong to such a queue and follow each other. */
+static bool check_queue(struct walk *w, const struct node *node, uint64_t number)
+{
+    uint64_t queue = node->value.bytes >= 8 ? load_u64(node->value.data) : 0;
+
+    if (queue == 0 || queue >= STORE_STREAMS_MAX || w->queues[queue >> 3] & (1u << (queue & 7)))
+        return damage(w, "a queue of the spool has no number of its own", number);
+    w->queues[queue >> 3] |= (uint8_t)(1u << (queue & 7));
+    return true;
+}
+
+static bool check_chunk(struct walk *w, const struct node *node, uint64_t number)
+{
+    uint64_t queue = node->key.bytes == 17 ? key_number(node->key.data + 1) : 0, offset;
+    uint64_t bytes = node->value_bytes - CHECKSUM_BYTES;
+
+    if (queue == 0 || queue >= STORE_STREAMS_MAX || !(w->queues[queue >> 3] & (1u << (queue & 7))))
+        return damage(w, "bytes of the spool belong to no queue", number);
+    offset = key_number(node->key.data + 9);
+    if (node->value_bytes <= CHECKSUM_BYTES || bytes > UINT64_MAX - offset ||
+        (w->chunk_queue == queue && w->chunk_end != offset))
+        return damage(w, "bytes of the spool are missing", number);
+    w->chunk_queue = queue;
+    w->chunk_end = offset + bytes;
+    return true;
+}
+
 /* Whether a key fits to those before it. */
-static bool check_layout(struct walk *w, struct view key, uint64_t number)
+static bool check_layout(struct walk *w, const struct node *node, uint64_t number)
 {
     static const uint8_t zero[4];
+    struct view key = node->key;
     uint8_t kind = key.data[0];
     bool good = true;
 
@@ -302,7 +332,10 @@ static bool check_layout(struct walk *w, struct view key, uint64_t number)
     } else if (kind == KEY_ENTRY) {
         if (key.bytes < 1 + 1 + 1 + 8 || (shares_prefix(w, key, 8) && !follows(w, key, 8)))
             good = damage(w, "entries of a journal are missing", number);
-    }
+    } else if (kind == KEY_QUEUE)
+        good = check_queue(w, node, number);
+    else if (kind == KEY_CHUNK)
+        good = check_chunk(w, node, number);
     w->before.bytes = key.bytes;
     memcpy(w->before.data, key.data, key.bytes);
     return good;
@@ -322,7 +355,7 @@ static bool check_leaf_node(struct walk *w, const struct node *node, uint64_t nu
         w->seen.overflows += pages;
     }
     if (!w->seen.is_free_list)
-        return check_value(w, node, number) && check_layout(w, node->key, number);
+        return check_value(w, node, number) && check_layout(w, node, number);
     return node->big ? check_free_run(w, node, pages, number)
                      : check_free_pages(w, node->value.data, node->value_bytes, number);
 }
@@ -442,7 +475,8 @@ static bool check_once(struct walk *w)
     w->used = calloc(1, (size_t)(w->file_pages / 8 + 1));
     w->pages = malloc((DEPTH_MAX + 1) * w->meta.page_bytes);
     w->named = calloc(1, STORE_STREAMS_MAX / 8);
-    if (!w->used || !w->pages || !w->named) {
+    w->queues = calloc(1, STORE_STREAMS_MAX / 8);
+    if (!w->used || !w->pages || !w->named || !w->queues) {
         w->code = ERR_MEMORY;
         return false;
     }
@@ -507,6 +541,7 @@ enum err_code walk_check(int folder_fd, const char *name, const char *path, bool
         free(w.used);
         free(w.pages);
         free(w.named);
+        free(w.queues);
     }
     if (fd >= 0)
         close(fd);

@@ -70,16 +70,26 @@ static int fill_one(void *user, struct env_txn *txn, struct err *err)
     return batch_apply(user, txn, err);
 }
 
+/* Whether the batches from here on do nothing but make room. */
+static bool frees_alone(const struct store_batch *batch)
+{
+    while (batch && batch->frees_alone)
+        batch = batch->next;
+    return !batch;
+}
+
 static void commit_group(struct env *env, struct queue *group, size_t bytes)
 {
     struct err err = {0};
     bool alone = group->first == group->last;
-    enum err_code code = env_write(env, bytes, fill_group, group->first, &err);
+    enum err_code code =
+        env_write(env, bytes, frees_alone(group->first), fill_group, group->first, &err);
 
     for (struct store_batch *batch = group->first; batch; batch = batch->next) {
         batch->outcome = (struct err){0};
         if (code && !alone)
-            (void)!env_write(env, batch->bytes, fill_one, batch, &batch->outcome);
+            (void)!env_write(env, batch->bytes, batch->frees_alone, fill_one, batch,
+                             &batch->outcome);
         else if (code)
             batch->outcome = err;
     }

@@ -375,7 +375,7 @@ static void a_newer_format_is_refused_and_untouched(void **state)
     struct bytes before, after;
 
     assert_int_equal(env_open(&env, path, &options, NULL), ERR_OK);
-    assert_int_equal(env_write(env, 0, raise_format, NULL, NULL), ERR_OK);
+    assert_int_equal(env_write(env, 0, false, raise_format, NULL, NULL), ERR_OK);
     env_close(&env);
     before = load(path);
     assert_int_equal(try_open(path, true, &store, &err), ERR_VERSION);
@@ -422,7 +422,7 @@ static void change(const char *path, env_fill_fn *fill)
     struct env *env = NULL;
 
     assert_int_equal(env_open(&env, path, &options, NULL), ERR_OK);
-    assert_int_equal(env_write(env, 0, fill, NULL, NULL), ERR_OK);
+    assert_int_equal(env_write(env, 0, false, fill, NULL, NULL), ERR_OK);
     env_close(&env);
 }
 
