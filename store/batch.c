@@ -1,6 +1,6 @@
 #include "store/batch.h"
 
-#include "store/seal.h"
+#include "store/checkpoint.h"
 #include "store/spool.h"
 #include <stdlib.h>
 
@@ -129,6 +129,34 @@ enum err_code batch_checkpoint(struct store_batch *batch, uint64_t stream, uint6
     return batch_add(batch, &op, err);
 }
 
+static enum err_code add_point(struct store_batch *batch, enum batch_op_kind kind, uint64_t stream,
+                               uint64_t number, const char *name, struct err *err)
+{
+    struct view piece = {(const uint8_t *)name, strlen(name) + 1};
+    struct batch_op op = {kind, stream, number, &piece, 1, NULL};
+    enum err_code code = check_stream(stream, err);
+
+    if (!code && !store_point_name(name))
+        code =
+            err_set(err, ERR_LIMIT, 0,
+                    "savepoint '%.70s': a name has 1 to %d letters, digits or signs other than '@' "
+                    "and '/', and is no number",
+                    name, STORE_POINT_MAX);
+    return code ? code : batch_add(batch, &op, err);
+}
+
+enum err_code batch_savepoint(struct store_batch *batch, uint64_t stream, uint64_t number,
+                              const char *name, struct err *err)
+{
+    return add_point(batch, OP_SAVEPOINT, stream, number, name, err);
+}
+
+enum err_code batch_unsave(struct store_batch *batch, uint64_t stream, const char *name,
+                           struct err *err)
+{
+    return add_point(batch, OP_UNSAVE, stream, 0, name, err);
+}
+
 enum err_code batch_forget(struct store_batch *batch, uint64_t stream, struct err *err)
 {
     struct batch_op op = {OP_FORGET, stream, 0, NULL, 0, NULL};
@@ -177,13 +205,12 @@ static int apply_stream(const struct batch_op *op, struct env_txn *txn, struct e
     return rc;
 }
 
-/* What belongs to no stream would never be found again, so it is refused. Lends the stream's name, until
- * the transaction writes. */
-static int need_stream(const struct batch_op *op, struct env_txn *txn, struct view *name,
-                       struct err *err)
+/* What belongs to no stream would never be found again, so it is refused. */
+static int need_stream(const struct batch_op *op, struct env_txn *txn, struct err *err)
 {
     struct key by_number = key_stream(KEY_NAME, op->stream);
-    int rc = env_get(txn, &by_number, name, err);
+    struct view name;
+    int rc = env_get(txn, &by_number, &name, err);
 
     if (rc == MDB_NOTFOUND)
         return refuse(err, ERR_ABSENT, "there is no such stream", op->stream);
@@ -193,8 +220,7 @@ static int need_stream(const struct batch_op *op, struct env_txn *txn, struct vi
 static int apply_note(const struct batch_op *op, struct env_txn *txn, struct err *err)
 {
     struct key key = key_stream(KEY_NOTE, op->stream);
-    struct view name;
-    int rc = need_stream(op, txn, &name, err);
+    int rc = need_stream(op, txn, err);
     return rc ? rc : env_put(txn, &key, op->pieces, 1, err);
 }
 
@@ -224,41 +250,13 @@ static int keep_newest(struct env_txn *txn, uint64_t stream, struct err *err)
     return drop_checkpoints(txn, stream, 0, number, err);
 }
 
-/* The parts, and the checksum that each got. */
-static int put_parts(const struct batch_op *op, struct env_txn *txn, uint64_t *checksums,
-                     struct err *err)
-{
-    int rc = 0;
-
-    for (size_t i = 1; !rc && i < op->piece_count; i++) {
-        struct key key = key_checkpoint(op->stream, op->number, (uint32_t)i);
-        struct view put = {0};
-        rc = env_put(txn, &key, &op->pieces[i], 1, err);
-        if (!rc)
-            rc = env_get(txn, &key, &put, err);
-        if (!rc)
-            checksums[i - 1] = load_u64(put.data + put.bytes);
-    }
-    return rc;
-}
-
-/* The meta value begins with a seal: how many parts there are, and which. */
 static int apply_checkpoint(const struct batch_op *op, struct env_txn *txn, struct err *err)
 {
-    uint8_t seal[SEAL_BYTES_MAX];
-    uint64_t checksums[STORE_PARTS_MAX];
-    struct view meta[2] = {{seal, 0}, op->pieces[0]}, name = {0};
-    struct key key = key_checkpoint(op->stream, op->number, 0);
+    const struct where where = {op->stream, op->number, 0};
     int rc = drop_checkpoints(txn, op->stream, op->number, op->number, err);
 
     if (!rc)
-        rc = put_parts(op, txn, checksums, err);
-    if (!rc)
-        rc = need_stream(op, txn, &name, err);
-    if (!rc) {
-        meta[0].bytes = seal_write(seal, name, checksums, op->piece_count - 1);
-        rc = env_put(txn, &key, meta, 2, err);
-    }
+        rc = checkpoint_put(txn, &where, op->pieces, op->piece_count, err);
     return rc ? rc : keep_newest(txn, op->stream, err);
 }
 
@@ -303,6 +301,12 @@ int batch_apply(const struct store_batch *batch, struct env_txn *txn, struct err
             break;
         case OP_CHECKPOINT:
             rc = apply_checkpoint(op, txn, err);
+            break;
+        case OP_SAVEPOINT:
+            rc = point_save(op, txn, err);
+            break;
+        case OP_UNSAVE:
+            rc = point_drop(op, txn, err);
             break;
         case OP_FORGET:
             rc = apply_forget(op, txn, err);

@@ -15,6 +15,8 @@ enum batch_op_kind {
     OP_STREAM,
     OP_NOTE,
     OP_CHECKPOINT,
+    OP_SAVEPOINT,
+    OP_UNSAVE,
     OP_FORGET,
     /* of ingest's environment, see spool.c; their first piece is a name */
     OP_APPEND,
@@ -45,6 +47,10 @@ struct store_batch {
 /* Add an operation, its pieces copied. Fails: ERR_LIMIT, ERR_MEMORY. */
 MUST_CHECK enum err_code batch_add(struct store_batch *batch, const struct batch_op *what,
                                    struct err *err);
+
+/* points.c: what the two operations on savepoints do to the transaction. */
+MUST_CHECK int point_save(const struct batch_op *op, struct env_txn *txn, struct err *err);
+MUST_CHECK int point_drop(const struct batch_op *op, struct env_txn *txn, struct err *err);
 
 /* Put all operations of the batch into the transaction: an env_fill_fn of one batch. */
 MUST_CHECK int batch_apply(const struct store_batch *batch, struct env_txn *txn, struct err *err);

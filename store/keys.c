@@ -5,7 +5,8 @@
 
 enum {
     CHECKPOINT_KEY_BYTES = 1 + 8 + 4 + 8 + 4,
-    NUMBER_AT = 1 + 8 + 4, /* of a checkpoint's number in its key */
+    SLOT_AT = 1 + 8, /* in a checkpoint's key, then its number */
+    NUMBER_AT = SLOT_AT + 4,
     PART_AT = NUMBER_AT + 8,
     CHUNK_KEY_BYTES = 1 + 8 + 8
 };
@@ -43,6 +44,11 @@ void key_text(struct key *key, const char *text)
     key_put(key, text, strlen(text));
 }
 
+static uint32_t key_u32_at(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
 struct key key_catalogue(const char *name)
 {
     struct key key = key_of(KEY_CATALOGUE);
@@ -57,24 +63,51 @@ struct key key_stream(enum key_kind kind, uint64_t stream)
     return key;
 }
 
-struct key key_checkpoint(uint64_t stream, uint64_t number, uint32_t part)
+struct key key_slot(uint64_t stream, uint32_t slot, uint64_t number, uint32_t part)
 {
     struct key key = key_stream(KEY_CHECKPOINT, stream);
-    key_u32(&key, 0);
+    key_u32(&key, slot);
     key_u64(&key, number);
     key_u32(&key, part);
     return key;
 }
 
-bool key_is_checkpoint(struct view data, uint64_t stream, uint64_t *number)
+struct key key_checkpoint(uint64_t stream, uint64_t number, uint32_t part)
+{
+    return key_slot(stream, 0, number, part);
+}
+
+bool key_is_slot(struct view data, uint64_t stream, uint32_t slot, uint64_t *number)
 {
     struct key prefix = key_stream(KEY_CHECKPOINT, stream);
 
-    key_u32(&prefix, 0);
+    key_u32(&prefix, slot);
     if (data.bytes != CHECKPOINT_KEY_BYTES || !key_starts(data, &prefix))
         return false;
     *number = key_number(data.data + NUMBER_AT);
     return true;
+}
+
+bool key_is_checkpoint(struct view data, uint64_t stream, uint64_t *number)
+{
+    return key_is_slot(data, stream, 0, number);
+}
+
+bool key_slot_of(struct view data, uint64_t stream, uint32_t *slot)
+{
+    struct key prefix = key_stream(KEY_CHECKPOINT, stream);
+
+    if (data.bytes != CHECKPOINT_KEY_BYTES || !key_starts(data, &prefix))
+        return false;
+    *slot = key_u32_at(data.data + SLOT_AT);
+    return true;
+}
+
+struct key key_savepoint(uint64_t stream, const char *name)
+{
+    struct key key = key_stream(KEY_SAVEPOINT, stream);
+    key_text(&key, name);
+    return key;
 }
 
 struct key key_entry(const char *topic, uint64_t number)
@@ -116,11 +149,6 @@ uint64_t key_number(const uint8_t *at)
     return number;
 }
 
-static uint32_t key_part(const uint8_t *at)
-{
-    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
 void key_words(struct view key, char *text, size_t text_bytes)
 {
     enum key_kind kind = key.bytes ? (enum key_kind)key.data[0] : 0;
@@ -149,13 +177,20 @@ void key_words(struct view key, char *text, size_t text_bytes)
                  (unsigned long long)key_number(key.data + 9));
     else if (kind == KEY_CHECKPOINT && key.bytes == CHECKPOINT_KEY_BYTES) {
         unsigned long long number = key_number(key.data + NUMBER_AT);
-        uint32_t part = key_part(key.data + PART_AT);
+        uint32_t part = key_u32_at(key.data + PART_AT), slot = key_u32_at(key.data + SLOT_AT);
+        char which[48] = "";
+        if (slot)
+            snprintf(which, sizeof which, " of the savepoint in slot %u", (unsigned)slot);
         if (part == 0)
-            snprintf(text, text_bytes, "stream %llu, checkpoint %llu, meta value", stream, number);
+            snprintf(text, text_bytes, "stream %llu, checkpoint %llu%s, meta value", stream, number,
+                     which);
         else
-            snprintf(text, text_bytes, "stream %llu, checkpoint %llu, part %u", stream, number,
-                     (unsigned)part - 1);
-    } else
+            snprintf(text, text_bytes, "stream %llu, checkpoint %llu%s, part %u", stream, number,
+                     which, (unsigned)part - 1);
+    } else if (kind == KEY_SAVEPOINT && key.bytes > 9)
+        snprintf(text, text_bytes, "stream %llu, its savepoint '%.*s'", stream,
+                 (int)(key.bytes - 9), (const char *)key.data + 9);
+    else
         snprintf(text, text_bytes, "a value of an unknown kind");
 }
 

@@ -18,7 +18,7 @@ enum key_kind {
     KEY_NAME = 3,       /* stream -> name */
     KEY_NOTE = 4,       /* stream -> note */
     KEY_CHECKPOINT = 5, /* stream, slot u32, number, part u32 -> value; slot 0: the checkpoints */
-    KEY_SAVEPOINT = 6,  /* stream, name -> slot; kept free for savepoints */
+    KEY_SAVEPOINT = 6,  /* stream, name -> slot u32 > 0 */
     KEY_TOPIC = 7,      /* a journal's: topic -> number of its next entry */
     KEY_ENTRY = 8,      /* a journal's: topic, 0, number -> entry */
     KEY_QUEUE = 9,      /* a spool's: name -> number, begin, last chunk, end, cost */
@@ -40,10 +40,15 @@ void key_text(struct key *key, const char *text);
 
 struct key key_catalogue(const char *name);
 struct key key_stream(enum key_kind kind, uint64_t stream);
-/* Part 0 is the meta value, part i + 1 is parts[i]. */
-struct key key_checkpoint(uint64_t stream, uint64_t number, uint32_t part);
+/* Part 0 is the meta value, part i + 1 is parts[i]. Slot 0 holds the checkpoints, each other a savepoint. */
+struct key key_slot(uint64_t stream, uint32_t slot, uint64_t number, uint32_t part);
+struct key key_checkpoint(uint64_t stream, uint64_t number, uint32_t part); /* of slot 0 */
 /* Number of a checkpoint's key; false where data is another kind of key, stream or slot. */
+bool key_is_slot(struct view data, uint64_t stream, uint32_t slot, uint64_t *number);
 bool key_is_checkpoint(struct view data, uint64_t stream, uint64_t *number);
+/* Slot of a key that is a checkpoint's of stream, whichever its slot. */
+bool key_slot_of(struct view data, uint64_t stream, uint32_t *slot);
+struct key key_savepoint(uint64_t stream, const char *name);
 struct key key_entry(const char *topic, uint64_t number);
 struct key key_chunk(uint64_t queue, uint64_t offset);
 /* Offset of a chunk's key; false where data is another kind of key or queue. */

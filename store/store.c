@@ -3,7 +3,7 @@
 
 #include "store/counters.h"
 #include "store/env.h"
-#include "store/seal.h"
+#include "store/points.h"
 #include "store/writer.h"
 #include <stdlib.h>
 
@@ -222,131 +222,82 @@ enum err_code store_checkpoints(struct store *store, uint64_t stream, uint64_t n
     return ERR_OK;
 }
 
-/* What a read found, as views into the map. */
-struct found {
-    struct view values[1 + STORE_PARTS_MAX];
-    size_t count; /* meta and parts */
-};
-
-/* The checksum stands behind the payload, and was verified. */
-static bool seal_fits(const struct seal *seal, size_t value, struct view payload)
+/* The end of a read, and of its transaction. */
+static enum err_code take(struct store *store, struct env_txn *txn, const struct where *where,
+                          bool with_parts, struct store_checkpoint **out, struct err *err)
 {
-    return !seal->sealed ||
-           seal_checksum(seal, value - 1) == load_u64(payload.data + payload.bytes);
-}
+    int rc = checkpoint_get(txn, where, with_parts, out, err);
 
-static int find_values(struct env_txn *txn, uint64_t stream, uint64_t number, bool with_parts,
-                       struct found *found, struct err *err)
-{
-    struct seal seal;
-    struct key key = key_checkpoint(stream, number, 0);
-    struct key any;
-    uint64_t there;
-    int rc = env_get(txn, &key, &found->values[0], err);
-
-    if (rc == MDB_NOTFOUND && env_seek(txn, &key, false, &any) == 0 &&
-        key_is_checkpoint((struct view){any.data, any.bytes}, stream, &there) && there == number) {
-        err_set(err, ERR_DAMAGED, 0, "stream %llu, checkpoint %llu: its meta value is missing",
-                (unsigned long long)stream, (unsigned long long)number);
-        return ENV_REFUSED;
-    }
-    if (rc)
-        return rc;
-    if (!seal_read(found->values[0], &seal)) {
-        err_set(err, ERR_DAMAGED, 0, "stream %llu, checkpoint %llu: its meta value is damaged",
-                (unsigned long long)stream, (unsigned long long)number);
-        return ENV_REFUSED;
-    }
-    found->values[0] = seal.meta;
-    found->count = 1 + (with_parts ? seal.parts : 0);
-    for (size_t i = 1; i < found->count; i++) {
-        key = key_checkpoint(stream, number, (uint32_t)i);
-        rc = env_get(txn, &key, &found->values[i], err);
-        const char *wrong = rc == MDB_NOTFOUND                              ? "is missing"
-                            : !rc && !seal_fits(&seal, i, found->values[i]) ? "is another's"
-                                                                            : NULL;
-        if (wrong) {
-            err_set(err, ERR_DAMAGED, 0, "stream %llu, checkpoint %llu, part %zu %s",
-                    (unsigned long long)stream, (unsigned long long)number, i - 1, wrong);
-            return ENV_REFUSED;
-        }
-        if (rc)
-            return rc;
-    }
-    return 0;
-}
-
-static struct store_checkpoint *copy_out(const struct found *found)
-{
-    struct store_checkpoint *copy;
-    size_t total = 0;
-    uint8_t *at;
-
-    for (size_t i = 0; i < found->count; i++)
-        total += found->values[i].bytes;
-    copy = calloc(1, sizeof *copy);
-    if (!copy)
-        return NULL;
-    copy->memory = malloc(found->count * sizeof(struct view) + total);
-    if (!copy->memory) {
-        free(copy);
-        return NULL;
-    }
-    struct view *views = copy->memory;
-    at = (uint8_t *)(views + found->count);
-    for (size_t i = 0; i < found->count; i++) {
-        views[i] = (struct view){at, found->values[i].bytes};
-        if (found->values[i].bytes)
-            memcpy(at, found->values[i].data, found->values[i].bytes);
-        at += found->values[i].bytes;
-    }
-    copy->meta = views[0];
-    copy->parts = views + 1;
-    copy->part_count = found->count - 1;
-    return copy;
+    env_read_end(txn);
+    if (rc == MDB_NOTFOUND)
+        return err_set(err, ERR_ABSENT, 0, "stream %llu has no checkpoint %llu in '%s'",
+                       (unsigned long long)where->stream, (unsigned long long)where->number,
+                       store_path(store));
+    return rc ? env_fail(store->env, rc, "read a checkpoint", err) : ERR_OK;
 }
 
 enum err_code store_checkpoint_read(struct store *store, uint64_t stream, uint64_t number,
                                     bool with_parts, struct store_checkpoint **out, struct err *err)
 {
-    struct found found;
-    struct store_checkpoint *copy = NULL;
+    const struct where where = {stream, number, 0};
     struct env_txn txn;
     struct err mine;
     enum err_code code;
 
     err = err ? err : &mine;
     code = env_read_begin(store->env, &txn, err);
-    if (code)
-        return code;
-    int rc = find_values(&txn, stream, number, with_parts, &found, err);
-    if (rc == MDB_NOTFOUND)
-        code = err_set(err, ERR_ABSENT, 0, "stream %llu has no checkpoint %llu in '%s'",
-                       (unsigned long long)stream, (unsigned long long)number, store_path(store));
-    else if (rc)
-        code = env_fail(store->env, rc, "read a checkpoint", err);
-    else {
-        copy = copy_out(&found);
-        if (!copy)
-            code = err_set(err, ERR_MEMORY, 0, "read checkpoint %llu of stream %llu",
-                           (unsigned long long)number, (unsigned long long)stream);
-    }
-    env_read_end(&txn);
-    if (copy) {
-        copy->stream = stream;
-        copy->number = number;
-        *out = copy;
-    }
-    return code;
+    return code ? code : take(store, &txn, &where, with_parts, out, err);
 }
 
-void store_checkpoint_free(struct store_checkpoint **checkpoint)
+enum err_code store_point_read(struct store *store, uint64_t stream, const char *name,
+                               bool with_parts, struct store_checkpoint **out, struct err *err)
 {
-    if (!*checkpoint)
-        return;
-    free((*checkpoint)->memory);
-    free(*checkpoint);
-    *checkpoint = NULL;
+    struct where where;
+    struct env_txn txn;
+    struct err mine;
+    enum err_code code;
+    int rc;
+
+    err = err ? err : &mine;
+    if (!store_point_name(name))
+        return err_set(err, ERR_ABSENT, 0, "no savepoint '%.70s': that is no name of one", name);
+    code = env_read_begin(store->env, &txn, err);
+    if (code)
+        return code;
+    rc = point_find(&txn, stream, name, &where, err);
+    if (rc == 0)
+        return take(store, &txn, &where, with_parts, out, err);
+    env_read_end(&txn);
+    if (rc == MDB_NOTFOUND)
+        return err_set(err, ERR_ABSENT, 0, "no savepoint '%s' in '%s'", name, store_path(store));
+    return env_fail(store->env, rc, "read a savepoint", err);
+}
+
+/* As store_each: one transaction a savepoint. */
+enum err_code store_points(struct store *store, uint64_t stream, store_each_point_fn *each,
+                           void *user, struct err *err)
+{
+    struct key at = key_stream(KEY_SAVEPOINT, stream);
+    struct err mine;
+
+    err = err ? err : &mine;
+    for (;;) {
+        char name[STORE_POINT_MAX + 1];
+        struct where where = {0};
+        struct env_txn txn;
+        enum err_code code = env_read_begin(store->env, &txn, err);
+        if (code)
+            return code;
+        int rc = point_next(&txn, stream, &at, name);
+        if (!rc)
+            rc = point_find(&txn, stream, name, &where, err);
+        env_read_end(&txn);
+        if (rc)
+            return rc == MDB_NOTFOUND ? ERR_OK : env_fail(store->env, rc, "list savepoints", err);
+        if (!each(user, name, where.number))
+            return ERR_OK;
+        at.data[at.bytes++] = 0; /* the least key that is greater */
+    }
 }
 
 /* ---- Writing ---- */

@@ -21,6 +21,7 @@ enum {
     STORE_NAME_MAX = 400,   /* bytes of a stream's name (an LMDB key holds 511) */
     STORE_PARTS_MAX = 1024, /* parts of one checkpoint */
     STORE_KEEP = 3,         /* checkpoints kept of one stream */
+    STORE_POINT_MAX = 64,   /* bytes of a savepoint's name */
     STORE_STREAMS_MAX = 1 << 20
 };
 
@@ -86,6 +87,21 @@ MUST_CHECK enum err_code store_checkpoint_read(struct store *store, uint64_t str
                                                struct store_checkpoint **out, struct err *err);
 void store_checkpoint_free(struct store_checkpoint **checkpoint);
 
+/* ---- Savepoints: copies of checkpoints, by name; they stay until they are dropped. ---- */
+
+/* Whether a text may name one: 1 to STORE_POINT_MAX characters of ASCII that are no blank, '@' or '/', and not
+ * digits alone, which name a checkpoint. */
+bool store_point_name(const char *name);
+/* The savepoints of stream in order of their names, with the number of the checkpoint that each was copied from;
+ * stop early by returning false. Fails: ERR_DAMAGED, ERR_SYSTEM. */
+typedef bool store_each_point_fn(void *user, const char *name, uint64_t number);
+MUST_CHECK enum err_code store_points(struct store *store, uint64_t stream,
+                                      store_each_point_fn *each, void *user, struct err *err);
+/* store_checkpoint_read of a savepoint. */
+MUST_CHECK enum err_code store_point_read(struct store *store, uint64_t stream, const char *name,
+                                          bool with_parts, struct store_checkpoint **out,
+                                          struct err *err);
+
 /* ---- Writing ---- */
 
 MUST_CHECK enum err_code store_batch_open(struct store_batch **out, struct err *err);
@@ -101,6 +117,14 @@ MUST_CHECK enum err_code batch_checkpoint(struct store_batch *batch, uint64_t st
                                           uint64_t number, struct view meta,
                                           const struct view *parts, size_t part_count,
                                           struct err *err);
+/* Copy the stream's checkpoint number, as the batch's transaction finds it (UINT64_MAX: the newest), to the
+ * savepoint name. At collect: ERR_MISMATCH: the name is taken; ERR_ABSENT: there is no such checkpoint; ERR_DAMAGED:
+ * a value of it. */
+MUST_CHECK enum err_code batch_savepoint(struct store_batch *batch, uint64_t stream,
+                                         uint64_t number, const char *name, struct err *err);
+/* Drop a savepoint. At collect: ERR_ABSENT: there is none of that name. */
+MUST_CHECK enum err_code batch_unsave(struct store_batch *batch, uint64_t stream, const char *name,
+                                      struct err *err);
 /* Remove a stream: name, note, checkpoints, savepoints. */
 MUST_CHECK enum err_code batch_forget(struct store_batch *batch, uint64_t stream, struct err *err);
 

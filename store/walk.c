@@ -43,10 +43,11 @@ struct walk {
     uint8_t *queues;                 /* a bit a queue of the spool */
     uint64_t chunk_queue, chunk_end; /* of the chunk before */
     int64_t names_less_entries;
-    uint16_t depth;     /* of the tree being walked */
-    enum err_code code; /* other than damage */
-    int cause;          /* errno */
-    char what[160];     /* the damage */
+    uint64_t slots_less_points; /* sums of a hash of (stream, slot) */
+    uint16_t depth;             /* of the tree being walked */
+    enum err_code code;         /* other than damage */
+    int cause;                  /* errno */
+    char what[160];             /* the damage */
 };
 
 static bool damage(struct walk *w, const char *what, uint64_t page)
@@ -309,6 +310,43 @@ static bool check_chunk(struct walk *w, const struct node *node, uint64_t number
     return true;
 }
 
+/* A stream and a slot of it, as one number. */
+static uint64_t slot_hash(const uint8_t *stream, uint32_t slot)
+{
+    uint8_t bytes[4];
+
+    store_u32(bytes, slot);
+    return key_checksum((struct view){stream, 8}, bytes, sizeof bytes);
+}
+
+/* A slot belongs to one savepoint and holds one checkpoint. The names come behind all slots, so sums are compared
+ * at the end instead of sets: what is missing on one side, or there twice, changes them. */
+static bool check_slot(struct walk *w, struct view key, uint64_t number)
+{
+    uint32_t slot = (uint32_t)(key_number(key.data + 5) & UINT32_MAX);
+
+    if (slot == 0)
+        return true;
+    if (w->before.bytes == key.bytes && memcmp(w->before.data, key.data, 13) == 0)
+        return damage(w, "a savepoint's slot holds two checkpoints", number);
+    w->slots_less_points += slot_hash(key.data + 1, slot);
+    return true;
+}
+
+static bool check_point(struct walk *w, const struct node *node, uint64_t number)
+{
+    char name[STORE_POINT_MAX + 1] = "";
+    size_t bytes = node->key.bytes - 9;
+
+    if (node->key.bytes > 9 && bytes <= STORE_POINT_MAX)
+        memcpy(name, node->key.data + 9, bytes);
+    if (!store_point_name(name) || strlen(name) != bytes ||
+        node->value.bytes != 4 + CHECKSUM_BYTES || load_u32(node->value.data) == 0)
+        return damage(w, "a savepoint's name or slot makes no sense", number);
+    w->slots_less_points -= slot_hash(node->key.data + 1, load_u32(node->value.data));
+    return true;
+}
+
 /* Whether a key fits to those before it. */
 static bool check_layout(struct walk *w, const struct node *node, uint64_t number)
 {
@@ -322,13 +360,16 @@ static bool check_layout(struct walk *w, const struct node *node, uint64_t numbe
     else if (kind == KEY_NAME) {
         w->names_less_entries++;
         good = note_stream(w, key, true, number);
-    } else if (kind == KEY_NOTE || kind == KEY_SAVEPOINT)
+    } else if (kind == KEY_NOTE)
         good = note_stream(w, key, false, number);
+    else if (kind == KEY_SAVEPOINT)
+        good = note_stream(w, key, false, number) && check_point(w, node, number);
     else if (kind == KEY_CHECKPOINT) {
+        bool first = key.bytes == 25 && memcmp(key.data + 21, zero, 4) == 0;
         good = note_stream(w, key, false, number);
-        if (good &&
-            (key.bytes != 25 || (memcmp(key.data + 21, zero, 4) != 0 && !follows(w, key, 4))))
+        if (good && (key.bytes != 25 || (!first && !follows(w, key, 4))))
             good = damage(w, "parts of a checkpoint are missing", number);
+        good = good && (!first || check_slot(w, key, number));
     } else if (kind == KEY_ENTRY) {
         if (key.bytes < 1 + 1 + 1 + 8 || (shares_prefix(w, key, 8) && !follows(w, key, 8)))
             good = damage(w, "entries of a journal are missing", number);
@@ -482,6 +523,8 @@ static bool check_once(struct walk *w)
     }
     if (!check_tree(w, &w->meta.keys) || !check_tree(w, &w->meta.free_list))
         return false;
+    if (w->slots_less_points)
+        return damage(w, "savepoints and their slots do not match", 0);
     return w->names_less_entries == 0 || damage(w, "names and numbers of streams do not match", 0);
 }
 

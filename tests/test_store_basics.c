@@ -207,6 +207,154 @@ static void forget_leaves_nothing_and_numbers_are_not_used_again(void **state)
     store_close(&store);
 }
 
+/* ---- Savepoints ---- */
+
+/* Save checkpoint number as name; the outcome. */
+static enum err_code save(struct store *store, uint64_t stream, uint64_t number, const char *name)
+{
+    struct store_batch *batch;
+    struct err err;
+
+    assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
+    assert_int_equal(batch_savepoint(batch, stream, number, name, NULL), ERR_OK);
+    return commit(store, &batch, &err);
+}
+
+static enum err_code unsave(struct store *store, uint64_t stream, const char *name)
+{
+    struct store_batch *batch;
+    struct err err;
+
+    assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
+    assert_int_equal(batch_unsave(batch, stream, name, NULL), ERR_OK);
+    return commit(store, &batch, &err);
+}
+
+/* The savepoint is the checkpoint that is there, byte for byte. */
+static void check_point(struct store *store, uint64_t stream, const char *name,
+                        const struct store_checkpoint *want)
+{
+    struct store_checkpoint *got = NULL;
+
+    assert_int_equal(store_point_read(store, stream, name, true, &got, NULL), ERR_OK);
+    assert_int_equal(got->number, want->number);
+    assert_int_equal(got->part_count, want->part_count);
+    assert_int_equal(got->meta.bytes, want->meta.bytes);
+    assert_memory_equal(got->meta.data, want->meta.data, want->meta.bytes);
+    for (size_t i = 0; i < want->part_count; i++) {
+        assert_int_equal(got->parts[i].bytes, want->parts[i].bytes);
+        assert_memory_equal(got->parts[i].data, want->parts[i].data, want->parts[i].bytes);
+    }
+    store_checkpoint_free(&got);
+}
+
+static struct store_checkpoint *checkpoint_of(struct store *store, uint64_t stream, uint64_t number)
+{
+    struct store_checkpoint *got = NULL;
+
+    assert_int_equal(store_checkpoint_read(store, stream, number, true, &got, NULL), ERR_OK);
+    return got;
+}
+
+static void savepoints_outlive_the_checkpoints_they_were_copied_from(void **state)
+{
+    struct store *store = open_store(folder_of(state));
+    uint64_t stream = add_stream(store, "book"), other = add_stream(store, "log");
+    struct store_checkpoint *first, *ninth, *none = NULL;
+    struct names all = {0};
+
+    put_checkpoint(store, other, 1, 2, 100);
+    put_checkpoint(store, stream, 1, 5, 9000);
+    first = checkpoint_of(store, stream, 1);
+    assert_int_equal(save(store, stream, 1, "early"), ERR_OK);
+    for (uint64_t number = 2; number < 10; number++)
+        put_checkpoint(store, stream, number, 3, 700);
+    ninth = checkpoint_of(store, stream, 9);
+    assert_int_equal(save(store, stream, UINT64_MAX, "late"), ERR_OK);
+    assert_int_equal(save(store, other, 1, "late"), ERR_OK);
+    for (uint64_t number = 10; number < 20; number++)
+        put_checkpoint(store, stream, number, 2, 5000);
+    assert_int_equal(read_checkpoint(store, stream, 9), ERR_ABSENT);
+    store_close(&store);
+    store = open_store(folder_of(state)); /* and past the walk */
+    check_point(store, stream, "early", first);
+    check_point(store, stream, "late", ninth);
+    assert_int_equal(store_points(store, stream, note_name, &all, NULL), ERR_OK);
+    assert_string_equal(all.text, "early=1 late=9 ");
+    assert_int_equal(store_point_read(store, other, "early", true, &none, NULL), ERR_ABSENT);
+    assert_null(none);
+    store_checkpoint_free(&first);
+    store_checkpoint_free(&ninth);
+    store_close(&store);
+}
+
+static void a_savepoint_is_dropped_alone_and_its_name_is_free_again(void **state)
+{
+    struct store *store = open_store(folder_of(state));
+    uint64_t stream = add_stream(store, "book");
+    struct store_checkpoint *second;
+    struct names all = {0};
+
+    put_checkpoint(store, stream, 1, 2, 6000);
+    assert_int_equal(save(store, stream, 1, "a"), ERR_OK);
+    assert_int_equal(save(store, stream, 1, "b"), ERR_OK);
+    put_checkpoint(store, stream, 2, 2, 3000);
+    second = checkpoint_of(store, stream, 2);
+    assert_int_equal(save(store, stream, 2, "c"), ERR_OK);
+    assert_int_equal(save(store, stream, 2, "b"), ERR_MISMATCH);
+    assert_int_equal(unsave(store, stream, "b"), ERR_OK);
+    assert_int_equal(unsave(store, stream, "b"), ERR_ABSENT);
+    assert_int_equal(save(store, stream, 7, "b"), ERR_ABSENT);
+    assert_int_equal(save(store, stream, 2, "b"), ERR_OK);
+    store_close(&store);
+    store = open_store(folder_of(state));
+    assert_int_equal(store_points(store, stream, note_name, &all, NULL), ERR_OK);
+    assert_string_equal(all.text, "a=1 b=2 c=2 ");
+    check_point(store, stream, "b", second);
+    check_point(store, stream, "c", second);
+    store_checkpoint_free(&second);
+    store_close(&store);
+}
+
+/* Forgetting takes the savepoints along, or the walk would find slots without a name. */
+static void forget_takes_savepoints_along(void **state)
+{
+    struct store *store = open_store(folder_of(state));
+    uint64_t stream = add_stream(store, "book");
+    struct names all = {0};
+    struct store_batch *batch;
+    struct err err;
+
+    put_checkpoint(store, stream, 1, 2, 6000);
+    assert_int_equal(save(store, stream, 1, "a"), ERR_OK);
+    assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
+    assert_int_equal(batch_forget(batch, stream, NULL), ERR_OK);
+    assert_int_equal(commit(store, &batch, &err), ERR_OK);
+    store_close(&store);
+    store = open_store(folder_of(state));
+    assert_int_equal(store_points(store, stream, note_name, &all, NULL), ERR_OK);
+    assert_int_equal(all.count, 0);
+    store_close(&store);
+}
+
+static void names_of_savepoints_are_plain(void **state)
+{
+    char name[STORE_POINT_MAX + 2];
+    const char *const good[] = {"a", "before-the-war", "v1.0", "12b", "~"};
+    const char *const bad[] = {"", "12", "a b", "a@b", "a/b", "\x7f", "\xc3\xa4", "a\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_true(store_point_name(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(store_point_name(bad[i]));
+    memset(name, 'n', sizeof name);
+    name[STORE_POINT_MAX + 1] = 0;
+    assert_false(store_point_name(name));
+    name[STORE_POINT_MAX] = 0;
+    assert_true(store_point_name(name));
+}
+
 static void a_batch_that_is_refused_changes_nothing_and_spares_its_neighbours(void **state)
 {
     struct store *store = open_store(folder_of(state));
@@ -338,6 +486,10 @@ int main(void)
         STORE_TEST(a_checkpoint_written_again_is_replaced_with_all_its_parts),
         STORE_TEST(the_meta_value_is_read_alone),
         STORE_TEST(forget_leaves_nothing_and_numbers_are_not_used_again),
+        STORE_TEST(savepoints_outlive_the_checkpoints_they_were_copied_from),
+        STORE_TEST(a_savepoint_is_dropped_alone_and_its_name_is_free_again),
+        STORE_TEST(forget_takes_savepoints_along),
+        STORE_TEST(names_of_savepoints_are_plain),
         STORE_TEST(a_batch_that_is_refused_changes_nothing_and_spares_its_neighbours),
         STORE_TEST(the_descriptor_is_readable_while_something_is_finished),
         STORE_TEST(close_waits_for_what_was_submitted),

@@ -156,10 +156,12 @@ static int in_child(int (*body)(const char *path), const char *path)
 
 enum { PARTS = 3, PART_BYTES = 20000 };
 
-/* Two streams with three checkpoints and a note; also used pages that are free again. */
+/* Two streams with three checkpoints, a note and a savepoint; also used pages that are free again. */
 static void make_store(const char *path)
 {
     struct store *store = open_store(path);
+    struct store_batch *batch;
+    struct err err;
 
     add_stream(store, "one");
     add_stream(store, "two");
@@ -168,6 +170,9 @@ static void make_store(const char *path)
         put_checkpoint(store, 2, number, PARTS, 100);
     }
     put_note(store, 1, "note");
+    assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
+    assert_int_equal(batch_savepoint(batch, 1, 4, "kept", NULL), ERR_OK);
+    assert_int_equal(commit(store, &batch, &err), ERR_OK);
     store_close(&store);
 }
 
@@ -187,6 +192,27 @@ static int look_at(struct store *store, uint64_t stream, uint64_t number)
         return WRONG;
     check_checkpoint(store, stream, number, PARTS, stream == 1 ? PART_BYTES : 100);
     return 0;
+}
+
+/* The same of the savepoint, which is checkpoint 4 as long as both can be read. */
+static int look_at_point(struct store *store)
+{
+    struct store_checkpoint *point = NULL, *four = NULL;
+    struct err err = {0};
+    enum err_code code = store_point_read(store, 1, "kept", true, &point, &err);
+    bool same = true;
+
+    if (!code && !store_checkpoint_read(store, 1, 4, true, &four, NULL)) {
+        same = point->number == 4 && point->part_count == four->part_count;
+        for (size_t i = 0; same && i < four->part_count; i++)
+            same = point->parts[i].bytes == four->parts[i].bytes &&
+                   !memcmp(point->parts[i].data, four->parts[i].data, four->parts[i].bytes);
+    }
+    store_checkpoint_free(&point);
+    store_checkpoint_free(&four);
+    if (code)
+        return code == ERR_DAMAGED && strstr(err.text, "savepoint") ? REFUSED : WRONG;
+    return same ? 0 : WRONG;
 }
 
 /* Open a store of which one bit is wrong and use all of it. 0: nothing was noticed, and all is right;
@@ -216,6 +242,10 @@ static int use_flipped(const char *path)
             refused += looked == REFUSED;
         }
     }
+    int point = look_at_point(store);
+    if (point == WRONG)
+        return WRONG;
+    refused += point == REFUSED;
     code = store_note(store, 1, &note, NULL);
     if (code ? code != ERR_DAMAGED : note.bytes != 4 || memcmp(note.data, "note", 4) != 0)
         return WRONG;
