@@ -1,5 +1,5 @@
-/* The control socket: a ZeroMQ REP socket at STORE/control. ipc paths hold 107 bytes, so where the
- * store's path is longer the socket is reached through /proc/self/fd of its open folder. */
+/* The control socket, asked: it is a ZeroMQ ROUTER socket at STORE/control, and a REQ socket asks it. ipc paths hold
+ * 107 bytes, so where the store's path is longer the socket is reached through /proc/self/fd of its open folder. */
 #include "pipeline/control.h"
 
 #include "pipeline/run.h"

@@ -12,7 +12,14 @@
 #include <unistd.h>
 #include <zmq.h>
 
-enum { RUNNERS_MAX = 4, QUESTIONS_MAX = 64 };
+enum { RUNNERS_MAX = 4, QUESTIONS_MAX = 64, PEER_BYTES_MAX = 255 /* ZeroMQ's */ };
+
+/* At encode, and who asked: a peer of the control socket, or where that is none, our own progress line. */
+struct question {
+    uint64_t number; /* 0: free */
+    size_t peer_bytes;
+    uint8_t peer[PEER_BYTES_MAX];
+};
 
 struct worker {
     struct runner *runner;
@@ -30,9 +37,8 @@ struct run {
     struct worker workers[RUNNERS_MAX];
     size_t count;
     struct worker *encode; /* NULL without */
-    bool asked
-        [QUESTIONS_MAX]; /* questions at encode, oldest first: from the socket, else progress */
-    size_t questions;
+    struct question questions[QUESTIONS_MAX];
+    uint64_t asked; /* number of the last */
     bool stopping;
     uint64_t progress_ms;
 };
@@ -79,7 +85,7 @@ static enum err_code open_control(struct run *run, struct err *err)
 
     if (code)
         return code;
-    run->control = zmq_socket(run->context, ZMQ_REP);
+    run->control = zmq_socket(run->context, ZMQ_ROUTER);
     require(run->control);
     zmq_setsockopt(run->control, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
     if (zmq_bind(run->control, endpoint))
@@ -133,17 +139,11 @@ static enum err_code start(struct run *run, struct err *err)
 
 /* ---- While it runs ---- */
 
-static void command(struct worker *worker, uint8_t what, const Riverrun__Request *request)
+static void command_stop(struct worker *worker)
 {
-    size_t bytes = 1 + (request ? riverrun__request__get_packed_size(request) : 0);
-    uint8_t *packed = malloc(bytes);
+    const uint8_t stop = COMMAND_STOP;
 
-    require(packed);
-    packed[0] = what;
-    if (request)
-        riverrun__request__pack(request, packed + 1);
-    zmq_send(runner_command(worker->runner), packed, bytes, ZMQ_DONTWAIT);
-    free(packed);
+    zmq_send(runner_command(worker->runner), &stop, 1, ZMQ_DONTWAIT);
 }
 
 /* Encode stops first and says goodbye to its neighbours; without it, the single stage. */
@@ -152,7 +152,7 @@ static void stop(struct run *run)
     run->stopping = true;
     for (size_t i = 0; i < run->count; i++)
         if (!run->encode || run->encode == &run->workers[i])
-            command(&run->workers[i], COMMAND_STOP, NULL);
+            command_stop(&run->workers[i]);
 }
 
 static void on_signal(struct run *run)
@@ -167,12 +167,34 @@ static void on_signal(struct run *run)
     }
 }
 
-static bool question(struct run *run, const Riverrun__Request *request, bool asked)
+static struct question *find_question(struct run *run, uint64_t number)
 {
-    if (run->questions == QUESTIONS_MAX || !run->encode || run->encode->done)
+    for (size_t i = 0; i < QUESTIONS_MAX; i++)
+        if (run->questions[i].number == number)
+            return &run->questions[i];
+    return NULL;
+}
+
+/* Hand a question to encode, from peer or (no bytes) for the progress line. */
+static bool ask_encode(struct run *run, const Riverrun__Request *request, struct view peer)
+{
+    struct question *q = find_question(run, 0);
+    size_t bytes = COMMAND_HEAD_BYTES + riverrun__request__get_packed_size(request);
+    uint8_t *packed;
+
+    if (!q || !run->encode || run->encode->done || peer.bytes > PEER_BYTES_MAX)
         return false;
-    run->asked[run->questions++] = asked;
-    command(run->encode, COMMAND_REQUEST, request);
+    q->number = ++run->asked;
+    q->peer_bytes = peer.bytes;
+    if (peer.bytes)
+        memcpy(q->peer, peer.data, peer.bytes);
+    packed = malloc(bytes);
+    require(packed);
+    packed[0] = COMMAND_REQUEST;
+    store_u64(packed + 1, q->number);
+    riverrun__request__pack(request, packed + COMMAND_HEAD_BYTES);
+    zmq_send(runner_command(run->encode->runner), packed, bytes, ZMQ_DONTWAIT);
+    free(packed);
     return true;
 }
 
@@ -181,46 +203,79 @@ static void ask_progress(struct run *run)
     Riverrun__Request request = RIVERRUN__REQUEST__INIT;
 
     request.verb = proto_text("status");
-    question(run, &request, false);
+    ask_encode(run, &request, (struct view){NULL, 0});
+}
+
+/* As a REQ socket wants it: who asked, an empty frame, the answer. One that went away is no loss. */
+static void answer(struct run *run, struct view peer, const Riverrun__Reply *reply)
+{
+    size_t bytes = riverrun__reply__get_packed_size(reply);
+    uint8_t *packed = malloc(bytes + 1);
+
+    require(packed);
+    riverrun__reply__pack(reply, packed);
+    if (zmq_send(run->control, peer.data, peer.bytes, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0 &&
+        zmq_send(run->control, "", 0, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0)
+        zmq_send(run->control, packed, bytes, ZMQ_DONTWAIT);
+    free(packed);
+}
+
+/* The frames of one message, at most count; what has more of them, or fewer, is none of ours. */
+static bool receive_frames(void *socket, zmq_msg_t *frames, size_t count, bool *all)
+{
+    size_t got = 0;
+
+    for (size_t i = 0; i < count; i++)
+        zmq_msg_init(&frames[i]);
+    for (bool more = true; more; got++) {
+        zmq_msg_t extra, *into = got < count ? &frames[got] : &extra;
+        if (into == &extra)
+            zmq_msg_init(&extra);
+        if (zmq_msg_recv(into, socket, ZMQ_DONTWAIT) < 0)
+            return false;
+        more = zmq_msg_more(into);
+        if (into == &extra)
+            zmq_msg_close(&extra);
+    }
+    *all = got == count;
+    return true;
 }
 
 static void on_control(struct run *run)
 {
     Riverrun__Reply no = RIVERRUN__REPLY__INIT;
-    Riverrun__Request *request;
-    zmq_msg_t message;
-    uint8_t packed[256];
+    zmq_msg_t frames[3]; /* who, empty, the request */
+    bool all;
 
-    zmq_msg_init(&message);
-    while (zmq_msg_recv(&message, run->control, ZMQ_DONTWAIT) >= 0) {
-        request = riverrun__request__unpack(NULL, zmq_msg_size(&message), zmq_msg_data(&message));
-        if (!request || !question(run, request, true)) {
-            no.code = ERR_INPUT;
-            no.text = proto_text("the run is ending, or this is no request of ours");
-            zmq_send(run->control, packed, riverrun__reply__pack(&no, packed), ZMQ_DONTWAIT);
-        }
+    no.code = ERR_INPUT;
+    no.text = proto_text("the run is ending, or this is no request of ours");
+    while (receive_frames(run->control, frames, 3, &all)) {
+        struct view peer = {zmq_msg_data(&frames[0]), zmq_msg_size(&frames[0])};
+        Riverrun__Request *request = NULL;
+        if (all && zmq_msg_size(&frames[1]) == 0)
+            request =
+                riverrun__request__unpack(NULL, zmq_msg_size(&frames[2]), zmq_msg_data(&frames[2]));
+        if (!request || !ask_encode(run, request, peer))
+            answer(run, peer, &no);
         if (request)
             riverrun__request__free_unpacked(request, NULL);
+        for (size_t i = 0; i < 3; i++)
+            zmq_msg_close(&frames[i]);
     }
-    zmq_msg_close(&message);
 }
 
-static void on_reply(struct run *run, const uint8_t *packed, size_t bytes)
+static void on_reply(struct run *run, uint64_t number, const uint8_t *packed, size_t bytes)
 {
     Riverrun__Reply *reply = riverrun__reply__unpack(NULL, bytes, packed);
-    bool asked = run->questions && run->asked[0];
+    struct question *q = find_question(run, number);
 
-    require(reply && run->questions);
-    memmove(run->asked, run->asked + 1, --run->questions * sizeof *run->asked);
+    require(reply && number && q);
+    q->number = 0;
     reply->owner_pid = (uint64_t)getpid();
-    if (asked) {
-        uint8_t *again = malloc(riverrun__reply__get_packed_size(reply) + 1);
-        require(again);
-        zmq_send(run->control, again, riverrun__reply__pack(reply, again), ZMQ_DONTWAIT);
-        free(again);
-    } else {
+    if (q->peer_bytes)
+        answer(run, (struct view){q->peer, q->peer_bytes}, reply);
+    else
         report_progress(run->report, reply, now_us() / 1000, clock_ms());
-    }
     riverrun__reply__free_unpacked(reply, NULL);
 }
 
@@ -232,7 +287,8 @@ static void on_command(struct run *run, struct worker *worker)
     while (zmq_msg_recv(&message, runner_command(worker->runner), ZMQ_DONTWAIT) >= 0) {
         const uint8_t *data = zmq_msg_data(&message);
         if (data[0] == COMMAND_REPLY)
-            on_reply(run, data + 1, zmq_msg_size(&message) - 1);
+            on_reply(run, load_u64(data + 1), data + COMMAND_HEAD_BYTES,
+                     zmq_msg_size(&message) - COMMAND_HEAD_BYTES);
         else if (data[0] == COMMAND_DONE)
             worker->done = true;
     }
@@ -241,7 +297,7 @@ static void on_command(struct run *run, struct worker *worker)
     if (worker->done && worker == run->encode)
         for (size_t i = 0; i < run->count; i++)
             if (&run->workers[i] != worker)
-                command(&run->workers[i], COMMAND_STOP, NULL);
+                command_stop(&run->workers[i]);
 }
 
 static bool all_done(const struct run *run)
@@ -321,7 +377,7 @@ enum err_code run_stages(const struct run_options *options, struct err *err)
     if (code) {
         for (size_t i = 0; i < run.count; i++)
             if (run.workers[i].started)
-                command(&run.workers[i], COMMAND_STOP, NULL);
+                command_stop(&run.workers[i]);
         close_run(&run);
         return code;
     }

@@ -41,15 +41,16 @@ static bool out_room(void *self, enum stage_port port)
     return r->links[port] && link_room(r->links[port]);
 }
 
-static void out_reply(void *self, const Riverrun__Reply *reply)
+static void out_reply(void *self, uint64_t question, const Riverrun__Reply *reply)
 {
     struct runner *r = self;
-    size_t bytes = 1 + riverrun__reply__get_packed_size(reply);
+    size_t bytes = COMMAND_HEAD_BYTES + riverrun__reply__get_packed_size(reply);
     uint8_t *packed = malloc(bytes);
 
     require(packed);
     packed[0] = COMMAND_REPLY;
-    riverrun__reply__pack(reply, packed + 1);
+    store_u64(packed + 1, question);
+    riverrun__reply__pack(reply, packed + COMMAND_HEAD_BYTES);
     zmq_send(r->command, packed, bytes, ZMQ_DONTWAIT);
     free(packed);
 }
@@ -57,9 +58,9 @@ static void out_reply(void *self, const Riverrun__Reply *reply)
 /* ---- What comes to a stage ---- */
 
 static void tell(struct runner *r, enum stage_event_kind kind, enum stage_port port,
-                 const Riverrun__Request *request)
+                 const Riverrun__Request *request, uint64_t question)
 {
-    struct stage_event event = {kind, port, r->now_ms, clock_ms(CLOCK_REALTIME), request};
+    struct stage_event event = {kind, port, r->now_ms, clock_ms(CLOCK_REALTIME), request, question};
 
     r->ops->event(r->self, &event);
 }
@@ -73,7 +74,7 @@ static void hear_links(struct runner *r)
             struct err err;
             news = link_receive(r->links[port], &msg);
             if (news == LINK_PEER || news == LINK_GONE)
-                tell(r, news == LINK_PEER ? EVENT_PEER : EVENT_PEER_GONE, port, NULL);
+                tell(r, news == LINK_PEER ? EVENT_PEER : EVENT_PEER_GONE, port, NULL, 0);
             if (news == LINK_MESSAGE && r->ops->accept(r->self, port, &msg, &err)) {
                 stage_report(r->env, STAGE_WARNING, NULL, "%s: %s; the link begins anew",
                              r->ops->name, err.text);
@@ -94,11 +95,12 @@ static void hear_commands(struct runner *r)
         size_t bytes = zmq_msg_size(&message);
         Riverrun__Request *request = NULL;
         if (bytes && data[0] == COMMAND_STOP)
-            tell(r, EVENT_STOP, PORT_UP, NULL);
-        else if (bytes && data[0] == COMMAND_REQUEST)
-            request = riverrun__request__unpack(NULL, bytes - 1, data + 1);
+            tell(r, EVENT_STOP, PORT_UP, NULL, 0);
+        else if (bytes >= COMMAND_HEAD_BYTES && data[0] == COMMAND_REQUEST)
+            request = riverrun__request__unpack(NULL, bytes - COMMAND_HEAD_BYTES,
+                                                data + COMMAND_HEAD_BYTES);
         if (request) {
-            tell(r, EVENT_REQUEST, PORT_UP, request);
+            tell(r, EVENT_REQUEST, PORT_UP, request, load_u64(data + 1));
             riverrun__request__free_unpacked(request, NULL);
         }
     }
@@ -156,7 +158,7 @@ void runner_run(struct runner *r, struct err *err)
     while (progress != STAGE_DONE) {
         bool ready = wait(r, progress == STAGE_RAN);
         r->now_ms = clock_ms(CLOCK_MONOTONIC);
-        tell(r, ready ? EVENT_DESCRIPTOR : EVENT_TIME, PORT_UP, NULL);
+        tell(r, ready ? EVENT_DESCRIPTOR : EVENT_TIME, PORT_UP, NULL, 0);
         hear_commands(r);
         hear_links(r);
         tick(r);

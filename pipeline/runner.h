@@ -9,9 +9,11 @@
 
 struct runner;
 
-/* Commands are single messages: COMMAND_STOP alone, or COMMAND_REQUEST and a packed Request; a
- * request is answered with a packed Reply. When the stage is over COMMAND_DONE comes. */
+/* Commands are single messages: COMMAND_STOP alone, or COMMAND_REQUEST, a u64 that numbers the question, and a packed
+ * Request; it is answered with COMMAND_REPLY, the same number and a packed Reply, in any order. When the stage is over
+ * COMMAND_DONE comes. */
 enum { COMMAND_STOP = 1, COMMAND_REQUEST, COMMAND_REPLY, COMMAND_DONE };
+enum { COMMAND_HEAD_BYTES = 1 + 8 };
 
 struct runner_options {
     const struct stage_ops *ops;

@@ -24,7 +24,7 @@ enum stage_event_kind {
     EVENT_PEER_GONE,  /* it went, or the link lost something: wait for EVENT_PEER */
     EVENT_DESCRIPTOR, /* one of the stage's descriptors is ready */
     EVENT_STOP,       /* finish what is pending and be done, within STAGE_STOP_MS */
-    EVENT_REQUEST     /* from the control socket; answered through out->reply */
+    EVENT_REQUEST     /* from the control socket; answered through out->reply, in any order */
 };
 
 enum { STAGE_STOP_MS = 1500, STAGE_DESCRIPTORS_MAX = 8 };
@@ -35,6 +35,7 @@ struct stage_event {
     uint64_t now_ms;                  /* monotonic */
     uint64_t clock_ms;                /* of the day, for status alone */
     const Riverrun__Request *request; /* borrowed for the call */
+    uint64_t question;                /* what the answer to request has to name */
 };
 
 enum stage_progress {
@@ -54,8 +55,8 @@ struct stage_out {
     bool (*send)(void *self, enum stage_port port, struct msg **msg);
     /* True when data of this size would go now. */
     bool (*room)(void *self, enum stage_port port);
-    /* Answer the oldest EVENT_REQUEST; *reply is only borrowed. */
-    void (*reply)(void *self, const Riverrun__Reply *reply);
+    /* Answer an EVENT_REQUEST, once; *reply is only borrowed. */
+    void (*reply)(void *self, uint64_t question, const Riverrun__Reply *reply);
 };
 
 struct stage_env {

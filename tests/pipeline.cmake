@@ -27,6 +27,7 @@ e2e_test(test_e2e_models_nightly SCRIPT test_e2e_models NIGHTLY LABELS "e2e;nigh
 e2e_test(test_e2e_steps LABELS "e2e;crash;slow" TIMEOUT 900)
 set_tests_properties(test_e2e_steps PROPERTIES PROCESSORS 2)
 e2e_test(test_e2e_steps_nightly SCRIPT test_e2e_steps NIGHTLY LABELS "e2e;crash;nightly" TIMEOUT 3600)
+e2e_test(test_e2e_points LABELS "e2e;crash;slow" TIMEOUT 900)
 e2e_test(test_e2e_neox LABELS "e2e;crash" TIMEOUT 600)
 e2e_test(test_e2e_neox_nightly SCRIPT test_e2e_neox NIGHTLY LABELS "e2e;crash;nightly" TIMEOUT 3600)
 e2e_test(test_e2e_tokenize LABELS "e2e" TIMEOUT 300)

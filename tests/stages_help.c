@@ -129,9 +129,10 @@ static bool out_send(void *self, enum stage_port port, struct msg **msg)
     return true;
 }
 
-static void out_reply(void *self, const Riverrun__Reply *reply)
+static void out_reply(void *self, uint64_t question, const Riverrun__Reply *reply)
 {
     (void)self;
+    (void)question;
     (void)reply;
 }
 

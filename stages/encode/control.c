@@ -1,12 +1,13 @@
-/* Status, pause and resume of a run, as the control socket asks. Requests are answered in order; a
- * pause is answered when the flag and the snapshot are durable. */
+/* Status, pause and resume of a run, as the control socket asks. A pause is answered when the flag and the snapshot are
+ * durable, which takes as long as emit is away; `status` does not wait for it. Only pause and resume wait for each
+ * other, in the order in which they came: a pause that is under way cannot be taken back. */
 #include "stages/encode/encode.h"
 #include "stages/encode/status.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-void control_add(struct encode *e, const Riverrun__Request *request)
+void control_add(struct encode *e, const Riverrun__Request *request, uint64_t question)
 {
     struct buffer bytes = buffer_of(1 << 20);
     struct request *r = calloc(1, sizeof *r), **at = &e->requests;
@@ -15,16 +16,17 @@ void control_add(struct encode *e, const Riverrun__Request *request)
     r->message = riverrun__request__unpack(NULL, bytes.bytes, bytes.data);
     require(r->message);
     buffer_release(&bytes);
+    r->question = question;
     while (*at)
         at = &(*at)->next;
     *at = r;
 }
 
-static void pop_request(struct encode *e)
+static void drop_request(struct request **at)
 {
-    struct request *r = e->requests;
+    struct request *r = *at;
 
-    e->requests = r->next;
+    *at = r->next;
     riverrun__request__free_unpacked(r->message, NULL);
     free(r);
 }
@@ -32,7 +34,7 @@ static void pop_request(struct encode *e)
 void control_drop(struct encode *e)
 {
     while (e->requests)
-        pop_request(e);
+        drop_request(&e->requests);
 }
 
 static struct stream *find(struct encode *e, const char *name)
@@ -43,13 +45,23 @@ static struct stream *find(struct encode *e, const char *name)
     return NULL;
 }
 
+/* What people should know of s beside its figures. */
+static const char *remark(const struct stream *s)
+{
+    if (s->phase == PHASE_FAILED)
+        return s->why.text;
+    if (s->want_pause && !stream_is_over(s))
+        return "pausing: waits for its records and its checkpoint to be durable";
+    return s->drifts ? s->drifts : "";
+}
+
 static void add_live(Riverrun__Reply *reply, const struct stream *s)
 {
     Riverrun__StreamStatus *one = status_add(reply, s->name);
 
     status_text(&one->source, s->source);
     status_text(&one->state, stream_phase_name(s));
-    status_text(&one->text, s->phase == PHASE_FAILED ? s->why.text : s->drifts ? s->drifts : "");
+    status_text(&one->text, remark(s));
     one->bytes = s->units.offset;
     one->tokens = s->tokens;
     one->records = s->next_seq;
@@ -140,21 +152,20 @@ static void check_missed(struct encode *e, const Riverrun__Request *q, Riverrun_
         }
 }
 
-/* False: not yet. */
-static bool answer(struct encode *e, struct request *r, Riverrun__Reply *reply)
+static bool is_flag(const Riverrun__Request *q)
+{
+    return !strcmp(q->verb, "pause") || !strcmp(q->verb, "resume");
+}
+
+/* Pause or resume. False: not yet. */
+static bool answer_flag(struct encode *e, struct request *r, Riverrun__Reply *reply)
 {
     const Riverrun__Request *q = r->message;
     bool pause = !strcmp(q->verb, "pause");
 
-    if (!strcmp(q->verb, "status")) {
-        fill_status(e, q, reply);
-        return true;
-    }
-    if (!pause && strcmp(q->verb, "resume")) {
-        reply->code = ERR_USAGE;
-        status_text(&reply->text, "unknown request");
-        return true;
-    }
+    for (const struct request *older = e->requests; older != r; older = older->next)
+        if (is_flag(older->message))
+            return false;
     if (!e->announced && !e->over)
         return false; /* whom to pause is not known yet */
     if (!r->begun) {
@@ -173,24 +184,39 @@ static bool answer(struct encode *e, struct request *r, Riverrun__Reply *reply)
     return true;
 }
 
+/* False: not yet. */
+static bool answer(struct encode *e, struct request *r, Riverrun__Reply *reply)
+{
+    if (is_flag(r->message))
+        return answer_flag(e, r, reply);
+    if (!strcmp(r->message->verb, "status")) {
+        fill_status(e, r->message, reply);
+        return true;
+    }
+    reply->code = ERR_USAGE;
+    status_text(&reply->text, "unknown request");
+    return true;
+}
+
 bool control_answer(struct encode *e, const struct stage_out *out)
 {
+    struct request **at = &e->requests;
     bool any = false;
 
-    while (e->requests) {
+    while (*at) {
         Riverrun__Reply *reply = malloc(sizeof *reply);
         bool done;
         require(reply);
         riverrun__reply__init(reply);
-        done = answer(e, e->requests, reply);
+        done = answer(e, *at, reply);
         if (done) {
-            out->reply(out->self, reply);
-            pop_request(e);
+            out->reply(out->self, (*at)->question, reply);
+            drop_request(at);
+        } else {
+            at = &(*at)->next;
         }
         riverrun__reply__free_unpacked(reply, NULL);
-        if (!done)
-            break;
-        any = true;
+        any = any || done;
     }
     return any;
 }

@@ -231,7 +231,7 @@ static void encode_event(void *self, const struct stage_event *event)
         e->stopping = true;
         break;
     case EVENT_REQUEST:
-        control_add(e, event->request);
+        control_add(e, event->request, event->question);
         break;
     case EVENT_TIME:
     case EVENT_DESCRIPTOR:

@@ -157,6 +157,14 @@ struct job {
     float loss[JOB_TOKENS];
 };
 
+/* What the control socket asks. */
+struct request {
+    uint64_t question;
+    Riverrun__Request *message;
+    bool begun;
+    struct request *next;
+};
+
 struct encode {
     const struct stage_env *env;
     struct store *store;
@@ -178,16 +186,12 @@ struct encode {
     uint64_t speed_ms, speed_tokens, idle_ms, tokens_per_s; /* measured */
     uint64_t checkpoints, checkpoint_us; /* committed; time in their code and blocked by them */
     bool announced, stopping, up_there, down_there;
-    bool ingest_gone; /* so tokenize says; for `status` */
-    bool over;        /* the last requests are answered */
-    uint64_t notes;   /* at the store's writer */
-    struct err fatal; /* ends the run when its code is set */
-    struct err full;  /* a commit found the disk full, and is tried once more */
-    struct request {
-        Riverrun__Request *message;
-        bool begun;
-        struct request *next;
-    } * requests; /* oldest first; answered in this order */
+    bool ingest_gone;         /* so tokenize says; for `status` */
+    bool over;                /* the last requests are answered */
+    uint64_t notes;           /* at the store's writer */
+    struct err fatal;         /* ends the run when its code is set */
+    struct err full;          /* a commit found the disk full, and is tried once more */
+    struct request *requests; /* oldest first */
 };
 
 /* stream.c */
@@ -243,7 +247,7 @@ void stream_resume(struct stream *s);
 void stream_stop(struct stream *s);
 
 /* control.c */
-void control_add(struct encode *e, const Riverrun__Request *request);
+void control_add(struct encode *e, const Riverrun__Request *request, uint64_t question);
 bool control_answer(struct encode *e, const struct stage_out *out);
 void control_drop(struct encode *e);
 
