@@ -7,7 +7,7 @@
 
 #include "schemas/bytes.h"
 
-enum record_kind { RECORD_LINE, RECORD_PARAGRAPH, RECORD_DOCUMENT, RECORD_LINEAGE };
+enum record_kind { RECORD_LINE, RECORD_PARAGRAPH, RECORD_DOCUMENT, RECORD_LINEAGE, RECORD_ENTRY };
 
 /* Raised whenever the same input would give other lines: it belongs to a stream's fingerprint. */
 enum { RECORD_FORMAT = 1, RECORD_LINE_MAX = 64 * 1024, RECORD_TEXT_MAX = 160 };

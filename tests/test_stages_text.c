@@ -9,6 +9,7 @@
 
 struct token {
     uint32_t id, source, text;
+    bool broke;
 };
 
 struct run {
@@ -25,6 +26,7 @@ struct way {
     const struct tokenizer *tokenizer;
     enum normalize normalize;
     bool line_edges;
+    size_t break_every; /* source bytes, wherever in a character that is; 0: none */
 };
 
 static void run_release(struct run *run)
@@ -48,7 +50,8 @@ static void add_token(struct run *run, const struct text *t, const struct text_t
         run->cursor_bytes = realloc(run->cursor_bytes, run->room * sizeof *run->cursor_bytes);
         require(run->tokens && run->cursors && run->cursor_bytes);
     }
-    run->tokens[run->count] = (struct token){token->id, token->source_bytes, token->text_bytes};
+    run->tokens[run->count] =
+        (struct token){token->id, token->source_bytes, token->text_bytes, text_broke(t)};
     buffer_put(&run->text, token->text, token->text_bytes);
     if (cursors) {
         assert_int_equal(text_cursor(t, &cursor, NULL), ERR_OK);
@@ -89,12 +92,17 @@ static struct run read_text(const struct way *way, struct view source, struct vi
         size_t left = source.bytes - at;
         size_t count = cut && left ? 1 + (size_t)random_next(&seed) % cut : left;
         count = count < left ? count : left;
+        /* A message ends where a break stands, whatever else cuts it. */
+        size_t to_break = way->break_every ? way->break_every - at % way->break_every : SIZE_MAX;
+        count = count < to_break ? count : to_break;
         bool end = count == left && (left == 0 || random_next(&seed) % 2);
         /* A block of exactly this size, so that a sanitizer sees a look beyond. */
         uint8_t *pushed = malloc(count + 1);
         require(pushed);
         memcpy(pushed, source.data + at, count);
-        assert_int_equal(text_push(&t, (struct view){pushed, count}, end, NULL), ERR_OK);
+        assert_int_equal(text_push(&t, (struct view){pushed, count},
+                                   (end ? MSG_END : 0) | (count == to_break ? MSG_BREAK : 0), NULL),
+                         ERR_OK);
         free(pushed);
         at += count;
         assert_int_equal(text_mark(&t, place(bytes, at), NULL), ERR_OK);
@@ -115,7 +123,7 @@ static void assert_same_from(const struct run *whole, size_t first, const struct
     assert_int_equal(rest->count, whole->count - first);
     for (size_t i = 0; i < rest->count; i++) {
         const struct token *a = &whole->tokens[first + i], *b = &rest->tokens[i];
-        if (a->id != b->id || a->source != b->source || a->text != b->text)
+        if (a->id != b->id || a->source != b->source || a->text != b->text || a->broke != b->broke)
             fail_msg("token %zu of those after %zu differs", i, first);
     }
 }
@@ -225,9 +233,9 @@ static void each_way(void **state, way_fn *check, size_t rounds, size_t pieces)
     assert_int_equal(tokenizer_open_bytes(&tokenizers[0], NULL), ERR_OK);
     tokenizers[1] = open_vocabulary(state);
     tokenizers[2] = open_neox(state);
-    for (unsigned which = 0; which < 12; which++) {
-        struct way way = {tokenizers[which / 4], which & 1 ? NORMALIZE_NFC : NORMALIZE_NONE,
-                          (which & 2) != 0};
+    for (unsigned which = 0; which < 24; which++) {
+        struct way way = {tokenizers[which / 8], which & 1 ? NORMALIZE_NFC : NORMALIZE_NONE,
+                          (which & 2) != 0, which & 4 ? 13 : 0};
         for (uint64_t round = 1; round <= rounds; round++) {
             struct buffer text = random_text(round * 977, pieces);
             check(&way, (struct view){text.data, text.bytes}, round);
@@ -246,10 +254,15 @@ static void check_cuts(const struct way *way, struct view source, uint64_t seed)
 {
     static const size_t cuts[] = {1, 2, 3, 7, 64, 300};
     struct run whole = read_text(way, source, ORIGIN, 0, seed, false);
-    uint64_t sum = 0;
+    uint64_t sum = 0, breaks = 0;
 
-    for (size_t i = 0; i < whole.count; i++)
+    for (size_t i = 0; i < whole.count; i++) {
         sum += whole.tokens[i].source;
+        /* One token ends at each break, and says so. */
+        breaks += whole.tokens[i].broke;
+        assert_true(!whole.tokens[i].broke || sum == breaks * way->break_every);
+    }
+    assert_int_equal(breaks, way->break_every ? source.bytes / way->break_every : 0);
     assert_int_equal(sum, source.bytes);
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         struct run cut = read_text(way, source, ORIGIN, cuts[i], seed * 31 + i, false);
@@ -347,11 +360,75 @@ static void little_is_held_back(void **state)
     each_way(state, check_held, 6, 300);
 }
 
+/* Texts that share readers hold one only while they have something to read, and read the same. */
+static void an_idle_text_has_no_reader(void **state)
+{
+    enum { TEXTS = 3 * TEXT_READERS_KEPT };
+    struct tokenizer *neox = open_neox(state);
+    struct text_readers readers = {.count = 0};
+    struct text texts[TEXTS];
+    struct text_token token;
+    struct view upstream;
+    uint8_t bytes[8];
+
+    for (size_t i = 0; i < TEXTS; i++) {
+        assert_int_equal(text_open(&texts[i], neox, NORMALIZE_NONE, true, ORIGIN, &upstream, NULL),
+                         ERR_OK);
+        text_share(&texts[i], &readers);
+        assert_int_equal(text_mark(&texts[i], place(bytes, 0), NULL), ERR_OK);
+        assert_null(texts[i].reader);
+    }
+    for (size_t i = 0; i < TEXTS; i++)
+        assert_int_equal(
+            text_push(&texts[i], (struct view){(const uint8_t *)"the river\n the", 14}, 0, NULL),
+            ERR_OK);
+    for (size_t i = 0; i < TEXTS; i++)
+        assert_non_null(texts[i].reader);
+    for (size_t i = 0; i < TEXTS; i++) {
+        size_t taken = 0;
+        while (text_take(&texts[i], &token))
+            taken += token.source_bytes;
+        assert_true(taken >= 10 && taken < 14);
+        assert_null(texts[i].reader); /* though some bytes wait for more */
+        assert_false(text_take(&texts[i], &token));
+    }
+    assert_int_equal(readers.count, TEXT_READERS_KEPT);
+    for (size_t i = 0; i < TEXTS; i++) {
+        uint64_t sum = 0;
+        assert_int_equal(text_push(&texts[i], (struct view){(const uint8_t *)"re\n", 3}, 0, NULL),
+                         ERR_OK);
+        while (text_take(&texts[i], &token))
+            sum += token.source_bytes;
+        assert_int_equal(texts[i].source_at, 17);
+        assert_true(sum >= 3);
+        assert_null(texts[i].reader);
+        assert_null(texts[i].plain.data);
+    }
+    for (size_t i = 0; i < TEXTS; i++)
+        text_close(&texts[i]);
+    text_readers_close(&readers);
+    tokenizer_close(&neox);
+}
+
+static void a_break_needs_bytes(void **state)
+{
+    struct tokenizer *bytes;
+    struct view upstream;
+    struct text t;
+
+    (void)state;
+    assert_int_equal(tokenizer_open_bytes(&bytes, NULL), ERR_OK);
+    assert_int_equal(text_open(&t, bytes, NORMALIZE_NONE, true, ORIGIN, &upstream, NULL), ERR_OK);
+    assert_int_equal(text_push(&t, ORIGIN, MSG_BREAK, NULL), ERR_INPUT);
+    text_close(&t);
+    tokenizer_close(&bytes);
+}
+
 static void no_token_spans_a_line_end_where_lines_are_units(void **state)
 {
     struct tokenizer *tokenizer = open_vocabulary(state);
     const char *source = "river\n\nrun \n\n\nthe river\n\n";
-    struct way way = {tokenizer, NORMALIZE_NONE, true};
+    struct way way = {tokenizer, NORMALIZE_NONE, true, 0};
     struct view view = {(const uint8_t *)source, strlen(source)};
     struct run lines = read_text(&way, view, ORIGIN, 0, 1, false), free_run;
     size_t at = 0, spanning = 0;
@@ -385,7 +462,7 @@ static void empty_text_has_no_tokens_and_a_cursor(void **state)
         assert_int_equal(text_open(&t, bytes, normalize, false, ORIGIN, &upstream, NULL), ERR_OK);
         assert_int_equal(text_mark(&t, (struct view){(const uint8_t *)"up", 2}, NULL), ERR_OK);
         assert_false(text_done(&t));
-        assert_int_equal(text_push(&t, ORIGIN, true, NULL), ERR_OK);
+        assert_int_equal(text_push(&t, ORIGIN, MSG_END, NULL), ERR_OK);
         assert_false(text_take(&t, &token));
         assert_true(text_done(&t));
         assert_int_equal(text_cursor(&t, &cursor, NULL), ERR_OK);
@@ -428,6 +505,8 @@ int main(void)
         STAGE_TEST(cursors_of_a_resumed_run_go_on_too),
         STAGE_TEST(cursors_inside_long_runs_of_marks_hold),
         STAGE_TEST(little_is_held_back),
+        STAGE_TEST(an_idle_text_has_no_reader),
+        STAGE_TEST(a_break_needs_bytes),
         STAGE_TEST(no_token_spans_a_line_end_where_lines_are_units),
         STAGE_TEST(empty_text_has_no_tokens_and_a_cursor),
         STAGE_TEST(cursors_that_are_not_ours_are_refused),

@@ -1,8 +1,11 @@
 /* Tokenize by itself: bytes of several streams in, tokens out, cursors nested, what is not its own
  * dropped, what is missing noticed. The text itself is test_stages_text's. */
 #include "stages/tokenize/text.h"
+#include "tests/neox_file.h"
 #include "tests/stages_help.h"
 
+#include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <utf8proc.h>
 
@@ -142,6 +145,81 @@ static void bytes_become_tokens_with_cursors_that_nest(void **state)
     assert_int_equal(send_bytes(d, 1, 10, 9, "", "end", true), ERR_OK);
     expect_tokens(d, 1, 10, 9, "", 0, "end", true);
     driver_expect_nothing(d);
+    driver_free(&d);
+}
+
+/* Two breaks in what is read at once: each ends a message. */
+static void a_break_ends_a_message_of_tokens(void **state)
+{
+    struct driver *d = start();
+    struct frame f = {.kind = MSG_BYTES, .stream = 1, .epoch = 10, .flags = MSG_BREAK};
+    static const char *const parts[] = {"one\n at\n", "two\n", "three"};
+    struct msg *msg;
+
+    (void)state;
+    open_stream(d, 1, 10);
+    for (size_t i = 0; i < 3; i++) {
+        f.payload = text_view(parts[i]);
+        f.count = (uint32_t)f.payload.bytes;
+        f.cursor = text_view("cursor");
+        f.flags = i < 2 ? MSG_BREAK : 0;
+        assert_int_equal(driver_data(d, PORT_UP, &f), ERR_OK);
+        f.position += f.count;
+    }
+    driver_work(d);
+    for (size_t i = 0; i < 3; i++) {
+        msg = driver_expect_data(d, PORT_DOWN, MSG_TOKENS, &f);
+        assert_int_equal(f.count, strlen(parts[i]));
+        assert_int_equal(f.flags, i < 2 ? MSG_BREAK : 0);
+        msg_free(&msg);
+    }
+    driver_expect_nothing(d);
+    driver_free(&d);
+}
+
+static void open_idle(struct driver *d, uint64_t stream)
+{
+    Riverrun__Open open = RIVERRUN__OPEN__INIT;
+    struct frame f = {.kind = MSG_BYTES, .stream = stream, .epoch = 1};
+
+    open.stream = stream;
+    open.epoch = 1;
+    open.name = proto_text("some+file+of+a+log");
+    open.normalize = proto_text("none");
+    open.line_edges = true;
+    assert_int_equal(driver_control(d, PORT_DOWN, RIVERRUN__CONTROL__IS_OPEN, &open), ERR_OK);
+    assert_int_equal(answer_opened(d, stream, 1, text_view("a cursor of ingest's")), ERR_OK);
+    for (int line = 0; line < 3; line++, f.position += f.count) {
+        f.payload = text_view("the river ran\n");
+        f.count = (uint32_t)f.payload.bytes;
+        f.cursor = text_view("a cursor of ingest's");
+        assert_int_equal(driver_data(d, PORT_UP, &f), ERR_OK);
+        driver_work(d);
+    }
+    driver_drop_sent(d);
+}
+
+/* With NeoX's reader of half a megabyte, ten thousand streams that rest would need five gigabytes. */
+static void a_stream_that_rests_costs_little(void **state)
+{
+    enum { STREAMS = 2000 };
+    struct driver *d = driver_new("tokenize");
+    const char *path = in_folder(state, "neox.json");
+    FILE *file = fopen(path, "we");
+    size_t before, each;
+
+    require(file);
+    neox_write(file);
+    fclose(file);
+    d->config.vocab = path;
+    driver_start(d);
+    open_idle(d, 1);
+    before = mallinfo2().uordblks + mallinfo2().hblkhd;
+    for (uint64_t stream = 2; stream < 2 + STREAMS; stream++)
+        open_idle(d, stream);
+    each = (mallinfo2().uordblks + mallinfo2().hblkhd - before) / STREAMS;
+    print_message("tokenize: %zu bytes a stream that rests\n", each);
+    assert_true(each < 2048); /* 0 where a sanitizer has its own allocator */
     driver_free(&d);
 }
 
@@ -312,6 +390,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_become_tokens_with_cursors_that_nest),
+        cmocka_unit_test(a_break_ends_a_message_of_tokens),
+        STAGE_TEST(a_stream_that_rests_costs_little),
         cmocka_unit_test(a_place_between_messages_is_passed_over_and_granted_for),
         cmocka_unit_test(what_is_of_another_open_is_dropped),
         cmocka_unit_test(a_gap_resets_the_link),

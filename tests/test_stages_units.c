@@ -125,6 +125,37 @@ static void paragraphs_end_with_the_first_blank_line(void **state)
     assert_units(UNIT_PARAGRAPH, "a", 1, "0-1 ");
 }
 
+/* What ends an entry is told from outside: neither its line ends nor blank lines do. */
+static void entries_end_where_they_are_told_to(void **state)
+{
+    static const char *const tokens[] = {"a\n", " b\n", "\n", "c\n", "d"};
+    struct record record;
+    struct units u;
+
+    (void)state;
+    units_begin(&u, UNIT_ENTRY, 0);
+    for (size_t i = 0; i < 5; i++) {
+        struct view text = {(const uint8_t *)tokens[i], strlen(tokens[i])};
+        assert_false(units_token(&u, 1, text, (uint32_t)text.bytes, &record));
+        reload(&u);
+        assert_int_equal(i == 2 && units_break(&u, &record), i == 2);
+        if (i == 2) {
+            assert_int_equal(record.kind, RECORD_ENTRY);
+            assert_int_equal(record.begin, 0);
+            assert_int_equal(record.end, 6);
+            assert_int_equal(record.tokens, 3);
+            assert_int_equal(record.text.bytes, 4);
+            assert_false(units_break(&u, &record)); /* nothing since */
+        }
+    }
+    assert_true(units_end(&u, &record));
+    assert_int_equal(record.begin, 6);
+    assert_int_equal(record.end, 9);
+    units_begin(&u, UNIT_LINE, 0);
+    assert_false(units_token(&u, 1, (struct view){(const uint8_t *)"x", 1}, 1, &record));
+    assert_false(units_break(&u, &record)); /* lines know their own ends */
+}
+
 static void a_unit_ends_with_the_token_that_holds_its_boundary(void **state)
 {
     (void)state;
@@ -232,6 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_end_with_their_newline),
         cmocka_unit_test(paragraphs_end_with_the_first_blank_line),
+        cmocka_unit_test(entries_end_where_they_are_told_to),
         cmocka_unit_test(a_unit_ends_with_the_token_that_holds_its_boundary),
         cmocka_unit_test(a_token_with_two_boundaries_ends_one_unit),
         cmocka_unit_test(every_place_can_be_saved_and_loaded),

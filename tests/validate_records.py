@@ -67,7 +67,7 @@ def check_alone(record):
         wrong.append("end lies before begin")
     if record["kind"] == "lineage":
         return wrong + (["a lineage record has no bytes"] if size else [])
-    if record["kind"] in ("line", "paragraph") and (size <= 0 or record["tokens"] == 0):
+    if record["kind"] in ("line", "paragraph", "entry") and (size <= 0 or record["tokens"] == 0):
         wrong.append("a unit without bytes or tokens")
     # A token stands for a byte at least, and normalisation at most triples the bytes.
     if record["tokens"] > 3 * size:
@@ -198,6 +198,7 @@ def mistakes():
         "bits null with bytes": spoilt(0, bits_per_byte=None),
         "bits wrong": spoilt(0, bits_per_byte=1.25 * bits * (1 + 1e-9)),
         "mixed units": spoilt(0, kind="line")[:1] + without(1)[1:],
+        "entries among paragraphs": spoilt(0, kind="entry")[:1] + without(1)[1:],
         "other stream": spoilt(2, stream="b"),
         "text too long": spoilt(0, text="a" * 161),
         "document missing": sample()[:3],

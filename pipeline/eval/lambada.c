@@ -60,7 +60,7 @@ static enum err_code tokens_of(const struct tokenizer *tokenizer, struct view by
         text_open(&text, tokenizer, NORMALIZE_NONE, false, (struct view){0}, &upstream, err);
 
     if (!code)
-        code = text_push(&text, bytes, true, err);
+        code = text_push(&text, bytes, MSG_END, err);
     while (!code && text_take(&text, &token))
         code = ids_add(list, token.id, err);
     text_close(&text);

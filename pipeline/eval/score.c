@@ -185,7 +185,7 @@ static enum err_code read_all(struct document *d, int descriptor, struct text *t
             got = 1;
             continue;
         }
-        code = text_push(text, (struct view){bytes, (size_t)got}, got == 0, err);
+        code = text_push(text, (struct view){bytes, (size_t)got}, got == 0 ? MSG_END : 0, err);
         if (!code)
             code = take_tokens(d, text, err);
     }

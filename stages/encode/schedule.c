@@ -457,6 +457,9 @@ static void take_results(struct stream *s, const struct job *job)
         if (units_token(&s->units, job->loss[i], text, load_u32(piece->tokens.source + 4 * at),
                         &record))
             add_record(s, &record);
+        if (piece->frame.flags & MSG_BREAK && at + 1 == piece->frame.count &&
+            units_break(&s->units, &record))
+            add_record(s, &record);
         text_at += bytes;
     }
     if (!stream_is_over(s))

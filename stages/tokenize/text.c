@@ -7,7 +7,9 @@ enum {
     CURSOR_VERSION = 2,
     CURSOR_WITHOUT_TOKENS = 1,
     BUFFER_MAX = 64 * 1024 * 1024,
-    MARK_STEP = 4096
+    BREAKS_MAX = 8 * 1024 * 1024,
+    MARK_STEP = 4096,
+    LOOK_AGAIN_MAX = 4096 /* bytes that are cheaper to look at again than a reader is to keep */
 };
 
 struct start {
@@ -44,6 +46,7 @@ enum err_code text_open(struct text *t, const struct tokenizer *tokenizer, enum 
 
     *t = (struct text){.tokenizer = tokenizer, .normalize = normalize, .line_edges = line_edges};
     t->raw = t->plain = t->advance = buffer_of(BUFFER_MAX);
+    t->breaks = buffer_of(BREAKS_MAX);
     *upstream = (struct view){NULL, 0};
     if (cursor.bytes)
         code = read_cursor(cursor, &start, upstream, err);
@@ -52,7 +55,59 @@ enum err_code text_open(struct text *t, const struct tokenizer *tokenizer, enum 
     t->skip = start.skip;
     t->skip_plain = start.skip_plain;
     t->skip_tokens = start.skip_tokens;
-    return tokenizer_reader_open(&t->reader, tokenizer, err);
+    return ERR_OK;
+}
+
+/* ---- Readers ---- */
+
+void text_share(struct text *t, struct text_readers *readers)
+{
+    t->readers = readers;
+}
+
+void text_readers_close(struct text_readers *readers)
+{
+    while (readers->count)
+        tokenizer_reader_close(&readers->idle[--readers->count]);
+}
+
+static enum err_code need_reader(struct text *t, struct err *err)
+{
+    if (t->reader)
+        return ERR_OK;
+    if (!t->readers || t->readers->count == 0)
+        return tokenizer_reader_open(&t->reader, t->tokenizer, err);
+    t->reader = t->readers->idle[--t->readers->count];
+    tokenizer_reader_forget(t->reader);
+    return ERR_OK;
+}
+
+static void give_reader_back(struct text *t)
+{
+    if (t->reader && t->readers && t->readers->count < TEXT_READERS_KEPT) {
+        t->readers->idle[t->readers->count++] = t->reader;
+        t->reader = NULL;
+    }
+    tokenizer_reader_close(&t->reader);
+}
+
+/* Nothing can be taken before more comes: keep what that needs, and no more. */
+static void rest(struct text *t)
+{
+    size_t pending = t->plain.bytes - t->taken;
+
+    if (t->readers && pending <= LOOK_AGAIN_MAX)
+        give_reader_back(t);
+    if (pending)
+        return;
+    buffer_release(&t->plain);
+    buffer_release(&t->advance);
+    t->plain = t->advance = buffer_of(BUFFER_MAX);
+    t->taken = t->line_end = 0;
+    if (t->raw.bytes == 0) {
+        buffer_release(&t->raw);
+        t->raw = buffer_of(BUFFER_MAX);
+    }
 }
 
 void text_close(struct text *t)
@@ -60,9 +115,10 @@ void text_close(struct text *t)
     buffer_release(&t->raw);
     buffer_release(&t->plain);
     buffer_release(&t->advance);
+    buffer_release(&t->breaks);
     free(t->marks);
     t->marks = NULL;
-    tokenizer_reader_close(&t->reader);
+    give_reader_back(t);
 }
 
 static bool inside_piece(const struct text *t)
@@ -98,7 +154,7 @@ enum err_code text_mark(struct text *t, struct view cursor, struct err *err)
     if (t->mark_count >= 2 && t->pushed - t->marks[t->mark_count - 2].at < MARK_STEP)
         t->mark_count--;
     if (t->mark_count == t->mark_room) {
-        size_t room = t->mark_room ? 2 * t->mark_room : 4;
+        size_t room = t->mark_room ? 2 * t->mark_room : 2;
         struct text_mark *marks = realloc(t->marks, room * sizeof *marks);
         if (!marks)
             return err_set(err, ERR_MEMORY, 0, "%zu cursors", room);
@@ -128,14 +184,14 @@ static void advance(struct text *t, size_t bytes)
     t->taken += bytes;
 }
 
-/* Move what the normaliser can take from raw to plain. */
-static enum err_code normalize(struct text *t, struct err *err)
+/* Move what the normaliser can take from raw to plain; all of it where nothing follows. */
+static enum err_code normalize(struct text *t, bool end, struct err *err)
 {
     struct normalize_piece piece;
     size_t done = 0, bytes;
 
-    while (done < t->raw.bytes && (bytes = normalize_next(t->raw.data + done, t->raw.bytes - done,
-                                                          t->ended, &piece)) > 0) {
+    while (done < t->raw.bytes &&
+           (bytes = normalize_next(t->raw.data + done, t->raw.bytes - done, end, &piece)) > 0) {
         uint8_t *at = buffer_add(&t->advance, 2 * piece.bytes);
         buffer_put(&t->plain, piece.data, piece.bytes);
         for (size_t i = 0; at && i < piece.bytes; i++)
@@ -148,32 +204,27 @@ static enum err_code normalize(struct text *t, struct err *err)
     return ERR_OK;
 }
 
-enum err_code text_push(struct text *t, struct view bytes, bool end, struct err *err)
+/* Forget the plain text that is tokens. */
+static void drop_taken(struct text *t)
 {
-    size_t skip = t->skip < bytes.bytes ? t->skip : bytes.bytes;
-    enum err_code code = ERR_OK;
-
-    t->pushed += bytes.bytes;
-    t->skip -= (uint32_t)skip;
-    t->source_at += skip;
-    t->ended = end;
-    if (t->normalize == NORMALIZE_NONE) {
-        buffer_drop(&t->plain, t->taken);
-        t->line_end = 0;
-        t->taken = 0;
-        buffer_put(&t->plain, bytes.data + skip, bytes.bytes - skip);
-        if (t->plain.refused)
-            code = err_set(err, ERR_MEMORY, 0, "text of %zu bytes", t->plain.bytes);
-        return code;
-    }
-    buffer_drop(&t->advance, 2 * t->taken);
+    for (size_t i = 0; i < t->breaks.bytes; i += 8)
+        store_u64(t->breaks.data + i, load_u64(t->breaks.data + i) - t->taken);
+    if (t->normalize != NORMALIZE_NONE)
+        buffer_drop(&t->advance, 2 * t->taken);
     buffer_drop(&t->plain, t->taken);
     t->line_end = 0;
     t->taken = 0;
-    buffer_put(&t->raw, bytes.data + skip, bytes.bytes - skip);
+}
+
+static enum err_code push_normalized(struct text *t, struct view bytes, bool end, struct err *err)
+{
+    enum err_code code;
+    size_t skip;
+
+    buffer_put(&t->raw, bytes.data, bytes.bytes);
     if (t->raw.refused)
         return err_set(err, ERR_MEMORY, 0, "text of %zu bytes", t->raw.bytes);
-    code = normalize(t, err);
+    code = normalize(t, end, err);
     skip = t->skip_plain < t->plain.bytes ? t->skip_plain : t->plain.bytes;
     if (!code && skip) {
         advance(t, skip);
@@ -182,21 +233,61 @@ enum err_code text_push(struct text *t, struct view bytes, bool end, struct err 
     return code;
 }
 
+enum err_code text_push(struct text *t, struct view bytes, uint16_t flags, struct err *err)
+{
+    size_t skip = t->skip < bytes.bytes ? t->skip : bytes.bytes;
+    struct view rest = {bytes.data + skip, bytes.bytes - skip};
+    enum err_code code = ERR_OK;
+
+    if (flags & MSG_BREAK && bytes.bytes == 0)
+        return err_set(err, ERR_INPUT, 0, "a break behind no bytes");
+    t->pushed += bytes.bytes;
+    t->skip -= (uint32_t)skip;
+    t->source_at += skip;
+    t->ended = flags & MSG_END;
+    drop_taken(t);
+    if (t->normalize == NORMALIZE_NONE)
+        buffer_put(&t->plain, rest.data, rest.bytes);
+    else
+        code = push_normalized(t, rest, flags & (MSG_END | MSG_BREAK), err);
+    if (!code && flags & MSG_BREAK && t->plain.bytes > t->taken)
+        buffer_u64(&t->breaks, t->plain.bytes);
+    if (!code && (t->plain.refused || t->breaks.refused))
+        code = err_set(err, ERR_MEMORY, 0, "text of %zu bytes", t->plain.bytes);
+    return code || t->plain.bytes == t->taken ? code : need_reader(t, err);
+}
+
 /* How much of plain the next token may see, and whether nothing follows that. */
 static size_t visible(struct text *t, bool *end)
 {
-    *end = t->ended && t->raw.bytes == 0;
+    size_t stop = t->breaks.bytes ? (size_t)load_u64(t->breaks.data) : t->plain.bytes;
+
+    *end = t->breaks.bytes || (t->ended && t->raw.bytes == 0);
     if (!t->line_edges)
-        return t->plain.bytes - t->taken;
+        return stop - t->taken;
     if (t->line_end <= t->taken) {
         const uint8_t *from = t->plain.data + t->taken;
         const uint8_t *line = memchr(from, '\n', t->plain.bytes - t->taken);
         t->line_end = line ? (size_t)(line - t->plain.data) + 1 : SIZE_MAX;
     }
-    if (t->line_end == SIZE_MAX)
-        return t->plain.bytes - t->taken;
+    if (t->line_end > stop)
+        return stop - t->taken;
     *end = true;
     return t->line_end - t->taken;
+}
+
+/* Has a break been reached? It is told once. */
+static bool pass_break(struct text *t)
+{
+    if (!t->breaks.bytes || inside_piece(t) || load_u64(t->breaks.data) > t->taken)
+        return false;
+    buffer_drop(&t->breaks, 8);
+    return true;
+}
+
+bool text_broke(const struct text *t)
+{
+    return t->broke;
 }
 
 /* The next token of the piece at hand. */
@@ -218,12 +309,14 @@ bool text_take(struct text *t, struct text_token *token)
     bool end;
     size_t room;
 
+    t->broke = false;
     while (!inside_piece(t)) {
-        if (t->taken == t->plain.bytes)
+        /* Without a reader it was asked before, and nothing came since. */
+        room = t->reader && t->taken < t->plain.bytes ? visible(t, &end) : 0;
+        if (!room || !tokenizer_next(t->reader, t->plain.data + t->taken, room, end, &t->piece)) {
+            rest(t);
             return false;
-        room = visible(t, &end);
-        if (!tokenizer_next(t->reader, t->plain.data + t->taken, room, end, &t->piece))
-            return false;
+        }
         t->piece_source = t->source_at;
         t->piece_into = t->into;
         t->piece_next = t->piece_text = 0;
@@ -232,8 +325,10 @@ bool text_take(struct text *t, struct text_token *token)
         for (; t->skip_tokens && inside_piece(t); t->skip_tokens--)
             take(t, token);
         t->skip_tokens = 0;
+        (void)pass_break(t); /* behind what was read before, all of it */
     }
     take(t, token);
+    t->broke = pass_break(t);
     return true;
 }
 

@@ -9,8 +9,13 @@
  * A cursor:  0 u8 version = 2 | 1 u16 output bytes to skip | 3 u32 source bytes to skip |
  *            7 u32 tokens to skip | 11 upstream's. Version 1 had no tokens to skip, and is read too.
  *
+ * A break (MSG_BREAK) behind some bytes is an edge of tokens and of the normaliser's segments: what comes
+ * before it is read as if nothing followed. It stands where the source has it, so a replay, however cut,
+ * breaks in the same places; one that lies at or before the place of an open has been told already.
+ *
  * Memory   what was pushed and not yet taken, three bytes a byte where text is normalised; the caller
- *          bounds it by what it grants. */
+ *          bounds it by what it grants. With nothing to take it is about 1 KiB: texts that share
+ *          readers have one only while there is something to tokenize. */
 #ifndef STAGES_TOKENIZE_TEXT_H
 #define STAGES_TOKENIZE_TEXT_H
 
@@ -27,9 +32,18 @@ struct text_mark {
     uint8_t cursor[CURSOR_MAX]; /* leads there */
 };
 
+/* Readers that nobody has at the moment, for the texts of one tokenizer. Half a megabyte each (NeoX). */
+enum { TEXT_READERS_KEPT = 4 };
+struct text_readers {
+    struct tokenizer_reader *idle[TEXT_READERS_KEPT];
+    size_t count;
+};
+void text_readers_close(struct text_readers *readers);
+
 struct text {
     const struct tokenizer *tokenizer; /* borrowed */
-    struct tokenizer_reader *reader;
+    struct text_readers *readers;      /* borrowed; NULL: it keeps its own */
+    struct tokenizer_reader *reader;   /* NULL while there is nothing to tokenize */
     enum normalize normalize;
     bool line_edges;
     bool ended;            /* no more bytes will come */
@@ -39,6 +53,8 @@ struct text {
                                atomic segment with its last byte); only where normalised, else 1 */
     size_t taken;          /* bytes of plain that are tokens already */
     size_t line_end;       /* of plain: one behind the next line end, 0 not looked for */
+    struct buffer breaks;  /* u64 each: where in plain a break stands, behind taken */
+    bool broke;            /* the token taken last ends at one */
     uint64_t pushed;       /* source bytes since the open */
     uint64_t source_at;    /* where the segment of the next token begins, since the open */
     uint32_t into;         /* output bytes of that segment that are tokens already */
@@ -63,6 +79,8 @@ MUST_CHECK enum err_code text_open(struct text *t, const struct tokenizer *token
                                    enum normalize normalize, bool line_edges, struct view cursor,
                                    struct view *upstream, struct err *err);
 void text_close(struct text *t);
+/* From now on take readers from there, and give them back. Directly after text_open. */
+void text_share(struct text *t, struct text_readers *readers);
 
 /* What a cursor of ours would open upstream with. Fails: ERR_INPUT. */
 MUST_CHECK enum err_code text_upstream(struct view cursor, struct view *upstream, struct err *err);
@@ -70,10 +88,14 @@ MUST_CHECK enum err_code text_upstream(struct view cursor, struct view *upstream
 /* The cursor that leads to the next byte pushed: upstream's answer to the open first, then after
  * each push that message's. Fails: ERR_MEMORY, ERR_LIMIT. */
 MUST_CHECK enum err_code text_mark(struct text *t, struct view cursor, struct err *err);
-MUST_CHECK enum err_code text_push(struct text *t, struct view bytes, bool end, struct err *err);
+/* flags are the message's: MSG_END, MSG_BREAK. A break without bytes is nobody's: ERR_INPUT. */
+MUST_CHECK enum err_code text_push(struct text *t, struct view bytes, uint16_t flags,
+                                   struct err *err);
 
 /* The next token, false when more bytes are needed (or all are taken, if the end was pushed). */
 bool text_take(struct text *t, struct text_token *token);
+/* True when a break stands behind the token taken last. */
+bool text_broke(const struct text *t);
 /* True when the end was pushed and every byte is a token. */
 bool text_done(const struct text *t);
 /* The place after the last token taken. */

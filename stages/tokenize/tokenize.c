@@ -30,6 +30,7 @@ struct input {
 struct tokenize {
     const struct stage_env *env;
     struct tokenizer *tokenizer;
+    struct text_readers readers; /* those that no stream has at the moment */
     struct table streams;
     struct stage_outbox up, down;
     struct input *head, *tail; /* queue */
@@ -139,6 +140,7 @@ static enum err_code accept_open(struct tokenize *t, Riverrun__Open *open, struc
     in->name = strdup(open->name);
     require(in->name);
     code = text_open(&in->text, t->tokenizer, normalize, open->line_edges, cursor, &upstream, err);
+    text_share(&in->text, &t->readers);
     if (!code)
         code = table_set(&t->streams, in->stream, in, err);
     if (code) {
@@ -277,7 +279,7 @@ static enum err_code accept_bytes(struct tokenize *t, const struct frame *f, str
     if (f->position != in->expected || in->text.ended || in->text.mark_count == 0)
         return err_set(err, ERR_INPUT, 0, "gap: byte %llu came where %llu was due",
                        (unsigned long long)f->position, (unsigned long long)in->expected);
-    code = text_push(&in->text, f->payload, f->flags & MSG_END, err);
+    code = text_push(&in->text, f->payload, f->flags, err);
     if (!code)
         code = text_mark(&in->text, f->cursor, err);
     in->expected += f->count;
@@ -325,19 +327,22 @@ static void tokenize_event(void *self, const struct stage_event *event)
     }
 }
 
-/* Fill a message's arrays with the next tokens of in; returns how many. */
+/* Fill a message's arrays with the next tokens of in, up to a break; returns how many. */
 static uint32_t take_tokens(struct input *in, uint8_t *ids, uint8_t *source, uint8_t *lengths,
-                            struct buffer *text)
+                            struct buffer *text, uint16_t *flags)
 {
     struct text_token token;
     uint32_t count = 0;
 
-    while (count < MSG_TOKENS_MAX && text->bytes < TEXT_BYTES && text_take(&in->text, &token)) {
+    *flags = 0;
+    while (count < MSG_TOKENS_MAX && text->bytes < TEXT_BYTES && !*flags &&
+           text_take(&in->text, &token)) {
         store_u32(ids + 4 * (size_t)count, token.id);
         store_u32(source + 4 * (size_t)count, token.source_bytes);
         store_u16(lengths + 2 * (size_t)count, (uint16_t)token.text_bytes);
         buffer_put(text, token.text, token.text_bytes);
         count++;
+        *flags = text_broke(&in->text) ? MSG_BREAK : 0;
     }
     return count;
 }
@@ -368,9 +373,9 @@ static enum err_code make_tokens(struct input *in, struct msg **out, struct err 
     uint8_t *payload;
     enum err_code code = ERR_OK;
 
-    f.count = take_tokens(in, ids, source, lengths, &text);
+    f.count = take_tokens(in, ids, source, lengths, &text, &f.flags);
     if (text_done(&in->text))
-        f.flags = MSG_END;
+        f.flags |= MSG_END;
     if (f.count == 0 && !f.flags)
         goto done;
     code = text_cursor(&in->text, &cursor, err);
@@ -468,6 +473,7 @@ static void tokenize_close(void **self)
     table_release(&t->streams);
     outbox_clear(&t->up);
     outbox_clear(&t->down);
+    text_readers_close(&t->readers);
     tokenizer_close(&t->tokenizer);
     free(t);
     *self = NULL;

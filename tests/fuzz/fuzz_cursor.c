@@ -70,7 +70,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
             while (!last) {
                 size_t count = (size_t)(end - at) < step ? (size_t)(end - at) : step;
                 last = count == (size_t)(end - at);
-                require(!text_push(&t, (struct view){at, count}, last, &err));
+                require(!text_push(&t, (struct view){at, count},
+                                   (last ? MSG_END : 0) | (data[0] & 4 && count ? MSG_BREAK : 0),
+                                   &err));
                 require(!text_mark(&t, (struct view){(const uint8_t *)"m", 1}, &err));
                 take_all(&t, &source);
                 at += count;

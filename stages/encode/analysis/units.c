@@ -40,7 +40,8 @@ static bool passes_boundary(struct units *u, struct view text)
 
     for (size_t i = 0; i < text.bytes; i++) {
         if (text.data[i] == '\n') {
-            boundary = boundary || u->kind == UNIT_LINE || (!u->line_has_text && u->unit_has_text);
+            boundary = boundary || u->kind == UNIT_LINE ||
+                       (u->kind == UNIT_PARAGRAPH && !u->line_has_text && u->unit_has_text);
             u->line_has_text = false;
         } else if (!is_space(text.data[i])) {
             u->line_has_text = u->unit_has_text = true;
@@ -51,7 +52,11 @@ static bool passes_boundary(struct units *u, struct view text)
 
 static void close_unit(struct units *u, struct record *record)
 {
-    span_record(&u->unit, u->kind == UNIT_LINE ? RECORD_LINE : RECORD_PARAGRAPH, u->offset, record);
+    static const enum record_kind kinds[] = {[UNIT_PARAGRAPH] = RECORD_PARAGRAPH,
+                                             [UNIT_LINE] = RECORD_LINE,
+                                             [UNIT_ENTRY] = RECORD_ENTRY};
+
+    span_record(&u->unit, kinds[u->kind], u->offset, record);
     u->unit.begin = u->offset;
     u->unit.tokens = 0;
     u->unit.nats = 0;
@@ -66,6 +71,14 @@ bool units_token(struct units *u, double nats, struct view text, uint32_t source
     span_add(&u->unit, nats, text);
     span_add(&u->document, nats, text);
     if (!passes_boundary(u, text))
+        return false;
+    close_unit(u, record);
+    return true;
+}
+
+bool units_break(struct units *u, struct record *record)
+{
+    if (u->kind != UNIT_ENTRY || u->unit.tokens == 0)
         return false;
     close_unit(u, record);
     return true;
@@ -124,7 +137,7 @@ enum err_code units_load(struct units *u, struct view bytes, struct err *err)
     struct units got = {.kind = kind, .line_has_text = flags & 1, .unit_has_text = flags >> 1 & 1};
 
     got.offset = read_u64(&r);
-    if (version != VERSION || kind > UNIT_LINE || !load_span(&got.unit, &r) ||
+    if (version != VERSION || kind > UNIT_ENTRY || !load_span(&got.unit, &r) ||
         !load_span(&got.document, &r) || !read_done(&r))
         return err_set(err, ERR_DAMAGED, 0, "analysis state of %zu bytes cannot be decoded",
                        bytes.bytes);

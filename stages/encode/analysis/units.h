@@ -1,8 +1,9 @@
-/* stages/encode/analysis/units.h: tokens with their surprisal become units: lines or paragraphs, and
- * the document.
+/* stages/encode/analysis/units.h: tokens with their surprisal become units: lines, paragraphs or entries,
+ * and the document.
  *
  * A line ends with its newline. A paragraph ends with the newline of the first blank line (spaces,
- * tabs, carriage returns) after a line with text; further blank lines lead the next paragraph. A unit
+ * tabs, carriage returns) after a line with text; further blank lines lead the next paragraph. An entry
+ * ends where ingest said so, and its message broke off (MSG_BREAK). A unit
  * ends with the token that holds its boundary's last byte, so units tile the document and begin and
  * end at token edges. Nothing here looks ahead: the same tokens give the same units however they come.
  *
@@ -35,6 +36,8 @@ void units_begin(struct units *u, enum unit kind, uint64_t offset);
  * *record is then filled but for seq; its text is lent until the next call. */
 bool units_token(struct units *u, double nats, struct view text, uint32_t source_bytes,
                  struct record *record);
+/* A break stands behind the token: the entry ends here, if entries are the units. As units_token. */
+bool units_break(struct units *u, struct record *record);
 /* The end of the source: the unit that was open, if there is one. */
 bool units_end(struct units *u, struct record *record);
 /* The document's own record. */
