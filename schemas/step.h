@@ -28,6 +28,7 @@
     X(ingest_announce, "the streams are known, nobody was told")                \
     X(ingest_opened, "a source was found to be the one that was read")          \
     X(ingest_read, "bytes were read and not sent")                              \
+    X(ingest_journal, "a decision is durable, nothing that depends on it left") \
     X(tokenize_opened, "upstream's answer to an open passed")                   \
     X(tokenize_tokens, "a token message was made and not sent")                 \
     X(encode_open, "upstream is to be opened")                                  \

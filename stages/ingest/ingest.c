@@ -56,6 +56,7 @@ struct ingest {
 };
 
 static const struct feeder_kind *const reading[] = {&path_feeder, NULL};
+static const struct feeder_kind *const following[] = {&follow_feeder, NULL};
 
 /* ---- Lists of inputs ---- */
 
@@ -209,7 +210,7 @@ static void ingest_close(void **self);
 
 static enum err_code open_feeders(struct ingest *g, struct err *err)
 {
-    const struct feeder_kind *const *kinds = reading;
+    const struct feeder_kind *const *kinds = g->env->config->follow ? following : reading;
     enum err_code code = ERR_OK;
 
     for (size_t i = 0; kinds[i] && !code; i++) {
@@ -499,7 +500,7 @@ static void read_one(struct ingest *g, struct input *in, const struct stage_out 
         refuse(g, in, &why);
         return;
     }
-    if (piece.more && in->opened && in->sent == in->limit && g->env->config->follow && !in->wanted)
+    if (piece.more && in->opened && piece.room == 0)
         tell_want(g, in);
     if (piece.more && wants_reading(in))
         input_wake(in);

@@ -57,7 +57,8 @@ struct input_kind {
 };
 
 struct feeder_kind {
-    /* Bring what there is (ingest_add) and prepare for the rest. Leaves *self NULL where it fails. */
+    /* Bring what there is (ingest_add) and prepare for the rest. Where it fails *self is NULL or what
+     * close takes. */
     enum err_code (*open)(void **self, struct ingest *g, struct err *err);
     /* Look at what happened. *ran: something had. Fails: the run ends with it. */
     enum err_code (*work)(void *self, bool *ran, struct err *err);
@@ -70,6 +71,8 @@ struct feeder_kind {
 
 /* The paths of the command line, each a file or a pipe, as they are now. */
 extern const struct feeder_kind path_feeder;
+/* Files that grow, come and rotate (follow.c). */
+extern const struct feeder_kind follow_feeder;
 
 /* ---- What ingest does for feeders and inputs ---- */
 

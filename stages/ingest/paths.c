@@ -178,17 +178,24 @@ static enum err_code add_path(struct walk *walk, const char *path, const char *n
     return code;
 }
 
-enum err_code path_list_make(struct path_list *out, const struct config *config, struct err *err)
+enum err_code path_list_check_name(const struct config *config, struct err *err)
 {
-    struct path_list list = {NULL, 0};
-    struct walk walk = {.list = &list};
-    enum err_code code = ERR_OK;
-
     if (config->name && (config->path_count != 1 || !is_name(config->name)))
         return err_set(err, ERR_USAGE, 0,
                        "--name '%s': needs a single input and a plain file name of at most %d "
                        "bytes",
                        config->name, PATH_NAME_MAX);
+    return ERR_OK;
+}
+
+enum err_code path_list_make(struct path_list *out, const struct config *config, struct err *err)
+{
+    struct path_list list = {NULL, 0};
+    struct walk walk = {.list = &list};
+    enum err_code code = path_list_check_name(config, err);
+
+    if (code)
+        return code;
     if (!config->output || !realpath(config->output, walk.output))
         walk.output[0] = 0;
     if (!config->store || !realpath(config->store, walk.store))

@@ -29,6 +29,8 @@ char *path_name(const char *file);
  *        ERR_USAGE: a name for several inputs, or one that is no file name; ERR_MEMORY. */
 MUST_CHECK enum err_code path_list_make(struct path_list *out, const struct config *config,
                                         struct err *err);
+/* Is config's name, where it has one, fit for a file, and for a single input? Fails: ERR_USAGE. */
+MUST_CHECK enum err_code path_list_check_name(const struct config *config, struct err *err);
 void path_list_release(struct path_list *list);
 
 #endif

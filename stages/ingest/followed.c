@@ -1,0 +1,750 @@
+/* One file that grows, as a row of segments (segment.h): the file at its path, and before it those that
+ * were rotated away.
+ *
+ * Each look reads, in one call, the 64 KiB before the place and what is behind it. If the first are no
+ * longer what was read, the file was truncated (or written over), and the rest of the segment is looked
+ * for in a copy. Whole lines leave, or pieces of a line that is longer than a read; what is behind the
+ * last newline waits, for however long.
+ *
+ * A segment is over when its file is not at the path any more and another, not empty, is; it is then
+ * read to its end once more, for a single writer has changed over by then. That depends on when we
+ * looked: so the end, and which file goes on, is a row in the journal before anything that depends on it
+ * leaves, and a replay does as the journal says. A last line without its newline gets one there: lines of
+ * two files never join.
+ *
+ * Descriptors of segments that are over stay open until nobody needs them (keep), at most OLD_OPEN_MOST;
+ * beyond that, and after a restart, a segment is found again by what it holds (rotated.h). */
+#include "schemas/step.h"
+#include "stages/ingest/follow.h"
+#include "stages/ingest/rotated.h"
+#include "stages/ingest/segment.h"
+#include "store/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+    OLD_OPEN_MOST = 8,
+    ROWS_KEPT = 64, /* beyond those needed for a replay: to know again what was read */
+    ROWS_TRIM = 16  /* at a time, since each trim waits for the disk */
+};
+
+struct segment {
+    uint64_t number;
+    struct segment_name name; /* inode 0: there is no file yet */
+    bool closed;              /* it ends at end, and the journal says so */
+    bool newline;             /* which its last line lacks */
+    uint64_t end, tail;
+    uint64_t row; /* the journal's number of the row that closed it */
+    struct segment_file file;
+    int watch; /* of its file by itself, while that is not at the path; -1: none */
+};
+
+struct followed {
+    struct follow *follow;
+    struct input *input;
+    char *path, *folder, *file; /* path is folder/file */
+    char *topic;
+    struct segment *segments; /* (count), their numbers ascending */
+    size_t count;
+    struct segment_place at;    /* of the open: where to go on; its name is the segment's */
+    uint64_t eof_end, eof_tail; /* of the segment, as it was seen last */
+    bool loaded;                /* the journal was read */
+    bool warned;                /* that the file cannot be read */
+    bool reread;                /* to its end since another file was seen at the path */
+    bool refound;               /* the segment's file was looked for again */
+};
+
+/* What a look sees. */
+struct sight {
+    enum { SEEN_NOTHING, SEEN_BYTES, SEEN_AGAIN } what; /* again: the row went on, look again */
+    size_t window, count;                               /* bytes: at window of the scratch buffer */
+    bool newline; /* which is not in the file goes with them */
+};
+
+/* ---- The row ---- */
+
+static struct segment *segment_of(struct followed *f, uint64_t number)
+{
+    for (size_t i = f->count; i-- > 0;)
+        if (f->segments[i].number == number)
+            return &f->segments[i];
+    return NULL;
+}
+
+static void unwatch(struct followed *f, struct segment *s)
+{
+    watch_file_end(f->follow->watch, s->watch);
+    s->watch = -1;
+}
+
+static void let_go(struct followed *f, struct segment *s)
+{
+    unwatch(f, s);
+    segment_file_close(&s->file);
+}
+
+/* Drop the segments from index on. */
+static void cut_row(struct followed *f, size_t index)
+{
+    while (f->count > index)
+        let_go(f, &f->segments[--f->count]);
+}
+
+static struct segment *push(struct followed *f, uint64_t number, const struct segment_name *name)
+{
+    struct segment *grown;
+    size_t keep = 0;
+
+    while (keep < f->count && f->segments[keep].number < number)
+        keep++;
+    cut_row(f, keep); /* of a life that was given up */
+    grown = realloc(f->segments, (f->count + 1) * sizeof *grown);
+    require(grown);
+    f->segments = grown;
+    grown[f->count] =
+        (struct segment){.number = number, .name = *name, .file = {.fd = -1}, .watch = -1};
+    return &grown[f->count++];
+}
+
+static void close_old(struct followed *f)
+{
+    for (size_t i = 0; i + OLD_OPEN_MOST + 1 < f->count; i++)
+        let_go(f, &f->segments[i]);
+}
+
+/* ---- The journal ---- */
+
+static void take_row(struct followed *f, const struct segment_row *row, uint64_t number)
+{
+    struct segment *s;
+
+    if (row->has_before) {
+        s = segment_of(f, row->number - 1);
+        if (!s)
+            s = push(f, row->number - 1, &row->before);
+        s->name = row->before;
+        s->closed = true;
+        s->newline = row->newline;
+        s->end = row->before_end;
+        s->tail = row->before_tail;
+        s->row = number;
+    }
+    s = segment_of(f, row->number);
+    if (s && !s->name.id.inode)
+        s->name = row->name;
+    else
+        push(f, row->number, &row->name);
+}
+
+static enum err_code load(struct followed *f, struct err *err)
+{
+    struct journal *journal = ingest_journal(f->follow->ingest);
+    struct buffer entry = buffer_of(JOURNAL_ENTRY_MAX);
+    struct segment_row row;
+    uint64_t number = 1;
+    enum err_code code = ERR_OK;
+
+    while (!f->loaded && !code) {
+        code = journal_read(journal, f->topic, &number, &entry, err);
+        if (!code)
+            code = segment_row_decode(&row, (struct view){entry.data, entry.bytes}, err);
+        if (!code)
+            take_row(f, &row, number++);
+    }
+    buffer_release(&entry);
+    f->loaded = f->loaded || code == ERR_ABSENT;
+    return code == ERR_ABSENT ? ERR_OK : code;
+}
+
+/* Make a decision durable, and then ours. A full disk leaves it to be decided later. */
+static enum err_code decide(struct followed *f, const struct segment_row *row, bool *done,
+                            struct err *err)
+{
+    uint8_t bytes[SEGMENT_ROW_BYTES];
+    uint64_t number;
+    enum err_code code;
+
+    segment_row_encode(row, bytes);
+    code = journal_append(ingest_journal(f->follow->ingest), f->topic,
+                          (struct view){bytes, sizeof bytes}, &number, err);
+    *done = !code;
+    if (code == ERR_FULL) {
+        f->follow->full = true;
+        return ERR_OK;
+    }
+    if (code)
+        return code;
+    STEP(ingest_journal);
+    take_row(f, row, number);
+    return ERR_OK;
+}
+
+/* ---- Files ---- */
+
+/* Only those that a wait cures are waited for. */
+static enum err_code unreadable(struct followed *f, int cause, struct err *err)
+{
+    if (cause == EMFILE || cause == ENFILE)
+        return err_set(err, ERR_SOURCE, cause,
+                       "input '%s': one descriptor a followed file; raise ulimit -n", f->path);
+    if (!f->warned)
+        stage_report(ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),
+                     "'%s' cannot be read: %s; looked at again when it changes", f->path,
+                     strerror(cause));
+    f->warned = true;
+    return ERR_OK;
+}
+
+static enum err_code name_of(struct segment_file *file, struct segment_name *out, struct err *err)
+{
+    uint8_t *head = malloc(SEGMENT_WINDOW_BYTES);
+    enum err_code code = head ? ERR_OK : err_set(err, ERR_MEMORY, 0, "head of a file");
+    size_t got = 0;
+
+    if (!code)
+        code = segment_file_read(file, head, SEGMENT_WINDOW_BYTES, 0, &got, err);
+    if (!code)
+        *out = (struct segment_name){file->id, (uint32_t)got, segment_hash(head, got)};
+    free(head);
+    return code;
+}
+
+/* Open what is at the path, unless it is nothing, or empty, or the file not. fd -1: none. */
+static enum err_code open_path(struct followed *f, const struct file_id * not,
+                               struct segment_file *out, struct segment_name *name, struct err *err)
+{
+    enum err_code code;
+
+    out->fd = -1;
+    if (!segment_file_open(out, f->path, true)) {
+        out->fd = -1;
+        return errno == ENOENT || errno == ENOTDIR ? ERR_OK : unreadable(f, errno, err);
+    }
+    f->warned = false;
+    code = name_of(out, name, err);
+    if (code || name->head_bytes == 0 || (not &&same_file(&out->id, not )))
+        segment_file_close(out);
+    return code;
+}
+
+static enum err_code gone(struct followed *f, struct err *err)
+{
+    return err_set(err, ERR_CHANGED, 0,
+                   "'%s': %llu bytes were read of a file that is no more to be found, neither here "
+                   "nor beside it, as it was; put it back, or begin again with --restart",
+                   f->path, (unsigned long long)f->at.offset);
+}
+
+/* Find the file of s, at the path or where it went. out: nothing, while it cannot be read. */
+static enum err_code find_file(struct followed *f, struct segment *s, struct sight *out,
+                               struct err *err)
+{
+    struct segment_place place = f->at;
+    enum rotated_found where;
+    struct segment_file file;
+    enum err_code code;
+
+    place.name = s->name;
+    code = rotated_find(&file, &where, f->folder, f->file, &place, false, err);
+    if (code == ERR_SOURCE && err->cause) {
+        out->what = SEEN_NOTHING;
+        return unreadable(f, err->cause, err);
+    }
+    if (code)
+        return code;
+    if (where == ROTATED_NOWHERE)
+        return gone(f, err);
+    f->warned = false;
+    s->file = file;
+    if (where == ROTATED_AT_PATH && !s->closed)
+        s->name.id = file.id; /* put back, it is another file with the same in it */
+    return ERR_OK;
+}
+
+/* ---- What becomes of a segment ---- */
+
+static void go_on(struct followed *f)
+{
+    f->at.number++;
+    f->at.offset = 0;
+    f->at.tail = segment_hash(NULL, 0);
+    f->at.open_line = f->reread = f->refound = false;
+    close_old(f);
+}
+
+/* There is no file yet: is there now? Its first byte may leave once the journal has it. */
+static enum err_code be_born(struct followed *f, struct segment *s, struct sight *out,
+                             struct err *err)
+{
+    struct segment_row row = {.number = s->number};
+    struct segment_file file;
+    bool done = false;
+    enum err_code code = open_path(f, NULL, &file, &row.name, err);
+
+    if (code || file.fd < 0)
+        return code;
+    code = decide(f, &row, &done, err);
+    if (!done) {
+        segment_file_close(&file);
+        return code;
+    }
+    segment_of(f, row.number)->file = file;
+    out->what = SEEN_AGAIN;
+    return ERR_OK;
+}
+
+/* The segment is over: next (or a file that is not there yet) goes on. */
+static enum err_code end_segment(struct followed *f, struct segment *s, struct segment_file *next,
+                                 const struct segment_name *name, bool newline, struct sight *out,
+                                 struct err *err)
+{
+    const struct segment_row row = {.number = s->number + 1,
+                                    .name = *name,
+                                    .has_before = true,
+                                    .newline = newline,
+                                    .before = s->name,
+                                    .before_end = f->eof_end,
+                                    .before_tail = f->eof_tail};
+    bool done = false;
+    enum err_code code = decide(f, &row, &done, err);
+
+    if (!done) {
+        segment_file_close(next);
+        return code;
+    }
+    segment_of(f, row.number)->file = *next;
+    unwatch(f, segment_of(f, row.number - 1));
+    out->what = SEEN_AGAIN;
+    return ERR_OK;
+}
+
+/* What was read is not what the file holds there: it was truncated, or written over. */
+static enum err_code changed(struct followed *f, struct segment *s, struct sight *out,
+                             struct err *err)
+{
+    const struct segment_name nobody = {.id = {.inode = 0}};
+    struct segment_place place = f->at;
+    struct segment_file file = {.fd = -1};
+    enum rotated_found where;
+    enum err_code code;
+
+    out->what = SEEN_AGAIN;
+    if (s->closed) {
+        let_go(f, s);
+        if (f->refound)
+            return gone(f, err);
+        f->refound = true;
+        return ERR_OK; /* found again by the next look */
+    }
+    place.name = s->name;
+    code = rotated_find(&file, &where, f->folder, f->file, &place, true, err);
+    if (code)
+        return code;
+    let_go(f, s);
+    s->file = file;
+    if (where != ROTATED_NOWHERE)
+        return ERR_OK;
+    stage_report(ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),
+                 "'%s' was truncated, or written over, when %llu bytes of it had been read, and no "
+                 "copy of it is beside it: what else it held is lost",
+                 f->path, (unsigned long long)f->at.offset);
+    f->eof_end = f->at.offset;
+    f->eof_tail = f->at.tail;
+    out->what = SEEN_NOTHING;
+    return end_segment(f, s, &file, &nobody, f->at.open_line, out, err);
+}
+
+/* Was this read already, by another name? What is read now counts, up to where it ends. */
+static bool is_known(void *self, struct segment_file *file)
+{
+    struct followed *f = self;
+
+    for (size_t i = 0; i < f->count; i++) {
+        const struct segment *s = &f->segments[i];
+        bool now = s->number == f->at.number && !s->closed;
+        uint64_t end = now ? f->eof_end : s->end, tail = now ? f->eof_tail : s->tail;
+        /* The same file may hold something else by now, where it was truncated. */
+        if ((s->closed || now) && end && segment_file_holds(file, &s->name, end, tail) &&
+            (same_file(&s->name.id, &file->id) || segment_file_ends(file, end)))
+            return true;
+    }
+    return false;
+}
+
+/* At the end of the segment's file, as it is now: which file goes on? next->fd -1: none yet. */
+static enum err_code what_follows(struct followed *f, struct segment *s, struct segment_file *next,
+                                  struct segment_name *name, struct sight *out, struct err *err)
+{
+    struct file_facts is;
+    enum err_code code;
+
+    next->fd = -1;
+    if (facts_of_path(f->path, &is) && same_file(&is.id, &s->file.id)) {
+        f->reread = false;
+        unwatch(f, s);
+        return ERR_OK;
+    }
+    if (s->watch < 0 && same_file(&s->file.id, &s->name.id)) {
+        s->watch = watch_file(f->follow->watch, s->file.fd, f);
+        if (s->watch >= 0) {
+            out->what = SEEN_AGAIN; /* what was written before it was watched */
+            return ERR_OK;
+        }
+    }
+    code = rotated_next(next, f->folder, f->file, &s->file, is_known, f, err);
+    if (code == ERR_SOURCE && err->cause)
+        return unreadable(f, err->cause, err);
+    if (code || next->fd < 0)
+        return code ? code : open_path(f, &s->file.id, next, name, err);
+    code = name_of(next, name, err);
+    if (code)
+        segment_file_close(next);
+    return code;
+}
+
+/* ---- Looking ---- */
+
+/* Bytes that may leave of count at data: up to the last newline, or all where a line is longer than
+ * what can be read at a time. */
+static size_t whole_lines(const struct followed *f, const uint8_t *data, size_t count)
+{
+    const uint8_t *last = count ? memrchr(data, '\n', count) : NULL;
+
+    return last ? (size_t)(last - data) + 1 : count == f->follow->config->read_bytes ? count : 0;
+}
+
+static bool holds(const struct followed *f, const struct segment *s, size_t window, size_t got)
+{
+    const uint8_t *scratch = f->follow->scratch;
+
+    if (got < window || segment_hash(scratch, window) != f->at.tail)
+        return false;
+    return f->at.offset >= s->name.head_bytes ||
+           (got >= s->name.head_bytes &&
+            segment_hash(scratch, s->name.head_bytes) == s->name.head_hash);
+}
+
+/* The hash of the last 64 KiB of the scratch buffer's first bytes. */
+static uint64_t tail_of(const struct followed *f, size_t bytes)
+{
+    size_t count = bytes < SEGMENT_WINDOW_BYTES ? bytes : SEGMENT_WINDOW_BYTES;
+
+    return segment_hash(f->follow->scratch + bytes - count, count);
+}
+
+/* The file's end was seen, but for count bytes of a line that is not over. */
+static enum err_code look_behind(struct followed *f, struct segment *s, size_t window, size_t count,
+                                 struct sight *out, struct err *err)
+{
+    struct segment_file next;
+    struct segment_name name;
+    enum err_code code;
+
+    f->eof_end = f->at.offset + count;
+    f->eof_tail = tail_of(f, window + count);
+    code = what_follows(f, s, &next, &name, out, err);
+    if (code || next.fd < 0)
+        return code;
+    if (!f->reread) {
+        segment_file_close(&next);
+        f->reread = true;
+        out->what = SEEN_AGAIN;
+        return ERR_OK;
+    }
+    return end_segment(f, s, &next, &name, count || f->at.open_line, out, err);
+}
+
+static enum err_code look_at(struct followed *f, struct segment *s, struct sight *out,
+                             struct err *err)
+{
+    size_t read_bytes = f->follow->config->read_bytes, got, count;
+    size_t window =
+        f->at.offset < SEGMENT_WINDOW_BYTES ? (size_t)f->at.offset : SEGMENT_WINDOW_BYTES;
+    size_t want =
+        window + read_bytes < s->name.head_bytes ? s->name.head_bytes : window + read_bytes;
+    enum err_code code =
+        segment_file_read(&s->file, f->follow->scratch, want, f->at.offset - window, &got, err);
+
+    if (code) {
+        const struct err why = *err;
+        return err_set(err, code, 0, "'%s' at byte %llu: %s", f->path,
+                       (unsigned long long)f->at.offset, why.text);
+    }
+    if (!holds(f, s, window, got))
+        return changed(f, s, out, err);
+    count = got - window < read_bytes ? got - window : read_bytes;
+    if (s->closed && count > s->end - f->at.offset)
+        count = (size_t)(s->end - f->at.offset);
+    *out = (struct sight){SEEN_BYTES, window, whole_lines(f, f->follow->scratch + window, count),
+                          false};
+    if (out->count)
+        return ERR_OK;
+    out->what = SEEN_NOTHING;
+    if (!s->closed)
+        return look_behind(f, s, window, count, out, err);
+    if (f->at.offset + count < s->end)
+        return changed(f, s, out, err); /* it is shorter than it was */
+    *out = (struct sight){SEEN_BYTES, window, count, true};
+    return ERR_OK;
+}
+
+static enum err_code look(struct followed *f, struct sight *out, struct err *err)
+{
+    struct segment *s = segment_of(f, f->at.number);
+
+    require(s);
+    *out = (struct sight){SEEN_NOTHING, 0, 0, false};
+    if (!s->name.id.inode)
+        return be_born(f, s, out, err);
+    if (s->closed && f->at.offset == s->end && s->newline) {
+        *out = (struct sight){SEEN_BYTES, 0, 0, true};
+        return ERR_OK;
+    }
+    if (s->closed && f->at.offset == s->end) {
+        go_on(f);
+        out->what = SEEN_AGAIN;
+        return ERR_OK;
+    }
+    if (s->file.fd < 0) {
+        enum err_code code = find_file(f, s, out, err);
+        if (code || s->file.fd < 0)
+            return code;
+    }
+    return look_at(f, s, out, err);
+}
+
+/* ---- The input ---- */
+
+/* Does the head that names the segment grow with what was read? It does up to 64 KiB. */
+static void grow_head(struct followed *f, size_t window, uint64_t offset)
+{
+    struct segment *s = segment_of(f, f->at.number);
+    uint64_t bytes = offset < SEGMENT_WINDOW_BYTES ? offset : SEGMENT_WINDOW_BYTES;
+
+    if (s->closed || bytes <= s->name.head_bytes || window != f->at.offset)
+        return;
+    s->name.head_bytes = (uint32_t)bytes;
+    s->name.head_hash = segment_hash(f->follow->scratch, (size_t)bytes);
+}
+
+static void set_cursor(struct followed *f, struct piece *piece)
+{
+    struct segment_place place = f->at;
+
+    place.name = segment_of(f, f->at.number)->name;
+    segment_cursor_encode(&place, piece->cursor);
+    piece->cursor_bytes = SEGMENT_CURSOR_BYTES;
+}
+
+/* Give what was seen, as far as it has room. */
+static void give(struct followed *f, const struct sight *seen, struct piece *piece)
+{
+    size_t count = seen->count < piece->room ? seen->count : piece->room;
+    bool newline = seen->newline && count == seen->count && count < piece->room;
+    uint8_t *bytes = f->follow->scratch + seen->window;
+
+    piece->more = true;
+    if (count == 0 && !newline)
+        return;
+    if (count) {
+        grow_head(f, seen->window, f->at.offset + count);
+        f->at.offset += count;
+        f->at.tail = tail_of(f, seen->window + count);
+        f->at.open_line = bytes[count - 1] != '\n';
+        f->refound = false;
+    }
+    if (newline) {
+        bytes[count++] = '\n';
+        go_on(f);
+    }
+    piece->bytes = (struct view){bytes, count};
+    set_cursor(f, piece);
+}
+
+static enum err_code followed_read(void *self, struct piece *piece, struct err *err)
+{
+    struct followed *f = self;
+    struct sight seen;
+    enum err_code code;
+
+    do
+        code = look(f, &seen, err);
+    while (!code && seen.what == SEEN_AGAIN);
+    if (!code && seen.what == SEEN_BYTES)
+        give(f, &seen, piece);
+    return code;
+}
+
+/* Begin with the file as it is now, or when it comes. */
+static enum err_code open_origin(struct followed *f, struct err *err)
+{
+    struct segment_name name = {.id = {.inode = 0}};
+    struct segment_file file;
+    uint64_t number = f->count ? f->segments[f->count - 1].number + 1 : 0;
+    enum err_code code = open_path(f, NULL, &file, &name, err);
+
+    if (code)
+        return code;
+    if (file.fd < 0)
+        name.id.inode = 0;
+    push(f, number, &name)->file = file;
+    f->at = (struct segment_place){.number = number, .tail = segment_hash(NULL, 0)};
+    return ERR_OK;
+}
+
+/* Go on at place: its segment is one of the row, or the row goes on with it. */
+static enum err_code open_place(struct followed *f, const struct segment_place *place,
+                                struct err *err)
+{
+    struct segment *s = segment_of(f, place->number);
+    struct sight seen;
+
+    f->at = *place;
+    if (!s && f->count && f->segments[0].number > place->number)
+        return gone(f, err);
+    if (!s)
+        s = push(f, place->number, &place->name);
+    if (!s->closed) {
+        cut_row(f, (size_t)(s - f->segments) + 1);
+        if (!s->name.id.inode || s->name.head_bytes < place->name.head_bytes)
+            s->name = place->name;
+    }
+    if (!s->name.id.inode || (s->closed && s->end == place->offset))
+        return ERR_OK;
+    if (s->closed && s->end < place->offset)
+        return gone(f, err);
+    if (s->file.fd >= 0 && segment_file_holds(&s->file, &s->name, place->offset, place->tail))
+        return ERR_OK;
+    let_go(f, s);
+    return find_file(f, s, &seen, err);
+}
+
+static enum err_code followed_open(void *self, struct view cursor, struct err *err)
+{
+    struct followed *f = self;
+    struct segment_place place;
+    enum err_code code = load(f, err);
+
+    f->reread = f->refound = false;
+    if (code)
+        return code;
+    if (!cursor.bytes)
+        return open_origin(f, err);
+    if (cursor.bytes > 1 && cursor.data[1] < SEGMENT_CURSOR_KIND)
+        return err_set(
+            err, ERR_CHANGED, 0,
+            "'%s' was begun by `read`: follow it into another store (-o), or begin again "
+            "with --restart",
+            f->path);
+    code = segment_cursor_decode(&place, cursor, err);
+    return code ? code : open_place(f, &place, err);
+}
+
+static enum err_code followed_opened(void *self, Riverrun__Fingerprints *prints, struct piece *at,
+                                     struct err *err)
+{
+    (void)err;
+    prints->size_known = false;
+    set_cursor(self, at);
+    return ERR_OK;
+}
+
+/* The journal keeps some rows more than a replay needs. Rows that cannot be dropped now are later. */
+static void trim(struct followed *f, size_t needed)
+{
+    size_t drop = needed > ROWS_KEPT ? needed - ROWS_KEPT : 0;
+
+    if (drop < ROWS_TRIM || journal_trim(ingest_journal(f->follow->ingest), f->topic,
+                                         f->segments[drop - 1].row + 1, NULL))
+        return;
+    for (size_t i = 0; i < drop; i++)
+        let_go(f, &f->segments[i]);
+    f->count -= drop;
+    memmove(f->segments, f->segments + drop, f->count * sizeof *f->segments);
+}
+
+static void followed_keep(void *self, struct view cursor)
+{
+    struct followed *f = self;
+    struct segment_place place;
+    size_t needed = 0;
+
+    if (segment_cursor_decode(&place, cursor, NULL) || place.number > f->at.number)
+        return;
+    while (needed < f->count && f->segments[needed].number < place.number)
+        let_go(f, &f->segments[needed++]);
+    trim(f, needed);
+}
+
+static void followed_close(void *self)
+{
+    struct followed *f = self;
+
+    f->reread = false; /* its files stay open: they may be gone when it is opened again */
+}
+
+static void followed_free(void *self)
+{
+    struct followed *f = self;
+
+    if (!f)
+        return;
+    cut_row(f, 0);
+    free(f->segments);
+    free(f->path);
+    free(f->folder);
+    free(f->file);
+    free(f->topic);
+    free(f);
+}
+
+const struct input_kind followed_kind = {
+    .open = followed_open,
+    .opened = followed_opened,
+    .read = followed_read,
+    .keep = followed_keep,
+    .close = followed_close,
+    .free = followed_free,
+};
+
+enum err_code followed_make(struct followed **out, struct follow *follow, const char *path,
+                            const char *name, struct err *err)
+{
+    static const char topic[] = "segments/";
+    const char *slash = strrchr(path, '/');
+    struct followed *f = calloc(1, sizeof *f);
+
+    require(slash);
+    if (f) {
+        f->follow = follow;
+        f->path = strdup(path);
+        f->folder = slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+        f->file = strdup(slash + 1);
+        f->topic = malloc(sizeof topic + strlen(name));
+    }
+    if (!f || !f->path || !f->folder || !f->file || !f->topic) {
+        followed_free(f);
+        return err_set(err, ERR_MEMORY, 0, "input '%s'", path);
+    }
+    memcpy(f->topic, topic, sizeof topic);
+    strcat(f->topic, name);
+    *out = f;
+    return ERR_OK;
+}
+
+void followed_bind(struct followed *f, struct input *in)
+{
+    f->input = in;
+}
+
+void followed_wake(struct followed *f)
+{
+    if (f->input)
+        input_wake(f->input);
+}
+
+const char *followed_path(const struct followed *f)
+{
+    return f->path;
+}
