@@ -275,7 +275,11 @@ Riverrun__Control *driver_expect(struct driver *d, enum stage_port port,
     assert_int_equal(f.kind, MSG_CONTROL);
     assert_int_equal(control_read(&f, &control, NULL), ERR_OK);
     if (control->is_case != is)
-        fail_msg("control %d, wanted %d; reports: %s", (int)control->is_case, (int)is, d->reports);
+        fail_msg("control %d (%s), wanted %d; reports: %s", (int)control->is_case,
+                 control->is_case == RIVERRUN__CONTROL__IS_SINK_REFUSED
+                     ? control->sink_refused->text
+                     : "",
+                 (int)is, d->reports);
     msg_free(&msg);
     return control;
 }

@@ -94,16 +94,18 @@ static enum err_code accept_from_up(struct encode *e, const Riverrun__Control *c
 
 /* ---- From below ---- */
 
-static void sink_failed(struct encode *e, uint64_t stream, uint64_t owner, uint32_t code,
-                        const char *text)
+static void sink_failed(struct encode *e, const Riverrun__SinkRefused *no)
 {
-    struct stream *s = table_get(&e->by_id, stream);
+    struct stream *s = table_get(&e->by_id, no->stream);
     struct err why;
 
-    if (!s || owner != store_owner_epoch(e->store))
+    if (!s || no->owner != store_owner_epoch(e->store))
         return;
-    err_set(&why, code < ERR_COUNT ? (enum err_code)code : ERR_SINK, 0, "%s", text);
-    stream_fail(s, &why);
+    err_set(&why, no->code < ERR_COUNT ? (enum err_code)no->code : ERR_SINK, 0, "%s", no->text);
+    if (no->all)
+        e->fatal = why;
+    else
+        stream_fail(s, &why);
 }
 
 static void sink_lost(struct encode *e, const Riverrun__SinkLost *lost)
@@ -112,15 +114,15 @@ static void sink_lost(struct encode *e, const Riverrun__SinkLost *lost)
 
     if (!s || lost->owner != store_owner_epoch(e->store) || stream_is_over(s))
         return;
-    stage_report(e->env, STAGE_WARNING, s->name, "%s: writing again what was not durable",
-                 lost->text);
+    if (lost->code != ERR_FULL) /* of which emit tells once for all */
+        stage_report(e->env, STAGE_WARNING, s->name, "%s: writing again what was not durable",
+                     lost->text);
     stream_open_down(s);
 }
 
 static enum err_code accept_from_down(struct encode *e, const Riverrun__Control *control,
                                       struct err *err)
 {
-    const Riverrun__SinkRefused *no;
     struct stream *s;
 
     switch (control->is_case) {
@@ -130,8 +132,7 @@ static enum err_code accept_from_down(struct encode *e, const Riverrun__Control 
             stream_sink_opened(s, control->sink_opened);
         return ERR_OK;
     case RIVERRUN__CONTROL__IS_SINK_REFUSED:
-        no = control->sink_refused;
-        sink_failed(e, no->stream, no->owner, no->code, no->text);
+        sink_failed(e, control->sink_refused);
         return ERR_OK;
     case RIVERRUN__CONTROL__IS_SINK_LOST:
         sink_lost(e, control->sink_lost);

@@ -1,7 +1,21 @@
-#include "stages/emit/sinks/jsonl.h"
-
+/* A file of lines that is exactly what an uninterrupted run writes.
+ *
+ * DIR/NAME.jsonl is ours where its sidecar says so (claim.h); any other file with something in it is somebody
+ * else's and is not touched. It is made with the first line, and its sidecar is durable before that is written.
+ *
+ * Opened at a token, the file may hold more lines than the token covers: those that a run wrote before it was
+ * killed. Lines sent again are compared with them and not written; a torn end is cut off; a whole valid line that
+ * differs is somebody's edit, and is refused without touching it.
+ *
+ * There may be more files than descriptors. One that was closed meanwhile is only taken up again when it is the
+ * same file, has the size that we left, is still ours by its sidecar, and the claim that the run began with still
+ * stands: a process that was superseded writes nothing. A descriptor that is open holds the file's lock. */
 #include "schemas/record.h"
 #include "schemas/step.h"
+#include "stages/emit/sinks/chain.h"
+#include "stages/emit/sinks/claim.h"
+#include "stages/emit/syncer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,395 +25,232 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
-static enum err_code sink_error(const char *verb, const char *path, struct err *err)
+/* The file's name is only needed for a moment, and there are many files: it is made anew each time. */
+static enum err_code refuse(const struct sink_file *f, enum err_code code, const char *what,
+                            struct err *err)
+{
+    char *path = sink_path(f->folder, f->name);
+
+    err_set(err, code, 0, "output '%s' %s", path, what);
+    free(path);
+    return code;
+}
+
+static enum err_code call_failed(const struct sink_file *f, const char *verb, enum err_code code,
+                                 struct err *err)
 {
     int cause = errno;
-    enum err_code code = cause == ENOSPC || cause == EDQUOT || cause == EFBIG ? ERR_FULL : ERR_SINK;
+    char *path = sink_path(f->folder, f->name);
 
-    return err_set(err, code, cause, "%s '%s'", verb, path);
+    code = err_set(err, sink_code(cause, code), cause, "%s '%s'", verb, path);
+    free(path);
+    return code;
 }
 
-/* ---- Hashes ---- */
-
-/* h_n = H(h_n-1, H(line)) */
-static void chain_add(uint8_t chain[JSONL_CHAIN_BYTES], struct view line)
+static void jsonl_detach(struct sink_file *f)
 {
-    uint8_t pair[2 * JSONL_CHAIN_BYTES];
-    XXH128_hash_t hash = XXH3_128bits(line.data, line.bytes);
-
-    memcpy(pair, chain, JSONL_CHAIN_BYTES);
-    store_u64(pair + JSONL_CHAIN_BYTES, hash.low64);
-    store_u64(pair + JSONL_CHAIN_BYTES + 8, hash.high64);
-    hash = XXH3_128bits(pair, sizeof pair);
-    store_u64(chain, hash.low64);
-    store_u64(chain + 8, hash.high64);
+    if (f->fd >= 0)
+        close(f->fd);
+    f->fd = -1;
 }
 
-/* Read what is there of [offset, offset + count); fewer bytes at the end of the file. */
-static size_t read_at(int fd, uint8_t *data, size_t count, uint64_t offset)
+static void jsonl_unlock(struct sink_file *f)
 {
-    size_t done = 0;
-
-    while (done < count) {
-        ssize_t got = pread(fd, data + done, count - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        done += (size_t)got;
-    }
-    return done;
+    if (f->fd >= 0)
+        (void)flock(f->fd, LOCK_UN);
 }
 
-static bool tail_hash(int fd, uint64_t length, uint64_t *hash)
+static void jsonl_close(struct sink_file *f)
 {
-    size_t bytes = length < JSONL_TAIL_BYTES ? (size_t)length : JSONL_TAIL_BYTES;
-    uint8_t *data = malloc(JSONL_TAIL_BYTES);
-    bool all;
-
-    require(data);
-    all = read_at(fd, data, bytes, length - bytes) == bytes;
-    *hash = bytes ? XXH3_64bits(data, bytes) : 0; /* encode makes the token of nothing itself */
-    free(data);
-    return all;
+    jsonl_detach(f);
+    free(f->name);
+    f->name = NULL;
 }
 
-/* Walk the lines of a file from its beginning: the chain behind each. */
-struct walk {
-    int fd;
-    struct buffer held; /* read; the bytes before at are walked */
-    size_t at;
-    uint64_t length,
-        n; /* behind the last line; n numbers records, so it begins at the file's first */
-    uint8_t chain[JSONL_CHAIN_BYTES];
-};
+/* ---- A descriptor ---- */
 
-/* Read more of the file behind what is held; false at its end, or where a line is too long. */
-static bool walk_more(struct walk *w)
+static enum err_code open_locked(struct sink_file *f, int flags, struct stat *st, struct err *err)
 {
-    uint8_t *room;
-    size_t held, got;
+    char *path = sink_path(f->folder, f->name);
 
-    buffer_drop(&w->held, w->at);
-    w->at = 0;
-    held = w->held.bytes;
-    room = buffer_add(&w->held, JSONL_BUFFER_BYTES);
-    if (!room)
-        return false;
-    got = read_at(w->fd, room, JSONL_BUFFER_BYTES, w->length + held);
-    w->held.bytes = held + got;
-    return got > 0;
-}
-
-/* Step over one line; false at the end, or where what follows is no whole line. */
-static bool walk_line(struct walk *w)
-{
-    const uint8_t *end = NULL;
-    size_t bytes;
-
-    do
-        if (w->held.bytes > w->at)
-            end = memchr(w->held.data + w->at, '\n', w->held.bytes - w->at);
-    while (!end && walk_more(w));
-    if (!end)
-        return false;
-    bytes = (size_t)(end - (w->held.data + w->at)) + 1;
-    chain_add(w->chain, (struct view){w->held.data + w->at, bytes});
-    w->at += bytes;
-    w->length += bytes;
-    w->n++;
-    return true;
-}
-
-static struct walk walk_begin(int fd, uint64_t first)
-{
-    return (struct walk){
-        .fd = fd, .held = buffer_of(2 * RECORD_LINE_MAX + 4 * JSONL_BUFFER_BYTES), .n = first};
-}
-
-static bool walk_to(struct walk *w, const struct jsonl_token *token)
-{
-    while (w->n < token->n)
-        if (!walk_line(w))
-            return false;
-    return w->n == token->n && w->length == token->length &&
-           !memcmp(w->chain, token->chain, JSONL_CHAIN_BYTES);
-}
-
-bool jsonl_whole(int fd, const struct jsonl_token *token)
-{
-    struct walk walk = walk_begin(fd, token->first);
-    bool fits = walk_to(&walk, token);
-
-    buffer_release(&walk.held);
-    return fits;
-}
-
-static bool token_fits(int fd, uint64_t size, const struct jsonl_token *token)
-{
-    uint64_t tail;
-
-    if (size < token->length || !tail_hash(fd, token->length, &tail) || tail != token->tail)
-        return false;
-    return token->length > JSONL_WHOLE_BYTES || jsonl_whole(fd, token);
-}
-
-/* ---- The sidecar ---- */
-
-struct sidecar {
-    bool there;
-    char store[2 * 16 + 1];
-    uint64_t epoch, generation;
-};
-
-static void hex(struct view bytes, char out[33])
-{
-    for (size_t i = 0; i < 16; i++)
-        sprintf(out + 2 * i, "%02x", i < bytes.bytes ? bytes.data[i] : 0);
-}
-
-static enum err_code sidecar_read(const struct jsonl *s, struct sidecar *side, struct err *err)
-{
-    FILE *file = fopen(s->sidecar, "re");
-
-    *side = (struct sidecar){.there = false};
-    if (!file)
-        return errno == ENOENT ? ERR_OK : sink_error("read", s->sidecar, err);
-    side->there =
-        fscanf(file, "riverrun-sidecar 1 store %32s epoch %" SCNu64 " generation %" SCNu64,
-               side->store, &side->epoch, &side->generation) == 3;
-    fclose(file);
-    if (!side->there)
-        return err_set(err, ERR_SINK, 0,
-                       "'%s' is damaged: move it and the output away, or choose another -o",
-                       s->sidecar);
+    f->fd = open(path, O_RDWR | O_CLOEXEC | flags, 0666);
+    free(path);
+    if (f->fd < 0 || fstat(f->fd, st))
+        return call_failed(f, "open output",
+                           errno == EMFILE || errno == ENFILE ? ERR_SYSTEM : ERR_SINK, err);
+    if (flock(f->fd, LOCK_EX | LOCK_NB))
+        return refuse(f, ERR_BUSY,
+                      "is in use by another process: stop that one, or choose another -o", err);
     return ERR_OK;
 }
 
-static enum err_code sync_folder_of(const char *path, struct err *err)
+/* Whose is it? Asked under its lock. Sets f->marked. */
+static enum err_code check_owner(struct sink_file *f, uint64_t size, struct err *err)
 {
-    char *folder = strdup(path);
-    enum err_code code = ERR_OK;
-    int fd;
+    struct sidecar side;
+    bool ours;
 
-    require(folder);
-    *strrchr(folder, '/') = 0;
-    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd))
-        code = sink_error("sync folder", folder, err);
-    if (fd >= 0)
-        close(fd);
-    free(folder);
-    return code;
+    if (sidecar_read(f->folder, f->name, &side, err))
+        return err->code;
+    ours = sidecar_is_of(&side, f->claim);
+    if (!ours && size > 0)
+        return refuse(f, ERR_SINK, "was not written by this job: move it away or choose another -o",
+                      err);
+    if (ours && (side.epoch > f->epoch || side.generation > f->generation))
+        return refuse(f, ERR_BUSY, "belongs to a newer run", err);
+    f->marked = ours && side.generation == f->generation;
+    return ERR_OK;
 }
 
-static enum err_code sidecar_write(const struct jsonl *s, const struct jsonl_owner *owner,
-                                   struct err *err)
+static enum err_code make_file(struct sink_file *f, struct stat *st, struct err *err)
 {
-    char *fresh = malloc(strlen(s->sidecar) + 8), id[33];
-    enum err_code code = ERR_OK;
-    FILE *file;
-    bool bad;
+    char *path = sink_path(f->folder, f->name);
+    enum err_code code = make_folders(path, err);
 
-    require(fresh);
-    sprintf(fresh, "%s.new", s->sidecar);
-    hex(owner->store_id, id);
-    file = fopen(fresh, "we");
-    bad = !file ||
-          fprintf(file, "riverrun-sidecar 1\nstore %s\nepoch %" PRIu64 "\ngeneration %" PRIu64 "\n",
-                  id, owner->epoch, owner->generation) < 0;
-    bad = bad || fflush(file) || fsync(fileno(file));
-    if (bad)
-        code = sink_error("write", fresh, err);
-    if (file && fclose(file) && !code)
-        code = sink_error("write", fresh, err);
-    STEP(emit_sidecar_written);
-    if (!code && rename(fresh, s->sidecar))
-        code = sink_error("write", s->sidecar, err);
+    free(path);
+    if (code)
+        return code;
+    return open_locked(f, O_CREAT, st, err);
+}
+
+static enum err_code jsonl_attach(struct sink_file *f, struct err *err)
+{
+    struct stat st;
+    enum err_code code;
+
+    if (f->fd >= 0)
+        return ERR_OK;
+    if (!claim_holds(f->claim))
+        return refuse(f, ERR_BUSY, "belongs to another run since its folder's claim went", err);
+    code = f->there ? open_locked(f, 0, &st, err) : make_file(f, &st, err);
     if (!code)
-        code = sync_folder_of(s->sidecar, err);
-    STEP(emit_sidecar_renamed);
-    free(fresh);
-    return code;
+        code = check_owner(f, (uint64_t)st.st_size, err);
+    if (!code && ((f->there && st.st_ino != f->inode) || (uint64_t)st.st_size != f->size))
+        code = refuse(f, ERR_SINK,
+                      "was changed while it was written: put it back, or begin again with "
+                      "--restart",
+                      err);
+    if (code) {
+        jsonl_detach(f);
+        return code;
+    }
+    f->there = true;
+    f->inode = st.st_ino;
+    return ERR_OK;
 }
 
 /* ---- Opening ---- */
 
-static enum err_code make_folders(const char *path, struct err *err)
-{
-    char *folder = strdup(path);
-    enum err_code code = ERR_OK;
-
-    require(folder);
-    for (char *at = folder + 1; !code && (at = strchr(at, '/')); at++) {
-        *at = 0;
-        if (mkdir(folder, 0777) && errno != EEXIST)
-            code = sink_error("make folder", folder, err);
-        *at = '/';
-    }
-    free(folder);
-    return code;
-}
-
-static enum err_code open_file(struct jsonl *s, const struct jsonl_owner *owner, uint64_t *size,
-                               bool *was_there, struct err *err)
-{
-    struct stat st;
-
-    if (asprintf(&s->path, "%s/%s.jsonl", owner->folder, owner->name) < 0 ||
-        asprintf(&s->sidecar, "%s/.riverrun/%s.sidecar", owner->folder, owner->name) < 0)
-        return err_set(err, ERR_MEMORY, 0, "output of '%s'", owner->name);
-    if (make_folders(s->sidecar, err))
-        return err->code;
-    *was_there = access(s->path, F_OK) == 0 || errno != ENOENT;
-    if (*was_there && !stat(s->path, &st) && !S_ISREG(st.st_mode))
-        return err_set(err, ERR_SINK, 0,
-                       "output '%s' is a directory or a device: move it away or choose another -o",
-                       s->path);
-    s->fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (s->fd < 0 || fstat(s->fd, &st))
-        return sink_error("open output", s->path, err);
-    if (flock(s->fd, LOCK_EX | LOCK_NB))
-        return err_set(err, ERR_BUSY, 0,
-                       "output '%s' is in use by another process: stop that one, or choose another "
-                       "-o",
-                       s->path);
-    *size = (uint64_t)st.st_size;
-    return ERR_OK;
-}
-
-static enum err_code check_owner(const struct jsonl *s, const struct jsonl_owner *owner,
-                                 const struct sidecar *side, uint64_t size, struct err *err)
-{
-    char id[33];
-    bool ours;
-
-    hex(owner->store_id, id);
-    ours = side->there && !strcmp(id, side->store);
-    if (!ours && size > 0)
-        return err_set(err, ERR_SINK, 0,
-                       "'%s' was not written by this job: move it away or choose another -o",
-                       s->path);
-    if (ours && (side->epoch > owner->epoch || side->generation > owner->generation))
-        return err_set(err, ERR_BUSY, 0, "output '%s' belongs to a newer run", s->path);
-    return ERR_OK;
-}
-
 /* The newest token that fits; the file's end stays as it is. An older one is for a file that lost its
  * end: one that has the length and not the bytes was edited, and one that was finished ends there. */
-static enum err_code choose(struct jsonl *s, const struct jsonl_owner *owner,
-                            const struct jsonl_token *tokens, size_t count, uint64_t size,
-                            bool was_there, size_t *chosen, struct err *err)
+static enum err_code choose(struct sink_file *f, bool finished, const struct sink_token *tokens,
+                            size_t count, size_t *chosen, struct err *err)
 {
-    if (!was_there && tokens[0].length > 0)
-        return err_set(err, ERR_SINK, 0,
-                       "output '%s' is gone though %" PRIu64
-                       " records were written: put it back, or begin again with --restart",
-                       s->path, tokens[0].n);
-    if (size < tokens[count - 1].length)
-        return err_set(err, ERR_SINK, 0,
-                       "output '%s' has %" PRIu64
-                       " bytes, the oldest checkpoint kept needs %" PRIu64
-                       ": put it back, or begin again with --restart",
-                       s->path, size, tokens[count - 1].length);
-    if (size >= tokens[0].length)
-        count = owner->finished && size > tokens[0].length ? 0 : 1;
+    char text[200];
+
+    if (!f->there && tokens[0].length > 0) {
+        snprintf(text, sizeof text,
+                 "is gone though %" PRIu64
+                 " records were written: put it back, or begin again with --restart",
+                 tokens[0].n - tokens[0].first);
+        return refuse(f, ERR_SINK, text, err);
+    }
+    if (f->size < tokens[count - 1].length) {
+        snprintf(text, sizeof text,
+                 "has %" PRIu64 " bytes, the oldest checkpoint kept needs %" PRIu64
+                 ": put it back, or begin again with --restart",
+                 f->size, tokens[count - 1].length);
+        return refuse(f, ERR_SINK, text, err);
+    }
+    if (f->size >= tokens[0].length)
+        count = finished && f->size > tokens[0].length ? 0 : 1;
     for (*chosen = 0; *chosen < count; ++*chosen)
-        if (token_fits(s->fd, size, &tokens[*chosen]))
+        if (chain_fits(f->fd, f->size, &tokens[*chosen]))
             return ERR_OK;
-    return err_set(err, ERR_SINK, 0,
-                   "output '%s' is not what was written: put it back, or begin again with "
-                   "--restart",
-                   s->path);
+    return refuse(f, ERR_SINK,
+                  "is not what was written: put it back, or begin again with --restart", err);
 }
 
-static enum err_code cut_to(struct jsonl *s, uint64_t length, struct err *err)
+static enum err_code cut_to(struct sink_file *f, uint64_t length, struct err *err)
 {
-    if (ftruncate(s->fd, (off_t)length) || fsync(s->fd))
-        return sink_error("cut", s->path, err);
-    STEP(emit_cut);
+    if (ftruncate(f->fd, (off_t)length) || fsync(f->fd))
+        return call_failed(f, "cut", ERR_SINK, err);
+    f->size = length;
+    STEP_AT(emit_cut, 0, length);
     return ERR_OK;
 }
 
-enum err_code jsonl_open(struct jsonl *s, const struct jsonl_owner *owner,
-                         const struct jsonl_token *tokens, size_t token_count, bool *older,
-                         struct err *err)
+/* What is there? A file is opened and looked at, none is made. */
+static enum err_code look(struct sink_file *f, struct err *err)
 {
-    struct sidecar side = {.there = false};
-    struct err own;
-    uint64_t size = 0;
-    size_t chosen = 0;
-    bool was_there = true;
-    enum err_code code;
+    char *path = sink_path(f->folder, f->name);
+    struct stat st;
+    bool absent = stat(path, &st) && errno == ENOENT;
 
-    if (!err)
-        err = &own;
-    require(token_count > 0);
-    *s = (struct jsonl){.fd = -1, .buffer = buffer_of(RECORD_LINE_MAX + JSONL_BUFFER_BYTES)};
-    code = open_file(s, owner, &size, &was_there, err);
+    free(path);
+    if (!absent && !S_ISREG(st.st_mode))
+        return refuse(f, ERR_SINK, "is a directory or a device: move it away or choose another -o",
+                      err);
+    if (!absent && open_locked(f, 0, &st, err))
+        return err->code;
+    f->there = !absent;
+    f->size = absent ? 0 : (uint64_t)st.st_size;
+    f->inode = absent ? 0 : st.st_ino;
+    return check_owner(f, f->size, err);
+}
+
+/* Go on from which token? One of a higher generation than the sidecar's cuts. */
+static enum err_code settle(struct sink_file *f, const struct sink_owner *owner,
+                            const struct sink_token *tokens, size_t count, size_t *chosen,
+                            struct err *err)
+{
+    if (tokens[0].n > tokens[0].first && !tokens[0].length)
+        return refuse(
+            f, ERR_SINK,
+            "lacks the records that went to standard output: go on with --sink stdout, or "
+            "begin again with --restart",
+            err);
+    if (f->there && f->size > 0 && !f->marked && tokens[0].length <= f->size)
+        return cut_to(f, tokens[0].length, err);
+    if (step_mistake("watermark"))
+        return ERR_OK;
+    return choose(f, owner->finished, tokens, count, chosen, err);
+}
+
+static enum err_code jsonl_open(struct sink_file *f, struct claim **claim,
+                                const struct sink_owner *owner, const struct sink_token *tokens,
+                                size_t count, bool *older, struct err *err)
+{
+    size_t chosen = 0;
+    enum err_code code = claim_take(claim, owner, err);
+
+    require(count > 0);
+    *f = (struct sink_file){.fd = -1,
+                            .folder = owner->folder,
+                            .name = strdup(owner->name),
+                            .generation = owner->generation,
+                            .epoch = owner->epoch,
+                            .claim = *claim};
+    require(f->name);
     if (!code)
-        code = sidecar_read(s, &side, err);
+        code = look(f, err);
     if (!code)
-        code = check_owner(s, owner, &side, size, err);
-    if (!code && side.there && side.generation < owner->generation && tokens[0].length <= size)
-        code = cut_to(s, tokens[0].length, err);
-    else if (!code && !step_mistake("watermark"))
-        code = choose(s, owner, tokens, token_count, size, was_there, &chosen, err);
-    if (!code && (!side.there || side.generation != owner->generation ||
-                  side.epoch != owner->epoch || size == 0))
-        code = sidecar_write(s, owner, err);
-    if (!code)
-        code = sync_folder_of(s->path, err);
+        code = settle(f, owner, tokens, count, &chosen, err);
     if (code) {
-        if (s->fd >= 0 && !was_there)
-            unlink(s->path); /* we made it a moment ago */
-        jsonl_close(s);
+        jsonl_close(f);
         return code;
     }
-    s->at = tokens[chosen];
-    s->at.generation = owner->generation;
-    s->comparing = true;
+    f->at = tokens[chosen];
+    f->at.generation = owner->generation;
+    f->comparing = f->size > f->at.length;
     if (step_mistake("watermark"))
-        s->at.length = size, s->comparing = false;
+        f->at.length = f->size, f->comparing = false;
     *older = chosen > 0;
     return ERR_OK;
 }
 
-void jsonl_close(struct jsonl *s)
-{
-    if (s->fd >= 0) {
-        /* A copy of the descriptor may still be at the syncer, and would keep the lock. */
-        (void)flock(s->fd, LOCK_UN);
-        close(s->fd);
-    }
-    s->fd = -1;
-    free(s->path);
-    free(s->sidecar);
-    s->path = s->sidecar = NULL;
-    buffer_release(&s->buffer);
-}
-
 /* ---- Writing ---- */
-
-enum err_code jsonl_flush(struct jsonl *s, struct err *err)
-{
-    uint64_t offset = s->at.length - s->buffer.bytes;
-    size_t done = 0;
-    enum err_code code = ERR_OK;
-
-    while (done < s->buffer.bytes && !code) {
-        ssize_t put =
-            pwrite(s->fd, s->buffer.data + done, s->buffer.bytes - done, (off_t)(offset + done));
-        if (put < 0 && errno != EINTR)
-            code = sink_error("write", s->path, err);
-        else if (put > 0)
-            done += (size_t)put;
-    }
-    s->buffer.bytes = 0;
-    return code;
-}
 
 static bool is_record(const uint8_t *data, size_t bytes)
 {
@@ -411,73 +262,153 @@ static bool is_record(const uint8_t *data, size_t bytes)
 }
 
 /* What does the file hold where line belongs? Ends the comparison where nothing whole does. */
-static enum err_code compare(struct jsonl *s, struct view line, struct err *err)
+static enum err_code compare(struct sink_file *f, struct view line, struct err *err)
 {
     uint8_t *held = malloc(RECORD_LINE_MAX);
     const uint8_t *end;
+    char text[100];
     size_t got;
     enum err_code code = ERR_OK;
 
     require(held);
-    got = read_at(s->fd, held, RECORD_LINE_MAX, s->at.length);
+    got = read_at(f->fd, held, RECORD_LINE_MAX, f->at.length);
     end = got ? memchr(held, '\n', got) : NULL;
     if (got >= line.bytes && !memcmp(held, line.data, line.bytes)) {
         free(held);
-        STEP_AT(emit_compared, 0, s->at.n);
+        STEP_AT(emit_compared, 0, f->at.n);
         return ERR_OK;
     }
-    if (end && is_record(held, (size_t)(end - held)))
-        code = err_set(err, ERR_SINK, 0,
-                       "output '%s' was edited: record %" PRIu64
-                       " differs; put it back, or begin again with --restart",
-                       s->path, s->at.n);
-    else if (got)
-        code = cut_to(s, s->at.length, err); /* torn */
-    s->comparing = false;
+    if (end && is_record(held, (size_t)(end - held))) {
+        snprintf(text, sizeof text,
+                 "was edited: record %" PRIu64
+                 " differs; put it back, or begin again with --restart",
+                 f->at.n);
+        code = refuse(f, ERR_SINK, text, err);
+    } else if (got) {
+        code = cut_to(f, f->at.length, err); /* torn */
+    }
+    f->comparing = false;
     free(held);
     return code;
 }
 
-enum err_code jsonl_write(struct jsonl *s, struct view line, bool last, struct err *err)
+static struct view next_line(struct view lines)
 {
-    enum err_code code = ERR_OK;
+    const uint8_t *end = memchr(lines.data, '\n', lines.bytes);
+
+    return (struct view){lines.data, end ? (size_t)(end - lines.data) + 1 : lines.bytes};
+}
+
+/* The first line of lines is in the file: step over it. */
+static void step_over(struct sink_file *f, struct view *lines)
+{
+    struct view line = next_line(*lines);
+
+    chain_add(f->at.chain, line);
+    f->at.length += line.bytes;
+    f->at.n++;
+    lines->data += line.bytes;
+    lines->bytes -= line.bytes;
+}
+
+static enum err_code put(struct sink_file *f, struct view lines, struct err *err)
+{
+    size_t done = 0;
+
+    while (done < lines.bytes) {
+        ssize_t got =
+            pwrite(f->fd, lines.data + done, lines.bytes - done, (off_t)(f->at.length + done));
+        if (got < 0 && errno != EINTR)
+            return call_failed(f, "write", ERR_SYSTEM, err);
+        if (got > 0)
+            done += (size_t)got;
+    }
+    f->size = f->at.length + lines.bytes;
+    return ERR_OK;
+}
+
+static enum err_code jsonl_write(struct sink_file *f, struct view lines, bool last, struct err *err)
+{
     uint8_t beyond;
 
-    if (s->comparing)
-        code = compare(s, line, err);
-    if (!code && !s->comparing)
-        buffer_put(&s->buffer, line.data, line.bytes);
-    if (code)
-        return code;
-    require(!s->buffer.refused);
-    chain_add(s->at.chain, line);
-    s->at.length += line.bytes;
-    s->at.n++;
-    if (s->buffer.bytes >= JSONL_BUFFER_BYTES)
-        code = jsonl_flush(s, err);
-    if (!code && last && s->comparing && read_at(s->fd, &beyond, 1, s->at.length) == 1)
-        code = err_set(err, ERR_SINK, 0,
-                       "output '%s' goes on after its document record: put it back, or begin again "
-                       "with --restart",
-                       s->path);
-    return code;
+    while (lines.bytes && f->comparing) {
+        if (compare(f, next_line(lines), err))
+            return err->code;
+        if (f->comparing)
+            step_over(f, &lines);
+    }
+    if (lines.bytes && put(f, lines, err))
+        return err->code;
+    while (lines.bytes)
+        step_over(f, &lines);
+    if (last && f->comparing && read_at(f->fd, &beyond, 1, f->at.length) == 1)
+        return refuse(f, ERR_SINK,
+                      "goes on after its document record: put it back, or begin again with "
+                      "--restart",
+                      err);
+    return ERR_OK;
 }
 
-enum err_code jsonl_token(struct jsonl *s, struct jsonl_token *token, struct err *err)
+/* In a thread of the syncer's. */
+static int sync_file(struct sync_task *task, int halt)
 {
-    enum err_code code = jsonl_flush(s, err);
+    int cause;
 
-    *token = s->at;
-    if (!code && !tail_hash(s->fd, s->at.length, &token->tail))
-        code =
-            err_set(err, ERR_SINK, 0, "output '%s' became shorter while it was written", s->path);
-    return code;
+    (void)halt;
+    STEP_AT(emit_fsync_begin, task->stream, task->token.n);
+    cause = fsync(task->fd) ? errno : 0;
+    if (!cause && task->whole)
+        task->torn = !chain_whole(task->fd, &task->token);
+    STEP_AT(emit_fsync_end, task->stream, task->token.n);
+    return cause;
 }
 
-enum err_code jsonl_cut(struct jsonl *s, const struct jsonl_token *token, struct err *err)
+static int mark_file(struct sync_task *task, int halt)
 {
-    s->buffer.bytes = 0;
-    s->comparing = false;
-    s->at = *token;
-    return cut_to(s, token->length, err);
+    (void)halt;
+    return sidecar_write(task->folder, task->name, task->text);
 }
+
+static enum err_code jsonl_token(struct sink_file *f, struct sync_task *task, struct err *err)
+{
+    task->work = sync_file;
+    task->fd = f->fd;
+    task->token = f->at;
+    if (!chain_tail(f->fd, f->at.length, &task->token.tail))
+        return refuse(f, ERR_SINK, "became shorter while it was written", err);
+    if (!f->named) {
+        task->folder = f->folder;
+        task->name = strdup(f->name);
+        require(task->name);
+        f->named = true;
+    }
+    return ERR_OK;
+}
+
+static void jsonl_mark(struct sink_file *f, struct sync_task *task)
+{
+    task->work = mark_file;
+    task->folder = f->folder;
+    task->name = strdup(f->name);
+    task->text = sidecar_text(f->claim, f->generation);
+    require(task->name);
+}
+
+static enum err_code jsonl_cut(struct sink_file *f, const struct sink_token *token, struct err *err)
+{
+    f->comparing = false;
+    f->at = *token;
+    return f->fd < 0 ? ERR_OK : cut_to(f, token->length, err);
+}
+
+const struct sink_ops jsonl_ops = {
+    .open = jsonl_open,
+    .attach = jsonl_attach,
+    .mark = jsonl_mark,
+    .write = jsonl_write,
+    .token = jsonl_token,
+    .cut = jsonl_cut,
+    .unlock = jsonl_unlock,
+    .detach = jsonl_detach,
+    .close = jsonl_close,
+};
