@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-enum { META_MAX = 1 << 20 };
+enum { META_MAX = 1 << 20, PART_BYTES = 256 * 1024 };
 
 void token_from(struct jsonl_place *place, const Riverrun__SinkToken *token)
 {
@@ -39,12 +39,37 @@ void token_to(const struct jsonl_place *place, Riverrun__SinkToken *token)
     token->chain = proto_bytes(place->chain, sizeof place->chain);
 }
 
-void checkpoint_clear(struct snapshot *snapshot)
+uint8_t *checkpoint_state_new(struct encode *e)
+{
+    uint8_t *state = malloc(engine_info(e->engine)->state_bytes);
+
+    require(state);
+    e->snapshots++;
+    return state;
+}
+
+void checkpoint_state_free(struct encode *e, uint8_t *state)
+{
+    e->snapshots -= state != NULL;
+    free(state);
+}
+
+void checkpoint_clear(struct encode *e, struct snapshot *snapshot)
 {
     if (snapshot->step != SNAPSHOT_JOB) /* else it is the job's, which is still at the engine */
-        free(snapshot->state);
+        checkpoint_state_free(e, snapshot->state);
     buffer_release(&snapshot->analysis);
     *snapshot = (struct snapshot){.step = SNAPSHOT_NONE};
+}
+
+/* The first after FIRST_SNAPSHOT_MS of a run, then doubling up to the set interval: a job that is killed
+ * every 20 s still gets on. */
+static uint64_t interval_ms(const struct encode *e)
+{
+    uint64_t most = e->env->config->checkpoint_ms, half = (e->now_ms - e->begin_ms) / 2;
+
+    half = half < FIRST_SNAPSHOT_MS ? FIRST_SNAPSHOT_MS : half;
+    return half < most ? half : most;
 }
 
 bool checkpoint_due(const struct stream *s)
@@ -52,19 +77,18 @@ bool checkpoint_due(const struct stream *s)
     const struct config *c = s->encode->env->config;
     uint64_t tokens = s->tokens_submitted - s->snapshot_tokens;
 
-    if (s->snapshot.step != SNAPSHOT_NONE || s->phase != PHASE_RUNNING)
+    if (s->snapshot.step != SNAPSHOT_NONE || s->phase != PHASE_RUNNING ||
+        !turn_snapshot_room(s->encode))
         return false;
     return s->want_snapshot ||
-           (tokens && (s->encode->now_ms - s->snapshot_ms >= s->interval_ms ||
+           (tokens && (s->encode->now_ms - s->snapshot_ms >= interval_ms(s->encode) ||
                        (c->checkpoint_tokens && tokens >= c->checkpoint_tokens)));
 }
 
 void checkpoint_attach(struct stream *s, struct job *job)
 {
-    const struct config *c = s->encode->env->config;
-    uint8_t *state = malloc(engine_info(s->encode->engine)->state_bytes);
+    uint8_t *state = checkpoint_state_new(s->encode);
 
-    require(state);
     job->engine.snapshot = state;
     s->snapshot = (struct snapshot){.step = SNAPSHOT_JOB,
                                     .place = s->submitted,
@@ -75,7 +99,6 @@ void checkpoint_attach(struct stream *s, struct job *job)
     s->want_snapshot = false;
     s->snapshot_ms = s->encode->now_ms;
     s->snapshot_tokens = s->tokens_submitted;
-    s->interval_ms = 2 * s->interval_ms < c->checkpoint_ms ? 2 * s->interval_ms : c->checkpoint_ms;
 }
 
 /* The parts of the snapshot that records and analysis decide. */
@@ -102,10 +125,8 @@ void checkpoint_birth(struct stream *s)
     s->durable.generation = s->generation;
     s->snapshot.token = s->durable;
     if (!s->origin) {
-        size_t bytes = engine_info(s->encode->engine)->state_bytes;
-        s->snapshot.state = malloc(bytes);
-        require(s->snapshot.state);
-        memcpy(s->snapshot.state, s->loaded, bytes);
+        s->snapshot.state = checkpoint_state_new(s->encode);
+        memcpy(s->snapshot.state, s->loaded, engine_info(s->encode->engine)->state_bytes);
     }
     fix_records(s);
     checkpoint_commit(s);
@@ -152,21 +173,23 @@ static enum err_code make_note(const struct stream *s, struct buffer *out, struc
     return proto_write(&note.base, out, err);
 }
 
-/* The state, split by layer, and the last ln_out behind them. */
+/* The state in parts of whole layers, with the last ln_out at the end: as few as PART_BYTES allows, since
+ * a part costs a key, and a page run that is too long is hard to find again. */
 static size_t split_state(const struct stream *s, struct view *parts)
 {
     const struct engine_info *info;
-    size_t layer;
+    size_t each, bytes, count = 0;
 
     if (!s->snapshot.state)
         return 0;
     info = engine_info(s->encode->engine);
-    for (layer = 0; layer < info->layers; layer++)
-        parts[layer] = (struct view){s->snapshot.state + layer * info->layer_state_bytes,
-                                     info->layer_state_bytes};
-    parts[layer] = (struct view){s->snapshot.state + layer * info->layer_state_bytes,
-                                 info->state_bytes - layer * info->layer_state_bytes};
-    return layer + 1;
+    each = PART_BYTES / info->layer_state_bytes;
+    each = (each ? each : 1) * info->layer_state_bytes;
+    for (size_t at = 0; at < info->state_bytes; at += bytes) {
+        bytes = info->state_bytes - at < each ? info->state_bytes - at : each;
+        parts[count++] = (struct view){s->snapshot.state + at, bytes};
+    }
+    return count;
 }
 
 void checkpoint_commit(struct stream *s)
@@ -223,11 +246,11 @@ bool checkpoint_collect(struct encode *e)
         done = s->snapshot;
         s->snapshot.state = NULL;
         s->snapshot.analysis = buffer_of(0);
-        checkpoint_clear(&s->snapshot);
+        checkpoint_clear(e, &s->snapshot);
         e->checkpoints++;
         s->checkpoint_clock_ms = e->clock_ms;
         stream_committed(s, &done);
-        checkpoint_clear(&done);
+        checkpoint_clear(e, &done);
     }
     if (any)
         e->checkpoint_us += e->env->measure_us() - begin_us;

@@ -37,14 +37,6 @@ void control_drop(struct encode *e)
         drop_request(&e->requests);
 }
 
-static struct stream *find(struct encode *e, const char *name)
-{
-    for (size_t i = 0; i < e->stream_count; i++)
-        if (!strcmp(e->streams[i]->name, name))
-            return e->streams[i];
-    return NULL;
-}
-
 /* What people should know of s beside its figures. */
 static const char *remark(const struct stream *s)
 {
@@ -103,7 +95,7 @@ static void fill_status(struct encode *e, const Riverrun__Request *request, Rive
 /* Do what r asks to one stream of this run, or of the store beside it. */
 static void apply(struct encode *e, const char *name, bool pause, Riverrun__Reply *reply)
 {
-    struct stream *s = find(e, name);
+    struct stream *s = stream_find(e, name);
     uint64_t id;
     struct err err;
 

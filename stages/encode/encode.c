@@ -38,13 +38,25 @@ static void ask_again(struct encode *e)
     Riverrun__List list = RIVERRUN__LIST__INIT;
 
     outbox_tell(&e->up, RIVERRUN__CONTROL__IS_LIST, &list);
-    for (size_t i = 0; i < e->active_count; i++) {
-        struct stream *s = e->active[i];
+    for (size_t i = 0; i < e->stream_count; i++) {
+        struct stream *s = e->streams[i];
         s->up_open = false;
-        if (s->phase == PHASE_NEW_SOURCE || s->phase == PHASE_SOURCE ||
-            (s->phase == PHASE_RUNNING && !s->ended))
+        if (s->phase == PHASE_IDLE)
+            stream_idle_again(s);
+        else if (s->phase == PHASE_NEW_SOURCE || s->phase == PHASE_SOURCE ||
+                 (s->phase == PHASE_RUNNING && !s->ended))
             stream_open_up(s);
     }
+}
+
+static void want(struct encode *e, const Riverrun__Want *said)
+{
+    struct stream *s = table_get(&e->by_id, said->stream);
+
+    if (!s || s->epoch != said->epoch)
+        return;
+    s->wants = true;
+    turn_wanted(s);
 }
 
 static void refused(struct encode *e, const Riverrun__Refused *refused_by)
@@ -80,7 +92,8 @@ static enum err_code accept_from_up(struct encode *e, const Riverrun__Control *c
         refused(e, control->refused);
         return ERR_OK;
     case RIVERRUN__CONTROL__IS_WANT:
-        return ERR_OK; /* every stream that is open has a grant, so far */
+        want(e, control->want);
+        return ERR_OK;
     case RIVERRUN__CONTROL__IS_LOST:
         e->ingest_gone = control->lost->gone;
         if (!e->ingest_gone)
@@ -183,14 +196,16 @@ static enum err_code encode_accept(void *self, enum stage_port port, struct msg 
 
 static void down_is_back(struct encode *e)
 {
-    for (size_t i = 0; i < e->active_count; i++) {
-        struct stream *s = e->active[i];
-        if (s->phase == PHASE_SOURCE) {
+    for (size_t i = 0; i < e->stream_count; i++) {
+        struct stream *s = e->streams[i];
+        if (s->phase == PHASE_SOURCE && !s->peeked) {
             s->phase = PHASE_SINK; /* what was opened there is gone */
             s->epoch = 0;          /* and upstream's answer is to be compared, so asked for again */
         }
-        if (s->phase == PHASE_SINK || s->phase == PHASE_RUNNING)
+        if (s->phase == PHASE_SINK || (s->phase == PHASE_RUNNING && s->active))
             stream_open_down(s);
+        else if (s->phase == PHASE_RUNNING && s->records.first != s->next_seq)
+            turn_wanted(s); /* it has records to say again; others open it when they need it */
     }
 }
 
@@ -207,8 +222,8 @@ static void peer_event(struct encode *e, const struct stage_event *event)
     }
     e->down_there = there;
     outbox_clear(&e->down);
-    for (size_t i = 0; i < e->active_count; i++)
-        e->active[i]->down_open = false;
+    for (size_t i = 0; i < e->stream_count; i++)
+        e->streams[i]->down_open = false;
     if (there)
         down_is_back(e);
 }
@@ -273,11 +288,15 @@ static void sum_up(const struct encode *e, struct err *err)
 static bool all_over(struct encode *e)
 {
     if (e->stopping) {
-        for (size_t i = e->active_count; i-- > 0;)
-            stream_stop(e->active[i]);
-        return e->active_count == 0 || e->now_ms - e->stop_ms > STAGE_STOP_MS;
+        bool over = true;
+        for (size_t i = 0; i < e->stream_count; i++) {
+            stream_stop(e->streams[i]);
+            over =
+                over && (stream_is_over(e->streams[i]) || e->streams[i]->phase == PHASE_ANNOUNCED);
+        }
+        return over || e->now_ms - e->stop_ms > STAGE_STOP_MS;
     }
-    if (!e->announced || e->active_count || e->env->config->follow)
+    if (!e->announced || e->active_count || e->waiting[0].head || e->env->config->follow)
         return false;
     for (size_t i = 0; i < e->stream_count; i++)
         if (e->streams[i]->phase != PHASE_FINISHED && e->streams[i]->phase != PHASE_FAILED)
@@ -359,6 +378,7 @@ static void encode_close(void **self)
     store_close(&e->store);
     control_drop(e);
     table_release(&e->by_id);
+    table_release(&e->by_name);
     outbox_clear(&e->up);
     outbox_clear(&e->down);
     free(e);

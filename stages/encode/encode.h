@@ -5,6 +5,7 @@
  *   encode.c      the stage: messages and events to the stream they are for
  *   stream.c      a stream's life: begin or resume, both neighbours opened, finished, paused, failed
  *   restore.c     a checkpoint taken over
+ *   turns.c       which of thousands of streams are worked on; the others rest
  *   schedule.c    grants up, jobs to the engine, results to records, records down
  *   checkpoint.c  snapshot -> sync -> durable -> commit, and the metadata of a checkpoint
  *   control.c     status, pause, resume: what the control socket asks
@@ -23,11 +24,14 @@
 #include <stdatomic.h>
 
 enum {
-    ACTIVE_MAX = 16,    /* streams read at a time */
+    READ_MAX = 16,      /* streams that `read` reads at a time */
+    ACTIVE_MAX = 64,    /* streams that are worked on at a time, where they are followed */
     JOB_TOKENS = 256,   /* of one job */
     IN_FLIGHT_MS = 400, /* of work queued at the engine, so that a stop is quick */
     FIRST_SNAPSHOT_MS = 1000,
-    FAULTS_MAX = 3 /* at one cursor, then the stream is given up */
+    FAULTS_MAX = 3, /* at one cursor, then the stream is given up */
+    NAMED_MOST =
+        16 /* with more streams than that a run does not tell of each how it comes and goes */
 };
 
 enum phase {
@@ -36,6 +40,7 @@ enum phase {
     PHASE_NEW_COMMIT, /* waits for its checkpoint 0 (or accepted change) to be durable */
     PHASE_SINK,       /* waits for `sink_opened` */
     PHASE_SOURCE,     /* resumed: waits for `opened`, to compare */
+    PHASE_IDLE,       /* followed: open upstream, and nothing was there to read yet */
     PHASE_RUNNING,
     PHASE_PAUSED,
     PHASE_FINISHED,
@@ -90,9 +95,23 @@ struct snapshot {
 struct stream {
     struct encode *encode;
     char *name, *source;
+    struct stream *same_hash; /* in encode.by_name */
     uint64_t id;
     enum phase phase;
-    bool known; /* the store has its name */
+
+    /* turns.c */
+    bool active, queued;
+    struct stream *next_queued;
+    struct stream *older, *newer; /* in the list of those that rest with their state in memory */
+    bool listed;
+    bool wants;        /* ingest has something for it */
+    uint64_t served;   /* tokens submitted since it became active */
+    bool lengthy;      /* it had a long turn and has more to read */
+    uint64_t quiet_ms; /* when it was last found with nothing to do; 0: it has something */
+    struct kept *kept; /* cursors of checkpoints, for `keep`; NULL before the first */
+
+    bool known;  /* the store has its name */
+    bool peeked; /* of its checkpoint only what opens upstream was read */
     bool note_read, paused, want_pause;
     bool finished; /* the newest checkpoint says so */
     uint32_t faults;
@@ -114,6 +133,8 @@ struct stream {
 
     /* upstream */
     uint64_t epoch, expected;   /* position of the next token */
+    uint64_t up_number;         /* upstream was opened at this checkpoint's cursor; 0: at none's */
+    uint32_t vocab;             /* of upstream's tokenizer */
     bool up_open;               /* `opened` came for this epoch */
     struct place accepted;      /* after the last message accepted */
     uint64_t skip;              /* tokens to pass over, they are in the state */
@@ -139,7 +160,7 @@ struct stream {
     /* checkpoints */
     struct snapshot snapshot;
     bool want_snapshot, stopping;
-    uint64_t snapshot_ms, interval_ms, snapshot_tokens, checkpoint_clock_ms;
+    uint64_t snapshot_ms, snapshot_tokens, checkpoint_clock_ms;
     uint64_t safe_tokens;       /* of the newest checkpoint that is durable */
     struct jsonl_place durable; /* the newest token */
 };
@@ -175,7 +196,13 @@ struct encode {
     size_t stream_count, stream_room, begun, turn;
     struct stream *active[ACTIVE_MAX];
     size_t active_count;
-    struct table by_id;
+    struct queue {
+        struct stream *head, **end;
+    } waiting[2]; /* to be active, oldest first; [1]: those that had much already */
+    struct stream *oldest, *newest; /* those that rest with their state in memory */
+    size_t states, snapshots;       /* in memory: of streams, copies on their way to the store */
+    uint64_t scan_ms;
+    struct table by_id, by_name;
     struct stage_outbox up, down;
     struct job *free_jobs;
     struct drift drift;
@@ -197,6 +224,10 @@ struct encode {
 /* stream.c */
 void stream_announce(struct encode *e, const Riverrun__Announce *announce);
 void stream_begin(struct stream *s);
+/* s has its turn: whatever it waited for can go on. */
+void stream_turn(struct stream *s);
+void stream_idle_again(struct stream *s);
+struct stream *stream_find(struct encode *e, const char *name);
 void stream_open_up(struct stream *s);
 void stream_open_down(struct stream *s);
 void stream_opened(struct stream *s, const Riverrun__Opened *opened);
@@ -215,6 +246,24 @@ enum err_code restore_find(struct stream *s, uint64_t below, struct err *err) MU
 enum err_code restore_load(struct stream *s, uint64_t number, char *changed, size_t room,
                            struct err *err) MUST_CHECK;
 bool restore_take(struct stream *s, uint64_t n, struct err *err);
+/* What checkpoint number says, without its state: enough to open upstream there. */
+enum err_code restore_peek(struct stream *s, uint64_t number, char *changed, size_t room,
+                           struct err *err) MUST_CHECK;
+/* The state of the newest checkpoint again, for one that gave its own away at rest. */
+enum err_code restore_state(struct stream *s, struct err *err) MUST_CHECK;
+
+/* turns.c: turn_wanted when there is something to do for s; it then becomes active in its turn.
+ * turn_over takes it from where it is: it leaves. turns_run hands out turns, turns_rest ends those of
+ * streams with nothing to do. turn_room: may one more state or snapshot be held in memory? */
+void turn_wanted(struct stream *s);
+void turn_over(struct stream *s);
+bool turns_run(struct encode *e);
+void turns_rest(struct encode *e);
+bool turn_snapshot_room(struct encode *e);
+void turn_committed(struct stream *s, const struct place *place);
+void turn_free(struct stream *s);
+enum err_code turn_state_open(struct stream *s, struct err *err) MUST_CHECK;
+void turn_state_close(struct stream *s);
 
 /* schedule.c */
 void schedule_accept(struct stream *s, struct msg **msg, const struct frame *f, struct err *err);
@@ -234,7 +283,10 @@ void checkpoint_attach(struct stream *s, struct job *job);
 void checkpoint_captured(struct stream *s);
 void checkpoint_commit(struct stream *s);
 bool checkpoint_collect(struct encode *e);
-void checkpoint_clear(struct snapshot *snapshot);
+void checkpoint_clear(struct encode *e, struct snapshot *snapshot);
+/* Memory of a snapshot's state, counted; NULL is nothing. */
+uint8_t *checkpoint_state_new(struct encode *e);
+void checkpoint_state_free(struct encode *e, uint8_t *state);
 enum err_code checkpoint_read(struct encode *e, uint64_t stream, uint64_t number,
                               struct store_checkpoint **values, Riverrun__Checkpoint **meta,
                               bool with_parts, struct err *err) MUST_CHECK;

@@ -107,12 +107,26 @@ enum err_code restore_find(struct stream *s, uint64_t below, struct err *err)
     return ERR_OK;
 }
 
+static void join_parts(struct stream *s, const struct store_checkpoint *values)
+{
+    size_t bytes = 0, at = 0;
+
+    for (size_t i = 0; i < values->part_count; i++)
+        bytes += values->parts[i].bytes;
+    free(s->loaded);
+    s->loaded_bytes = bytes;
+    s->loaded = malloc(bytes + 1);
+    require(s->loaded);
+    for (size_t i = 0; i < values->part_count; i++) {
+        memcpy(s->loaded + at, values->parts[i].data, values->parts[i].bytes);
+        at += values->parts[i].bytes;
+    }
+}
+
 /* Take over what a checkpoint says. */
 static enum err_code load(struct stream *s, const Riverrun__Checkpoint *meta,
                           const struct store_checkpoint *values, struct err *err)
 {
-    size_t bytes = 0, at = 0;
-
     if (units_load(&s->units, (struct view){meta->analysis.data, meta->analysis.len}, err))
         return err->code;
     s->generation = meta->generation;
@@ -133,27 +147,18 @@ static enum err_code load(struct stream *s, const Riverrun__Checkpoint *meta,
     if (s->prints)
         riverrun__fingerprints__free_unpacked(s->prints, NULL);
     s->prints = meta->fingerprints;
-    for (size_t i = 0; i < values->part_count; i++)
-        bytes += values->parts[i].bytes;
-    free(s->loaded);
-    s->loaded_bytes = bytes;
-    s->loaded = malloc(bytes + 1);
-    require(s->loaded);
-    for (size_t i = 0; i < values->part_count; i++) {
-        memcpy(s->loaded + at, values->parts[i].data, values->parts[i].bytes);
-        at += values->parts[i].bytes;
-    }
+    join_parts(s, values);
     return ERR_OK;
 }
 
-enum err_code restore_load(struct stream *s, uint64_t number, char *changed, size_t room,
-                           struct err *err)
+static enum err_code take_over(struct stream *s, uint64_t number, bool with_state, char *changed,
+                               size_t room, struct err *err)
 {
     struct store_checkpoint *values;
     Riverrun__Checkpoint *meta;
     enum err_code code;
 
-    code = checkpoint_read(s->encode, s->id, number, &values, &meta, true, err);
+    code = checkpoint_read(s->encode, s->id, number, &values, &meta, with_state, err);
     if (code)
         return code;
     code = check_settings(s, meta, changed, room, err);
@@ -166,6 +171,36 @@ enum err_code restore_load(struct stream *s, uint64_t number, char *changed, siz
     riverrun__checkpoint__free_unpacked(meta, NULL);
     store_checkpoint_free(&values);
     return code;
+}
+
+enum err_code restore_load(struct stream *s, uint64_t number, char *changed, size_t room,
+                           struct err *err)
+{
+    return take_over(s, number, true, changed, room, err);
+}
+
+enum err_code restore_peek(struct stream *s, uint64_t number, char *changed, size_t room,
+                           struct err *err)
+{
+    return take_over(s, number, false, changed, room, err);
+}
+
+enum err_code restore_state(struct stream *s, struct err *err)
+{
+    struct store_checkpoint *values;
+    Riverrun__Checkpoint *meta;
+    enum err_code code = checkpoint_read(s->encode, s->id, s->number, &values, &meta, true, err);
+
+    if (code)
+        return code;
+    join_parts(s, values);
+    riverrun__checkpoint__free_unpacked(meta, NULL);
+    store_checkpoint_free(&values);
+    if (engine_state_load(s->state, s->loaded, err))
+        return err->code;
+    free(s->loaded);
+    s->loaded = NULL;
+    return ERR_OK;
 }
 
 /* Emit has chosen the newest checkpoint that the file bears out. */

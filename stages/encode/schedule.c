@@ -9,7 +9,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { SPEED_MS = 100, FIRST_TOKENS = 16, LEAST_TOKENS = 2, MOST_TOKENS = 16 * JOB_TOKENS };
+enum {
+    SPEED_MS = 100,
+    FIRST_TOKENS = 16,
+    LEAST_TOKENS = 2,
+    MOST_TOKENS = 16 * JOB_TOKENS,
+    FRESH_TOKENS = 512
+};
 
 /* ---- Messages in ---- */
 
@@ -72,6 +78,7 @@ void schedule_accept(struct stream *s, struct msg **msg, const struct frame *f, 
     piece->msg = *msg;
     *msg = NULL;
     s->expected += f->count;
+    s->wants = false;
     s->ended = f->flags & MSG_END;
     s->accepted.cursor_bytes = f->cursor.bytes;
     memcpy(s->accepted.cursor, f->cursor.data, f->cursor.bytes);
@@ -82,12 +89,15 @@ void schedule_accept(struct stream *s, struct msg **msg, const struct frame *f, 
     s->consumed += piece_use(piece, skip);
     if (piece->before.used == f->count && s->head == piece)
         pop_piece(s);
+    turn_wanted(s);
     STEP_AT(encode_accepted, s->id, s->expected);
 }
 
 static void grant(struct stream *s)
 {
-    uint64_t window = s->encode->env->config->window_bytes / ACTIVE_MAX;
+    const struct encode *e = s->encode;
+    size_t sharers = e->active_count < READ_MAX ? READ_MAX : e->active_count;
+    uint64_t window = e->env->config->window_bytes / sharers;
     Riverrun__Grant grant = RIVERRUN__GRANT__INIT;
 
     if (!s->up_open || s->stopping || s->want_pause ||
@@ -280,7 +290,7 @@ static bool submit(struct stream *s, struct job *job)
     struct err err;
 
     if (engine_submit(e->engine, &job->engine, &err)) {
-        free(job->engine.snapshot);
+        checkpoint_state_free(e, job->engine.snapshot);
         job_put(e, job);
         stream_fail(s, &err);
         return false;
@@ -322,10 +332,13 @@ static void submit_tokens(struct stream *s, uint32_t most)
     job->engine.count = job->count;
     job->engine.loss = job->loss;
     source = piece_use(piece, job->count);
+    if (s->tokens_submitted == s->snapshot_tokens)
+        s->snapshot_ms = s->encode->now_ms; /* from here on there is something to lose */
     if (piece->frame.epoch == s->epoch)
         s->consumed += source;
     s->submitted = piece->before;
     s->tokens_submitted += job->count;
+    s->served += job->count;
     atomic_fetch_add_explicit(s->counter, job->count, memory_order_relaxed);
     if (piece->before.used == piece->frame.count)
         pop_piece(s);
@@ -379,8 +392,9 @@ static bool step(struct stream *s, uint32_t most)
         finish(s);
         return true;
     }
-    if (s->want_snapshot && s->snapshot.step == SNAPSHOT_NONE && (quiet || s->done_records)) {
-        if (s->jobs)
+    if (s->want_snapshot && s->snapshot.step == SNAPSHOT_NONE &&
+        (quiet || s->done_records || !s->head)) {
+        if (s->jobs || !turn_snapshot_room(s->encode))
             return false;
         if (s->origin)
             submit_origin(s);
@@ -406,12 +420,27 @@ static uint64_t in_flight_most(const struct encode *e)
     return most < LEAST_TOKENS ? LEAST_TOKENS : most > MOST_TOKENS ? MOST_TOKENS : most;
 }
 
+/* Those that have hardly been served since their turn began go before those that have: a line is not kept
+ * waiting by books, however many there are. */
+static bool submit_fresh(struct encode *e, uint64_t most, uint32_t each)
+{
+    bool ran = false;
+
+    for (size_t i = 0; e->engine && i < e->active_count; i++) {
+        struct stream *s = e->active[i];
+        while (s->phase == PHASE_RUNNING && !s->lengthy && s->served < FRESH_TOKENS &&
+               e->in_flight < most && engine_room(e->engine) && step(s, each))
+            ran = true;
+    }
+    return ran;
+}
+
 static bool submit_jobs(struct encode *e)
 {
     uint64_t most = in_flight_most(e);
     uint32_t each = (uint32_t)(most / 4 < 1 ? 1 : most / 4 > JOB_TOKENS ? JOB_TOKENS : most / 4);
     size_t idle = 0;
-    bool ran = false;
+    bool ran = e->env->config->follow && submit_fresh(e, most + most / 2, each);
 
     while (e->engine && e->active_count && idle < e->active_count && engine_room(e->engine) &&
            e->in_flight < most) {
@@ -488,9 +517,9 @@ bool schedule_collect(struct encode *e)
         if (done->snapshot && s->phase == PHASE_RUNNING)
             checkpoint_captured(s);
         else
-            free(done->snapshot);
+            checkpoint_state_free(e, done->snapshot);
         if (stream_is_over(s) && s->jobs == 0)
-            engine_state_close(&s->state);
+            turn_state_close(s);
         job_put(e, job);
         STEP_AT(encode_collect, s->id, s->tokens);
     }
@@ -502,7 +531,7 @@ void schedule_abandon(struct encode *e)
     struct engine_job *done;
 
     while (e->engine && (done = engine_collect(e->engine, true))) {
-        free(done->snapshot);
+        checkpoint_state_free(e, done->snapshot);
         if (done->user)
             job_put(e, done->user);
         else
@@ -513,15 +542,8 @@ void schedule_abandon(struct encode *e)
 
 bool schedule_run(struct encode *e, const struct stage_out *out)
 {
-    bool ran = false;
+    bool ran = turns_run(e);
 
-    while (!e->stopping && e->active_count < ACTIVE_MAX && e->begun < e->stream_count) {
-        struct stream *s = e->streams[e->begun++];
-        if (s->phase == PHASE_ANNOUNCED) {
-            stream_begin(s);
-            ran = true;
-        }
-    }
     for (size_t i = 0; i < e->active_count; i++)
         if (e->active[i]->phase == PHASE_RUNNING)
             grant(e->active[i]);
@@ -529,6 +551,7 @@ bool schedule_run(struct encode *e, const struct stage_out *out)
     for (size_t i = 0; i < e->active_count; i++)
         if (e->active[i]->phase == PHASE_RUNNING)
             ran = send_records(e->active[i], out) || ran;
+    turns_rest(e);
     return ran;
 }
 

@@ -1,6 +1,8 @@
 #include "stages/encode/status.h"
 
+#include "schemas/table.h"
 #include <stdlib.h>
+#include <xxhash.h>
 
 Riverrun__StreamStatus *status_add(Riverrun__Reply *reply, const char *name)
 {
@@ -71,8 +73,13 @@ static bool from_checkpoint(struct store *store, uint64_t stream, Riverrun__Stre
 struct listing {
     struct store *store;
     Riverrun__Reply *reply;
-    size_t known; /* entries that were there before */
+    struct table known; /* entries that were there before, by the hash of their names */
 };
+
+static uint64_t name_hash(const char *name)
+{
+    return XXH3_64bits(name, strlen(name)) | 1; /* 0 is no key */
+}
 
 static bool add_stream(void *user, const char *name, uint64_t stream)
 {
@@ -80,9 +87,9 @@ static bool add_stream(void *user, const char *name, uint64_t stream)
     Riverrun__StreamStatus *one;
     bool paused = false, failed = false, finished = false, whole;
 
-    for (size_t i = 0; i < l->known; i++)
-        if (!strcmp(l->reply->streams[i]->name, name))
-            return true;
+    one = table_get(&l->known, name_hash(name));
+    if (one && !strcmp(one->name, name))
+        return true;
     one = status_add(l->reply, name);
     from_note(l->store, stream, one, &paused, &failed);
     whole = from_checkpoint(l->store, stream, one, &finished);
@@ -98,9 +105,16 @@ static bool add_stream(void *user, const char *name, uint64_t stream)
 
 enum err_code status_of_store(struct store *store, Riverrun__Reply *reply, struct err *err)
 {
-    struct listing listing = {store, reply, reply->n_streams};
+    struct listing listing = {.store = store, .reply = reply};
+    enum err_code code = ERR_OK;
 
-    return store_each(store, add_stream, &listing, err);
+    for (size_t i = 0; !code && i < reply->n_streams; i++)
+        code =
+            table_set(&listing.known, name_hash(reply->streams[i]->name), reply->streams[i], err);
+    if (!code)
+        code = store_each(store, add_stream, &listing, err);
+    table_release(&listing.known);
+    return code;
 }
 
 enum err_code status_set_paused(struct store *store, const char *name, bool paused, struct err *err)

@@ -4,6 +4,7 @@
  *    resumed  SINK --sink_opened: which checkpoint--> SOURCE --opened: still the same?--> RUNNING
  *    finished as resumed, and then FINISHED without the engine
  *    accepted change  NEW_COMMIT --durable--> SINK --> SOURCE --> RUNNING
+ *    followed  NEW_SOURCE or SOURCE --opened--> IDLE --want: its turn--> as new or resumed, from there on
  *
  * Either neighbour may go and come back at any point: what waited for it is asked again, with a fresh
  * epoch upstream, with the last durable token downstream. */
@@ -12,6 +13,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 bool stream_is_over(const struct stream *s)
 {
@@ -20,18 +22,32 @@ bool stream_is_over(const struct stream *s)
 
 const char *stream_phase_name(const struct stream *s)
 {
-    static const char *const names[] = {"waiting", "running", "running",  "running", "running",
-                                        "running", "paused",  "finished", "failed",  "stopped"};
-    return names[s->phase];
+    static const char *const names[] = {"waiting",  "running", "running", "running",
+                                        "running",  "idle",    "running", "paused",
+                                        "finished", "failed",  "stopped"};
+    return s->phase == PHASE_RUNNING && !s->active ? "idle" : names[s->phase];
+}
+
+static uint64_t name_hash(const char *name)
+{
+    return XXH3_64bits(name, strlen(name)) | 1; /* 0 is no key */
+}
+
+struct stream *stream_find(struct encode *e, const char *name)
+{
+    struct stream *s = table_get(&e->by_name, name_hash(name));
+
+    while (s && strcmp(s->name, name) != 0)
+        s = s->same_hash;
+    return s;
 }
 
 void stream_announce(struct encode *e, const Riverrun__Announce *announce)
 {
     struct stream *s;
 
-    for (size_t i = 0; i < e->stream_count; i++)
-        if (!strcmp(e->streams[i]->name, announce->name))
-            return; /* ingest came back and says it again */
+    if (stream_find(e, announce->name))
+        return; /* ingest came back and says it again */
     if (e->stream_count == e->stream_room) {
         e->stream_room = e->stream_room ? 2 * e->stream_room : 16;
         e->streams = realloc(e->streams, e->stream_room * sizeof *e->streams);
@@ -44,14 +60,17 @@ void stream_announce(struct encode *e, const Riverrun__Announce *announce)
     s->source = strdup(announce->source);
     require(s->name && s->source);
     s->records.lines = s->records.sizes = buffer_of(SIZE_MAX);
+    s->same_hash = table_get(&e->by_name, name_hash(s->name));
+    require(!table_set(&e->by_name, name_hash(s->name), s, NULL));
     e->streams[e->stream_count++] = s;
 }
 
 void stream_free(struct stream *s)
 {
     schedule_drop(s);
-    checkpoint_clear(&s->snapshot);
-    engine_state_close(&s->state);
+    checkpoint_clear(s->encode, &s->snapshot);
+    turn_state_close(s);
+    turn_free(s);
     if (s->prints)
         riverrun__fingerprints__free_unpacked(s->prints, NULL);
     free(s->loaded);
@@ -71,7 +90,8 @@ void stream_open_up(struct stream *s)
 
     s->epoch = store_owner_epoch(e->store) << 32 | ++e->epochs;
     s->expected = s->consumed = s->granted = 0;
-    s->up_open = false;
+    s->up_open = s->wants = false;
+    s->up_number = s->loaded_number;
     open.stream = s->id;
     open.epoch = s->epoch;
     open.name = s->name;
@@ -126,23 +146,17 @@ static void close_neighbours(struct stream *s)
 
 void stream_leave(struct stream *s, enum phase phase)
 {
-    struct encode *e = s->encode;
-
     close_neighbours(s);
     s->phase = phase;
     drift_leave(s);
     schedule_drop(s);
-    checkpoint_clear(&s->snapshot);
+    checkpoint_clear(s->encode, &s->snapshot);
     s->want_snapshot = s->want_pause = false;
     if (s->jobs == 0)
-        engine_state_close(&s->state);
+        turn_state_close(s);
     free(s->loaded);
     s->loaded = NULL;
-    for (size_t i = 0; i < e->active_count; i++)
-        if (e->active[i] == s) {
-            e->active[i] = e->active[--e->active_count];
-            break;
-        }
+    turn_over(s);
 }
 
 /* What changes between checkpoints: paused, failed. Durable in its own time, in order. */
@@ -230,6 +244,7 @@ static void begin_new(struct stream *s)
     s->finished = false;
     s->accepted = (struct place){0};
     s->candidate_count = 0;
+    s->loaded_number = 0;
     s->phase = PHASE_NEW_SOURCE;
     stream_open_up(s);
 }
@@ -316,6 +331,7 @@ static void resume(struct stream *s)
     char changed[320];
     struct err err;
 
+    s->peeked = false;
     if (restore_find(s, UINT64_MAX, &err) ||
         restore_load(s, s->candidates[0].number, changed, sizeof changed, &err)) {
         stream_fail(s, &err);
@@ -327,6 +343,22 @@ static void resume(struct stream *s)
     }
     s->phase = PHASE_SINK;
     stream_open_down(s);
+}
+
+/* Followed: open upstream at the newest checkpoint, and leave it at that until there is something to read.
+ * False: it takes more than that, and a turn. */
+static bool peek(struct stream *s, uint64_t number)
+{
+    char changed[320];
+    struct err err;
+
+    if (restore_peek(s, number, changed, sizeof changed, &err) || changed[0] || s->lineage)
+        return false;
+    s->number = number;
+    s->peeked = true;
+    s->phase = PHASE_SOURCE;
+    stream_open_up(s);
+    return true;
 }
 
 static void read_note(struct stream *s)
@@ -375,7 +407,6 @@ void stream_begin(struct stream *s)
     uint64_t numbers[STORE_KEEP];
     size_t count = 0;
 
-    e->active[e->active_count++] = s;
     if (stream_find_id(s, &err) ||
         (s->known && store_checkpoints(e->store, s->id, numbers, &count, &err))) {
         stream_fail(s, &err);
@@ -400,9 +431,104 @@ void stream_begin(struct stream *s)
         begin_new(s);
     } else if (s->faults >= FAULTS_MAX) {
         give_up(s);
-    } else {
+    } else if (s->active) {
         resume(s);
+    } else if (!peek(s, numbers[0])) {
+        turn_wanted(s);
     }
+}
+
+static Riverrun__Fingerprints *copy_prints(const Riverrun__Fingerprints *prints)
+{
+    struct buffer bytes = buffer_of(64 * 1024);
+    Riverrun__Fingerprints *copy = NULL;
+
+    if (!proto_write(&prints->base, &bytes, NULL))
+        copy = riverrun__fingerprints__unpack(NULL, bytes.bytes, bytes.data);
+    buffer_release(&bytes);
+    require(copy);
+    return copy;
+}
+
+/* Upstream is open at the beginning of a new stream: what it said is kept. */
+static void take_opened(struct stream *s, const Riverrun__Opened *opened)
+{
+    if (s->prints)
+        riverrun__fingerprints__free_unpacked(s->prints, NULL);
+    s->prints = copy_prints(opened->fingerprints);
+    s->accepted = (struct place){.cursor_bytes = opened->cursor.len};
+    memcpy(s->accepted.cursor, opened->cursor.data, opened->cursor.len);
+}
+
+/* Checkpoint 0 of a new stream. */
+static void birth(struct stream *s)
+{
+    struct encode *e = s->encode;
+    struct err err;
+
+    if (need_engine(e, &err)) {
+        e->fatal = err;
+        return;
+    }
+    if (check_vocab(s, s->vocab, s->prints->tokenizer, &err)) {
+        stream_fail(s, &err);
+        return;
+    }
+    s->submitted = s->accepted;
+    s->skip = s->tokens = s->tokens_submitted = 0;
+    s->base = s->next_seq = 0;
+    s->records.first = s->records.sent = 0;
+    units_begin(&s->units, e->env->config->unit, 0);
+    s->durable = (struct jsonl_place){.generation = s->generation};
+    s->phase = PHASE_NEW_COMMIT;
+    checkpoint_birth(s);
+}
+
+/* The state comes back from the store; where its checkpoint was damaged, the stream goes on from the one
+ * before, as after a restart. */
+static void wake(struct stream *s)
+{
+    struct encode *e = s->encode;
+    struct err err;
+
+    if (!s->state) {
+        if (turn_state_open(s, &err)) {
+            stream_fail(s, &err);
+            return;
+        }
+        if (s->tokens && restore_state(s, &err)) {
+            stage_report(e->env, STAGE_WARNING, s->name, "%s", err.text);
+            turn_state_close(s);
+            schedule_drop(s);
+            s->up_open = s->down_open = false;
+            s->epoch = 0;
+            resume(s);
+            return;
+        }
+    }
+    if (!s->down_open && e->down_there)
+        stream_open_down(s);
+}
+
+/* Upstream is to be opened anew for one that waits there for something to come. */
+void stream_idle_again(struct stream *s)
+{
+    s->phase = s->number ? PHASE_SOURCE : PHASE_NEW_SOURCE;
+    if (!s->number)
+        s->accepted = (struct place){0};
+    stream_open_up(s);
+}
+
+void stream_turn(struct stream *s)
+{
+    if (s->phase == PHASE_ANNOUNCED && !s->encode->stopping)
+        stream_begin(s);
+    else if (s->phase == PHASE_IDLE && s->number)
+        resume(s);
+    else if (s->phase == PHASE_IDLE)
+        birth(s);
+    else if (s->phase == PHASE_RUNNING)
+        wake(s);
 }
 
 /* ---- Asked to pause, to go on, to stop ---- */
@@ -422,16 +548,21 @@ static void pause_at_rest(struct stream *s)
     store_submit(s->encode->store, &batch, NULL);
     s->encode->notes++;
     s->known = s->note_read = true;
+    if (s->phase == PHASE_IDLE)
+        close_neighbours(s);
+    turn_over(s);
     s->phase = PHASE_PAUSED;
     stream_set_note(s, true);
 }
 
 void stream_pause(struct stream *s)
 {
-    if (s->phase == PHASE_ANNOUNCED)
+    if (s->phase == PHASE_ANNOUNCED || s->phase == PHASE_IDLE) {
         pause_at_rest(s);
-    else if (!stream_is_over(s))
+    } else if (!stream_is_over(s)) {
         s->want_pause = s->want_snapshot = true;
+        turn_wanted(s);
+    }
 }
 
 void stream_resume(struct stream *s)
@@ -453,15 +584,17 @@ static bool at_rest(const struct stream *s)
 /* Called until s is over. */
 void stream_stop(struct stream *s)
 {
-    if (stream_is_over(s))
+    if (stream_is_over(s) || s->phase == PHASE_ANNOUNCED)
         return;
     if (s->phase == PHASE_RUNNING && !s->stopping) {
         s->stopping = true;
         s->want_snapshot = s->want_snapshot || s->tokens_submitted != s->snapshot_tokens;
+        if (!at_rest(s))
+            turn_wanted(s);
     }
     if (s->phase == PHASE_RUNNING ? !at_rest(s) : s->snapshot.step == SNAPSHOT_COMMIT)
         return;
-    if (s->phase == PHASE_RUNNING)
+    if (s->phase == PHASE_RUNNING && s->encode->stream_count <= NAMED_MOST)
         stage_report(s->encode->env, STAGE_NOTE, s->name,
                      "stopped at byte %llu, %llu records are safe",
                      (unsigned long long)s->units.offset, (unsigned long long)s->durable.n);
@@ -479,8 +612,7 @@ static void run(struct stream *s)
         e->fatal = err;
         return;
     }
-    if (engine_state_open(e->engine, &s->state, &err) ||
-        (!s->origin && engine_state_load(s->state, s->loaded, &err))) {
+    if (turn_state_open(s, &err) || (!s->origin && engine_state_load(s->state, s->loaded, &err))) {
         stream_fail(s, &err);
         return;
     }
@@ -489,56 +621,13 @@ static void run(struct stream *s)
     s->phase = PHASE_RUNNING;
     s->snapshot_ms = e->now_ms;
     s->snapshot_tokens = s->safe_tokens = s->tokens;
-    s->interval_ms = FIRST_SNAPSHOT_MS < e->env->config->checkpoint_ms
-                         ? FIRST_SNAPSHOT_MS
-                         : e->env->config->checkpoint_ms;
     if (s->lineage)
         schedule_lineage(s);
-    if (s->tokens)
+    if (s->tokens && e->stream_count <= NAMED_MOST)
         stage_report(e->env, STAGE_NOTE, s->name,
                      "resumed at byte %llu, %llu tokens and %llu records in",
                      (unsigned long long)s->units.offset, (unsigned long long)s->tokens,
                      (unsigned long long)s->next_seq);
-}
-
-static Riverrun__Fingerprints *copy_prints(const Riverrun__Fingerprints *prints)
-{
-    struct buffer bytes = buffer_of(64 * 1024);
-    Riverrun__Fingerprints *copy = NULL;
-
-    if (!proto_write(&prints->base, &bytes, NULL))
-        copy = riverrun__fingerprints__unpack(NULL, bytes.bytes, bytes.data);
-    buffer_release(&bytes);
-    require(copy);
-    return copy;
-}
-
-static void born(struct stream *s, const Riverrun__Opened *opened)
-{
-    struct encode *e = s->encode;
-    struct err err;
-
-    if (need_engine(e, &err)) {
-        e->fatal = err;
-        return;
-    }
-    if (check_vocab(s, opened->vocab, opened->fingerprints->tokenizer, &err)) {
-        stream_fail(s, &err);
-        return;
-    }
-    if (s->prints)
-        riverrun__fingerprints__free_unpacked(s->prints, NULL);
-    s->prints = copy_prints(opened->fingerprints);
-    s->accepted = (struct place){.cursor_bytes = opened->cursor.len};
-    memcpy(s->accepted.cursor, opened->cursor.data, opened->cursor.len);
-    s->submitted = s->accepted;
-    s->skip = s->tokens = s->tokens_submitted = 0;
-    s->base = s->next_seq = 0;
-    s->records.first = s->records.sent = 0;
-    units_begin(&s->units, e->env->config->unit, 0);
-    s->durable = (struct jsonl_place){.generation = s->generation};
-    s->phase = PHASE_NEW_COMMIT;
-    checkpoint_birth(s);
 }
 
 /* Is upstream still what the stream was begun with? */
@@ -572,13 +661,13 @@ static enum err_code check_prints(const struct stream *s, const Riverrun__Finger
 }
 
 /* Run, if the model has all the tokens that upstream may send. */
-static void run_with(struct stream *s, const Riverrun__Opened *opened)
+static void run_checked(struct stream *s)
 {
     struct err err;
 
     if (need_engine(s->encode, &err))
         s->encode->fatal = err;
-    else if (check_vocab(s, opened->vocab, opened->fingerprints->tokenizer, &err))
+    else if (check_vocab(s, s->vocab, s->prints->tokenizer, &err))
         stream_fail(s, &err);
     else
         run(s);
@@ -591,9 +680,14 @@ void stream_opened(struct stream *s, const Riverrun__Opened *opened)
     if (opened->epoch != s->epoch || !opened->fingerprints || opened->cursor.len > CURSOR_MAX)
         return;
     s->up_open = true;
+    s->vocab = opened->vocab;
     STEP_AT(encode_opened, s->id, s->epoch);
     if (s->phase == PHASE_NEW_SOURCE) {
-        born(s, opened);
+        take_opened(s, opened);
+        if (s->active)
+            birth(s);
+        else
+            s->phase = PHASE_IDLE;
         return;
     }
     if (s->phase != PHASE_SOURCE && s->phase != PHASE_RUNNING)
@@ -604,8 +698,12 @@ void stream_opened(struct stream *s, const Riverrun__Opened *opened)
     }
     if (s->phase == PHASE_RUNNING)
         return;
+    if (s->peeked) {
+        s->phase = PHASE_IDLE;
+        return;
+    }
     if (!s->finished) {
-        run_with(s, opened);
+        run_checked(s);
         return;
     }
     stage_report(s->encode->env, STAGE_NOTE, s->name,
@@ -635,8 +733,8 @@ void stream_sink_opened(struct stream *s, const Riverrun__SinkOpened *opened)
     }
     s->candidate_count = 0;
     s->down_open = true;
-    if (s->up_open) {
-        run(s);
+    if (s->up_open && s->up_number == s->loaded_number) {
+        run_checked(s);
         return;
     }
     s->phase = PHASE_SOURCE;
@@ -649,6 +747,7 @@ void stream_committed(struct stream *s, const struct snapshot *done)
 
     s->known = true;
     s->safe_tokens = done->tokens;
+    turn_committed(s, &done->place);
     if (done->born && s->phase == PHASE_NEW_COMMIT) {
         s->phase = PHASE_SINK;
         stream_open_down(s);
