@@ -55,9 +55,10 @@ void show_table(const Riverrun__Reply *reply)
 static json_t *stream_json(const Riverrun__StreamStatus *s)
 {
     json_t *o =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "stream", s->name, "source", s->source,
-                  "state", s->state, "bytes", (json_int_t)s->bytes, "tokens", (json_int_t)s->tokens,
-                  "records", (json_int_t)s->records, "computed", (json_int_t)s->computed);
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "stream", s->name, "source",
+                  s->source, "state", s->state, "bytes", (json_int_t)s->bytes, "tokens",
+                  (json_int_t)s->tokens, "records", (json_int_t)s->records, "durable_records",
+                  (json_int_t)s->durable_records, "computed", (json_int_t)s->computed);
 
     require(o);
     json_object_set_new(o, "bytes_total",

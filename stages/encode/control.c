@@ -57,6 +57,7 @@ static void add_live(Riverrun__Reply *reply, const struct stream *s)
     one->bytes = s->units.offset;
     one->tokens = s->tokens;
     one->records = s->next_seq;
+    one->durable_records = s->durable.n;
     one->checkpointed = s->checkpoint_clock_ms != 0;
     one->checkpoint_ms = s->checkpoint_clock_ms;
     if (s->prints) {

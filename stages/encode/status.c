@@ -58,7 +58,7 @@ static bool from_checkpoint(struct store *store, uint64_t stream, Riverrun__Stre
         return false;
     one->bytes = meta->offset;
     one->tokens = meta->tokens;
-    one->records = meta->next_seq;
+    one->records = one->durable_records = meta->next_seq;
     one->checkpointed = true;
     one->checkpoint_ms = meta->written_ms;
     if (meta->fingerprints) {
