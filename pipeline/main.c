@@ -15,6 +15,7 @@ static const struct {
     {"status", command_status, "how the streams of a job stand"},
     {"pause", command_pause, "pause streams of a job, running or not"},
     {"resume", command_resume, "let paused streams go on"},
+    {"verify", command_verify, "is all that a job holds what it should be?"},
     {"repair", command_repair, "make a whole store of what a damaged one still holds"},
     {"generate", command_generate, "write on from a text"},
     {"model", command_model, "what a model file holds, its logits; convert it"},

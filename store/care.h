@@ -37,13 +37,20 @@ struct store_loss {
 };
 typedef void store_loss_fn(void *user, const struct store_loss *loss);
 
+/* What outputs know of a store that wrote them. */
+struct store_seen {
+    uint8_t id[STORE_ID_BYTES];
+    uint64_t epoch; /* the greatest owner epoch */
+};
+
 struct store_repair_options {
     bool journal; /* an environment of ingest's: mended only where nothing of it is lost */
     bool dry_run; /* say what would be done */
-    /* What outputs know of their store: the owner epoch ends above this one; the id, for a store whose
-     * head record is lost, or NULL; names, for streams whose name is lost. */
-    uint64_t epoch;
-    const uint8_t *id;
+    /* What outputs know: the owner epoch ends above theirs, and one below theirs is wrong: the store is an
+     * older copy; where there is only one, its id is the store's, should the head record be lost; names,
+     * for streams whose name is lost. */
+    const struct store_seen *seen; /* (seen_count) */
+    size_t seen_count;
     const char *const *names; /* (name_count) */
     size_t name_count;
     store_say_fn *say;

@@ -553,7 +553,8 @@ static void say_damaged(struct choice *c)
 static enum err_code choose_head(struct choice *c, const char *path, struct err *err)
 {
     const struct head_seen *h = &c->s->head;
-    const uint8_t *id = h->any ? h->id : c->options->id;
+    const uint8_t *id = h->any ? h->id : c->options->seen_count == 1 ? c->options->seen->id : NULL;
+    uint64_t seen = id ? salvage_seen(c->options, id) : 0;
     struct key key = key_of(KEY_HEAD);
     struct head head = {.format = ENV_FORMAT,
                         .kind = c->options->journal ? ENV_JOURNAL : ENV_STORE,
@@ -571,8 +572,8 @@ static enum err_code choose_head(struct choice *c, const char *path, struct err 
     for (size_t i = 0; i < c->stream_count; i++)
         if (c->streams[i] >= head.next_stream)
             head.next_stream = c->streams[i] + 1;
-    if (c->options->epoch > head.owner_epoch)
-        head.owner_epoch = c->options->epoch;
+    if (seen > head.owner_epoch)
+        head.owner_epoch = seen;
     head.owner_epoch++;
     memcpy(head.id, id, ENV_ID_BYTES);
     head_write(&head, at);

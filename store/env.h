@@ -69,6 +69,9 @@ MUST_CHECK enum err_code env_write(struct env *env, size_t about, bool reserve, 
 /* Lend a value's payload, its checksum verified: 0, MDB_NOTFOUND, ENV_REFUSED, other. */
 MUST_CHECK int env_get(struct env_txn *txn, const struct key *key, struct view *payload,
                        struct err *err);
+/* As env_get, and the pages of a large value as well: what LMDB will believe of them. */
+MUST_CHECK int env_check(struct env_txn *txn, const struct key *key, struct view *payload,
+                         struct err *err);
 /* Store the pieces, joined, as one value. */
 MUST_CHECK int env_put(struct env_txn *txn, const struct key *key, const struct view *pieces,
                        size_t piece_count, struct err *err);

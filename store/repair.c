@@ -29,7 +29,7 @@ static enum err_code open_file(struct repair *r, const struct store_repair_optio
         return ERR_OK;
     if (errno != ENOENT)
         return err_set(err, ERR_SYSTEM, errno, "open '%s/data.mdb'", r->place.path);
-    if (!options->id)
+    if (options->seen_count != 1)
         return err_set(err, ERR_ABSENT, 0, "there is no store in '%s'", r->place.path);
     r->fd = memfd_create("none", MFD_CLOEXEC);
     return r->fd >= 0 ? ERR_OK : err_set(err, ERR_SYSTEM, errno, "repair '%s'", r->place.path);
@@ -47,14 +47,16 @@ static enum err_code look(struct repair *r, const struct store_repair_options *o
     if (code && !*needed)
         return code;
     bool other_version = code == ERR_VERSION;
-    if (!code && !born && !options->id)
+    if (!code && !born && options->seen_count != 1)
         return err_set(err, ERR_ABSENT, 0, "there is no store in '%s'", r->place.path);
     code = salvage_gather(&r->salvage, r->fd, r->place.path, err);
     if (!code && other_version && !r->salvage.survey.any) {
         *err = version;
         return ERR_VERSION;
     }
-    *needed = *needed || !born || r->salvage.bad.count || r->salvage.torn_runs;
+    const struct head_seen *head = &r->salvage.head;
+    *needed = *needed || !born || r->salvage.bad.count || r->salvage.torn_runs ||
+              (head->any && head->owner_epoch < salvage_seen(options, head->id));
     return code;
 }
 

@@ -280,6 +280,14 @@ enum err_code salvage_gather(struct salvage *s, int fd, const char *path, struct
     return ERR_OK;
 }
 
+uint64_t salvage_seen(const struct store_repair_options *options, const uint8_t *id)
+{
+    for (size_t i = 0; i < options->seen_count; i++)
+        if (!memcmp(options->seen[i].id, id, STORE_ID_BYTES))
+            return options->seen[i].epoch;
+    return 0;
+}
+
 void salvage_release(struct salvage *s)
 {
     struct copies *lists[] = {&s->good, &s->bad, &s->owned};

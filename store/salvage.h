@@ -57,6 +57,8 @@ MUST_CHECK enum err_code salvage_gather(struct salvage *salvage, int fd, const c
 MUST_CHECK enum err_code salvage_choose(struct salvage *salvage,
                                         const struct store_repair_options *options,
                                         const char *path, struct err *err);
+/* The owner epoch that outputs of store id have seen; 0 where there are none. */
+uint64_t salvage_seen(const struct store_repair_options *options, const uint8_t *id);
 void salvage_release(struct salvage *salvage);
 
 /* The versions of a key in list, which is sorted; *count may be 0. */

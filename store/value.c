@@ -59,6 +59,12 @@ static int guard_overflow(struct env_txn *txn, const struct key *key, struct err
     return 0;
 }
 
+int env_check(struct env_txn *txn, const struct key *key, struct view *payload, struct err *err)
+{
+    int rc = env_get(txn, key, payload, err);
+    return rc ? rc : guard_overflow(txn, key, err);
+}
+
 int env_put(struct env_txn *txn, const struct key *key, const struct view *pieces,
             size_t piece_count, struct err *err)
 {

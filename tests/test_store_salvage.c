@@ -348,7 +348,8 @@ static void id_and_epoch_are_kept_and_raised(void **state)
 static void a_store_of_zeros_takes_its_id_from_outside(void **state)
 {
     const char *path = folder_of(state);
-    struct store_repair_options options = {.epoch = 77, .id = (const uint8_t *)"0123456789abcdef"};
+    const struct store_seen seen = {"0123456789abcde", 77};
+    struct store_repair_options options = {.seen = &seen, .seen_count = 1};
     struct store_repaired done;
     struct after after;
     struct err err = {0};
@@ -361,10 +362,35 @@ static void a_store_of_zeros_takes_its_id_from_outside(void **state)
     assert_non_null(strstr(err.text, "put back a copy"));
     assert_int_equal(store_repair(path, &options, &done, &err), ERR_OK);
     struct store *store = open_store(path);
-    assert_memory_equal(store_id(store), options.id, STORE_ID_BYTES);
+    assert_memory_equal(store_id(store), seen.id, STORE_ID_BYTES);
     assert_int_equal(store_owner_epoch(store), 79);
     store_close(&store);
     free(file.data);
+}
+
+/* The outputs have seen a later run: the store is a copy that was put back. */
+static void an_older_copy_gets_an_epoch_above_its_outputs(void **state)
+{
+    const char *path = folder_of(state);
+    struct store_seen seen = {.epoch = 40};
+    struct store_repair_options options = {.seen = &seen, .seen_count = 1};
+    struct store_repaired done;
+    struct after after = {0};
+    struct err err = {0};
+
+    make_store(path);
+    assert_int_equal(store_repair(path, &options, &done, &err), ERR_OK);
+    assert_false(done.needed); /* another store's */
+    struct store *store = open_store(path);
+    memcpy(seen.id, store_id(store), STORE_ID_BYTES);
+    store_close(&store);
+    assert_int_equal(store_repair(path, &options, &done, &err), ERR_OK);
+    assert_true(done.needed && done.exact);
+    store = open_store(path);
+    assert_int_equal(store_owner_epoch(store), 42);
+    store_close(&store);
+    check_truth(path, &after);
+    assert_int_equal(after.newest, STREAMS);
 }
 
 /* ---- Names ---- */
@@ -513,6 +539,7 @@ int main(void)
         STORE_TEST(attempts_at_one_checkpoint_are_never_mixed),
         STORE_TEST(id_and_epoch_are_kept_and_raised),
         STORE_TEST(a_store_of_zeros_takes_its_id_from_outside),
+        STORE_TEST(an_older_copy_gets_an_epoch_above_its_outputs),
         STORE_TEST(a_name_comes_back_from_outside),
         STORE_TEST(a_whole_store_is_not_touched),
         STORE_TEST(a_dry_run_changes_nothing),

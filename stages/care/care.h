@@ -28,6 +28,18 @@ struct care_options {
     void *user;
 };
 
+struct care_verified {
+    uint64_t streams, checkpoints;
+    uint64_t values, bytes;         /* of store and ingest's environment, checksums compared */
+    uint64_t records, output_bytes; /* up to the newest checkpoints */
+    uint64_t damaged, sinks;        /* things wrong */
+};
+
+/* Look at everything, beside a living owner too.
+ * Fails  ERR_DAMAGED, ERR_SINK (only that) with an empty text: it was said; ERR_ABSENT, ERR_VERSION, ERR_SYSTEM */
+MUST_CHECK enum err_code care_verify(const struct care_options *options,
+                                     struct care_verified *totals, struct err *err);
+
 struct care_repaired {
     bool needed; /* something was wrong */
     bool exact;  /* and nothing was lost */

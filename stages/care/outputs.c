@@ -10,11 +10,11 @@
 
 enum { TEXT_BYTES = 200 };
 
-static bool hex_read(const char *text, uint8_t id[OUTPUTS_ID_BYTES])
+static bool hex_read(const char *text, uint8_t id[STORE_ID_BYTES])
 {
-    if (strspn(text, "0123456789abcdef") < (size_t)2 * OUTPUTS_ID_BYTES)
+    if (strspn(text, "0123456789abcdef") < (size_t)2 * STORE_ID_BYTES)
         return false;
-    for (size_t i = 0; i < OUTPUTS_ID_BYTES; i++) {
+    for (size_t i = 0; i < STORE_ID_BYTES; i++) {
         char pair[3] = {text[2 * i], text[2 * i + 1], 0};
         id[i] = (uint8_t)strtoul(pair, NULL, 16);
     }
@@ -24,25 +24,25 @@ static bool hex_read(const char *text, uint8_t id[OUTPUTS_ID_BYTES])
 struct reading {
     struct outputs *outputs;
     size_t room;
-    bool mixed; /* outputs of two stores share the folder */
 };
 
-static void take_id(struct reading *r, const char *hex)
+static void take_epoch(struct reading *r, const char *hex, uint64_t epoch)
 {
     struct outputs *o = r->outputs;
-    uint8_t id[OUTPUTS_ID_BYTES];
+    struct store_seen seen = {.epoch = epoch};
+    size_t i = 0;
 
-    if (!hex_read(hex, id))
+    if (!hex_read(hex, seen.id))
         return;
-    r->mixed = r->mixed || (o->has_id && memcmp(o->id, id, sizeof id) != 0);
-    o->has_id = true;
-    memcpy(o->id, id, sizeof id);
-}
-
-static void take_epoch(struct reading *r, uint64_t epoch)
-{
-    if (epoch > r->outputs->epoch)
-        r->outputs->epoch = epoch;
+    while (i < o->store_count && memcmp(o->stores[i].id, seen.id, sizeof seen.id) != 0)
+        i++;
+    if (i == o->store_count) {
+        o->stores = realloc(o->stores, (i + 1) * sizeof *o->stores);
+        require(o->stores);
+        o->stores[o->store_count++] = seen;
+    }
+    if (epoch > o->stores[i].epoch)
+        o->stores[i].epoch = epoch;
 }
 
 static void take_name(struct reading *r, const char *name, size_t bytes, uint64_t generation)
@@ -69,7 +69,7 @@ static bool ends_with(const char *name, const char *end)
 /* NAME.sidecar of a file, or STORE.owner of all that a run writes here. */
 static void take_file(struct reading *r, int folder, const char *name)
 {
-    char text[TEXT_BYTES] = "", store[2 * OUTPUTS_ID_BYTES + 1];
+    char text[TEXT_BYTES] = "", store[2 * STORE_ID_BYTES + 1];
     uint64_t epoch, generation;
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
 
@@ -82,13 +82,11 @@ static void take_file(struct reading *r, int folder, const char *name)
     if (ends_with(name, ".sidecar") &&
         sscanf(text, "riverrun-sidecar 1 store %32s epoch %" SCNu64 " generation %" SCNu64, store,
                &epoch, &generation) == 3) {
-        take_id(r, store);
-        take_epoch(r, epoch);
+        take_epoch(r, store, epoch);
         take_name(r, name, strlen(name) - strlen(".sidecar"), generation);
     } else if (ends_with(name, ".owner") &&
                sscanf(text, "riverrun-owner 1 epoch %" SCNu64, &epoch) == 1) {
-        take_id(r, name);
-        take_epoch(r, epoch);
+        take_epoch(r, name, epoch);
     }
 }
 
@@ -109,7 +107,6 @@ void outputs_read(struct outputs *outputs, const char *folder)
     for (const struct dirent *entry; (entry = readdir(directory));)
         take_file(&r, dirfd(directory), entry->d_name);
     closedir(directory);
-    outputs->has_id = outputs->has_id && !r.mixed;
 }
 
 void outputs_release(struct outputs *outputs)
@@ -118,7 +115,16 @@ void outputs_release(struct outputs *outputs)
         free(outputs->names[i]);
     free(outputs->names);
     free(outputs->generations);
+    free(outputs->stores);
     *outputs = (struct outputs){0};
+}
+
+uint64_t outputs_epoch(const struct outputs *outputs, const uint8_t *id)
+{
+    for (size_t i = 0; i < outputs->store_count; i++)
+        if (!memcmp(outputs->stores[i].id, id, STORE_ID_BYTES))
+            return outputs->stores[i].epoch;
+    return 0;
 }
 
 uint64_t outputs_generation(const struct outputs *outputs, const char *name)

@@ -3,17 +3,11 @@
 #ifndef STAGES_CARE_OUTPUTS_H
 #define STAGES_CARE_OUTPUTS_H
 
-#include "schemas/err.h"
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-enum { OUTPUTS_ID_BYTES = 16 };
+#include "store/care.h"
 
 struct outputs {
-    uint64_t epoch; /* the greatest that was here */
-    bool has_id;    /* all say the same */
-    uint8_t id[OUTPUTS_ID_BYTES];
+    struct store_seen *stores; /* (store_count) that wrote here */
+    size_t store_count;
     char **names; /* (count) of streams */
     uint64_t *generations;
     size_t count;
@@ -22,6 +16,8 @@ struct outputs {
 /* Reads what can be read; a folder that is not there knows nothing. */
 void outputs_read(struct outputs *outputs, const char *folder);
 void outputs_release(struct outputs *outputs);
+/* The owner epoch that store id had here; 0: it was not. */
+uint64_t outputs_epoch(const struct outputs *outputs, const uint8_t *id);
 /* The generation that the output of a stream was begun with; 0: not known. */
 uint64_t outputs_generation(const struct outputs *outputs, const char *name);
 

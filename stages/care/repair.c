@@ -103,8 +103,8 @@ static enum err_code mend(struct mending *m, const char *path, bool journal,
 
     m->path = path;
     if (!journal) {
-        options.epoch = m->outputs.epoch;
-        options.id = m->outputs.has_id ? m->outputs.id : NULL;
+        options.seen = m->outputs.stores;
+        options.seen_count = m->outputs.store_count;
         options.names = (const char *const *)m->outputs.names;
         options.name_count = m->outputs.count;
     }
