@@ -250,8 +250,10 @@ class Place:
             raise Skip(f"{name} is not there")
         return path
 
-    def start(self, command, crash=None, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL):
+    def start(self, command, crash=None, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, more=()):
+        """more: of the environment."""
         environment = {name: value for name, value in os.environ.items() if name != "RIVERRUN_CRASH"}
+        environment.update(more)
         if crash:
             environment["RIVERRUN_CRASH"] = crash
         errors = tempfile.TemporaryFile(dir=self.folder)
@@ -267,10 +269,10 @@ class Place:
         except subprocess.TimeoutExpired:
             raise Failed(f"no end in {HANG_S} s: {process.args[1:3]}: {self.said(process)}") from None
 
-    def said(self, process):
+    def said(self, process, most=600):
         errors = self.errors[process.pid]
         errors.seek(0)
-        return errors.read().decode(errors="replace")[-600:]
+        return errors.read().decode(errors="replace")[-most:]
 
     def kill(self, process):
         if process.poll() is None:
