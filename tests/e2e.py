@@ -174,6 +174,15 @@ class Job:
         return other
 
 
+class Follow(Job):
+    """A job whose sources grow: it ends when it is stopped."""
+
+    def command(self, *more, program=None):
+        command = super().command(*more, program=program)
+        command[1] = "follow"
+        return command
+
+
 class Pipe:
     """The same job as four processes."""
 

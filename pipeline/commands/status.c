@@ -83,6 +83,14 @@ void show_json(const Riverrun__Reply *reply)
         json_object_set_new(o, "waiting", json_string(reply->waiting ? reply->waiting : ""));
         json_object_set_new(o, "checkpoint_us", json_integer((json_int_t)reply->checkpoint_us));
         json_object_set_new(o, "run_us", json_integer((json_int_t)reply->run_us));
+        json_object_set_new(o, "latency_us",
+                            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "checkpoints",
+                                      (json_int_t)reply->checkpoints, "commit_p50",
+                                      (json_int_t)reply->commit_p50_us, "commit_p99",
+                                      (json_int_t)reply->commit_p99_us, "record_p50",
+                                      (json_int_t)reply->record_p50_us, "record_p99",
+                                      (json_int_t)reply->record_p99_us, "record_most",
+                                      (json_int_t)reply->record_most_us));
     }
     json_object_set_new(o, "streams", list);
     json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10));

@@ -211,6 +211,7 @@ void checkpoint_commit(struct stream *s)
         stream_fail(s, &err);
     } else {
         s->snapshot.step = SNAPSHOT_COMMIT;
+        s->snapshot.commit_us = begin_us;
         STEP_AT(encode_commit, s->id, s->snapshot.n);
         store_submit(e->store, &batch, s);
     }
@@ -248,6 +249,7 @@ bool checkpoint_collect(struct encode *e)
         s->snapshot.analysis = buffer_of(0);
         checkpoint_clear(e, &s->snapshot);
         e->checkpoints++;
+        latency_add(&e->commit_latency, e->env->measure_us() - done.commit_us);
         s->checkpoint_clock_ms = e->clock_ms;
         stream_committed(s, &done);
         checkpoint_clear(e, &done);

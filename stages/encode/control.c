@@ -90,6 +90,12 @@ static void fill_status(struct encode *e, const Riverrun__Request *request, Rive
     }
     status_text(&reply->waiting, waiting);
     reply->checkpoint_us = e->checkpoint_us;
+    reply->checkpoints = e->checkpoints;
+    reply->commit_p50_us = latency_at(&e->commit_latency, 0.5);
+    reply->commit_p99_us = latency_at(&e->commit_latency, 0.99);
+    reply->record_p50_us = latency_at(&e->record_latency, 0.5);
+    reply->record_p99_us = latency_at(&e->record_latency, 0.99);
+    reply->record_most_us = e->record_latency.most;
     reply->run_us = (e->now_ms - e->begin_ms) * 1000;
 }
 

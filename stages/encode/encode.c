@@ -304,13 +304,22 @@ static bool all_over(struct encode *e)
     return true;
 }
 
+static double ms(const struct latency *l, double share)
+{
+    return (double)latency_at(l, share) / 1e3;
+}
+
 static enum stage_progress leave(struct encode *e, const struct stage_out *out, struct err *err)
 {
     Riverrun__Bye bye = RIVERRUN__BYE__INIT;
 
-    stage_report(e->env, STAGE_NOTE, NULL, "%llu checkpoints took %.3f s of %.1f s",
+    stage_report(e->env, STAGE_NOTE, NULL,
+                 "%llu checkpoints took %.3f s of %.1f s; a commit %.1f ms (99 %%: %.1f), a record "
+                 "until it was durable %.0f ms (99 %%: %.0f)",
                  (unsigned long long)e->checkpoints, (double)e->checkpoint_us / 1e6,
-                 (double)(e->now_ms - e->begin_ms) / 1e3);
+                 (double)(e->now_ms - e->begin_ms) / 1e3, ms(&e->commit_latency, 0.5),
+                 ms(&e->commit_latency, 0.99), ms(&e->record_latency, 0.5),
+                 ms(&e->record_latency, 0.99));
     if (e->fatal.code)
         *err = e->fatal;
     else

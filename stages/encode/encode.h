@@ -19,6 +19,7 @@
 #include "schemas/table.h"
 #include "stages/encode/analysis/units.h"
 #include "stages/encode/drift.h"
+#include "stages/encode/latency.h"
 #include "stages/stage.h"
 #include "store/store.h"
 #include <stdatomic.h>
@@ -61,6 +62,7 @@ struct piece {
     struct frame_tokens tokens;
     struct place before; /* cursor before it; used: tokens of it that are submitted or skipped */
     size_t text_at;      /* of the text, behind those */
+    uint64_t accepted_ms;
     unsigned references; /* by the queue and by jobs */
     struct piece *next;
 };
@@ -87,7 +89,8 @@ struct snapshot {
     bool sync_sent, finished, pause, born; /* born: checkpoint 0 or an accepted change */
     struct place place;
     uint64_t tokens, offset, n;
-    uint8_t *state; /* NULL: origin */
+    uint64_t commit_us; /* when it went to the store */
+    uint8_t *state;     /* NULL: origin */
     struct buffer analysis;
     struct jsonl_place token;
 };
@@ -156,6 +159,9 @@ struct stream {
     uint64_t next_seq;
     struct records records;
     bool down_open, done_records;
+    uint64_t arrived_ms; /* of the tokens at hand */
+    uint64_t probe_seq,
+        probe_ms; /* a record on its way, and when its tokens came; 0: none is watched */
 
     /* checkpoints */
     struct snapshot snapshot;
@@ -213,8 +219,9 @@ struct encode {
     uint64_t speed_ms, speed_tokens, idle_ms, tokens_per_s; /* measured */
     uint64_t checkpoints, checkpoint_us; /* committed; time in their code and blocked by them */
     bool announced, stopping, up_there, down_there;
-    bool ingest_gone;         /* so tokenize says; for `status` */
-    bool over;                /* the last requests are answered */
+    bool ingest_gone; /* so tokenize says; for `status` */
+    bool over;        /* the last requests are answered */
+    struct latency commit_latency, record_latency;
     uint64_t notes;           /* at the store's writer */
     struct err fatal;         /* ends the run when its code is set */
     struct err full;          /* a commit found the disk full, and is tried once more */

@@ -22,6 +22,7 @@ enum {
         64, /* streams opened in one call, so that the first answers are not kept waiting */
     SLICE_TOKENS = 1024,
     REST_MS = 50,
+    WANT_MS = 1000, /* ingest said that it has something, and does not send it */
     SCAN_MS = 200,
     LOOK_MOST = 32 /* states looked at for one that can be given away */
 };
@@ -233,8 +234,8 @@ void turns_rest(struct encode *e)
             s->quiet_ms = 0;
         else if (!s->quiet_ms)
             s->quiet_ms = e->now_ms;
-        /* With `want` something is on its way; should it not come, time ends that. */
-        if (s->quiet_ms && ((others && !s->wants) || e->now_ms - s->quiet_ms >= REST_MS)) {
+        if (s->quiet_ms &&
+            ((others && !s->wants) || e->now_ms - s->quiet_ms >= (s->wants ? WANT_MS : REST_MS))) {
             rest(s);
             s->lengthy = false;
         }
