@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-enum { META_MAX = 1 << 20, PART_BYTES = 256 * 1024 };
+enum { FULL_AGAIN_MS = 5000, META_MAX = 1 << 20, PART_BYTES = 256 * 1024 };
 
 void token_from(struct jsonl_place *place, const Riverrun__SinkToken *token)
 {
@@ -220,6 +220,40 @@ void checkpoint_commit(struct stream *s)
     e->checkpoint_us += e->env->measure_us() - begin_us;
 }
 
+/* The disk is full. read tries the first commit that finds it so once more, and ends; follow takes no more tokens,
+ * and tries all of them again until there is room. True: err is dealt with. */
+static bool no_room(struct encode *e, struct stream *s, const struct err *err)
+{
+    bool first = !e->full.code;
+
+    if (err->code != ERR_FULL || !s || s->snapshot.step != SNAPSHOT_COMMIT)
+        return false;
+    if (!e->env->config->follow && !first)
+        return false;
+    e->full = *err;
+    if (!e->env->config->follow) {
+        checkpoint_commit(s);
+        return true;
+    }
+    if (first)
+        stage_report(e->env, STAGE_WARNING, NULL, "%s: trying again every %d s", err->text,
+                     FULL_AGAIN_MS / 1000);
+    s->snapshot.again = true;
+    if (!e->full_ms)
+        e->full_ms = e->now_ms + FULL_AGAIN_MS;
+    return true;
+}
+
+static void try_again(struct encode *e)
+{
+    e->full_ms = 0;
+    for (size_t i = 0; i < e->stream_count; i++)
+        if (e->streams[i]->snapshot.again) {
+            e->streams[i]->snapshot.again = false;
+            checkpoint_commit(e->streams[i]);
+        }
+}
+
 bool checkpoint_collect(struct encode *e)
 {
     uint64_t begin_us = e->env->measure_us();
@@ -227,20 +261,20 @@ bool checkpoint_collect(struct encode *e)
     void *user;
     bool any = false;
 
+    if (e->full_ms && e->full_ms <= e->now_ms)
+        try_again(e);
     while (store_collect(e->store, false, &user, &err)) {
         struct stream *s = user;
         struct snapshot done;
         any = true;
         e->notes -= s == NULL;
-        if (err.code == ERR_FULL && s && s->snapshot.step == SNAPSHOT_COMMIT && !e->full.code) {
-            e->full = err; /* the disk is full: try this one once more, then end the run */
-            checkpoint_commit(s);
+        if (no_room(e, s, &err))
             continue;
-        }
-        if (err.code || e->full.code)
+        if (err.code || (e->full.code && !e->env->config->follow))
             e->fatal = err.code ? err : e->full;
         if (err.code)
             continue;
+        e->full.code = ERR_OK;
         if (!s || s->snapshot.step != SNAPSHOT_COMMIT)
             continue; /* a note, or of a stream that failed meanwhile */
         STEP_AT(encode_committed, s->id, s->snapshot.n);

@@ -365,7 +365,9 @@ static uint64_t encode_deadline(void *self)
 {
     struct encode *e = self;
 
-    return e->stopping ? e->stop_ms + STAGE_STOP_MS + 1 : UINT64_MAX;
+    if (e->stopping)
+        return e->stop_ms + STAGE_STOP_MS + 1;
+    return e->full_ms ? e->full_ms : UINT64_MAX;
 }
 
 static void encode_close(void **self)

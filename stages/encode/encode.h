@@ -87,6 +87,7 @@ enum snapshot_step { SNAPSHOT_NONE, SNAPSHOT_JOB, SNAPSHOT_SYNC, SNAPSHOT_COMMIT
 struct snapshot {
     enum snapshot_step step;
     bool sync_sent, finished, pause, born; /* born: checkpoint 0 or an accepted change */
+    bool again;                            /* its commit found no room, and is tried again */
     struct place place;
     uint64_t tokens, offset, n;
     uint64_t commit_us; /* when it went to the store */
@@ -224,7 +225,8 @@ struct encode {
     struct latency commit_latency, record_latency;
     uint64_t notes;           /* at the store's writer */
     struct err fatal;         /* ends the run when its code is set */
-    struct err full;          /* a commit found the disk full, and is tried once more */
+    struct err full;          /* a commit found the disk full: read tries it once more */
+    uint64_t full_ms;         /* follow: when to try again what found no room; 0: nothing did */
     struct request *requests; /* oldest first */
 };
 
