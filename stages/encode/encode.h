@@ -167,6 +167,7 @@ struct stream {
     /* checkpoints */
     struct snapshot snapshot;
     bool want_snapshot, stopping;
+    unsigned hurry; /* checkpoints that upstream waits for */
     uint64_t snapshot_ms, snapshot_tokens, checkpoint_clock_ms;
     uint64_t safe_tokens;       /* of the newest checkpoint that is durable */
     struct jsonl_place durable; /* the newest token */
@@ -220,6 +221,7 @@ struct encode {
     uint64_t speed_ms, speed_tokens, idle_ms, tokens_per_s; /* measured */
     uint64_t checkpoints, checkpoint_us; /* committed; time in their code and blocked by them */
     bool announced, stopping, up_there, down_there;
+    bool drained;     /* upstream says that nothing more will come */
     bool ingest_gone; /* so tokenize says; for `status` */
     bool over;        /* the last requests are answered */
     struct latency commit_latency, record_latency;
@@ -270,6 +272,7 @@ bool turns_run(struct encode *e);
 void turns_rest(struct encode *e);
 bool turn_snapshot_room(struct encode *e);
 void turn_committed(struct stream *s, const struct place *place);
+void turn_hurry(struct stream *s);
 void turn_free(struct stream *s);
 enum err_code turn_state_open(struct stream *s, struct err *err) MUST_CHECK;
 void turn_state_close(struct stream *s);

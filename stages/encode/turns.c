@@ -339,6 +339,24 @@ bool turns_run(struct encode *e)
 
 /* ---- What upstream may forget ---- */
 
+/* Upstream has no room before what was read is forgotten: as many checkpoints of all of it as are kept. */
+void turn_hurry(struct stream *s)
+{
+    s->hurry = STORE_KEEP;
+    s->want_snapshot = true;
+    turn_wanted(s);
+}
+
+static void hurry_on(struct stream *s)
+{
+    if (s->hurry && s->tokens_submitted == s->safe_tokens && !s->head)
+        s->hurry--;
+    if (!s->hurry)
+        return;
+    s->want_snapshot = true;
+    turn_wanted(s);
+}
+
 void turn_committed(struct stream *s, const struct place *place)
 {
     Riverrun__Keep keep = RIVERRUN__KEEP__INIT;
@@ -346,6 +364,7 @@ void turn_committed(struct stream *s, const struct place *place)
 
     if (!s->encode->env->config->follow)
         return;
+    hurry_on(s);
     if (!kept)
         kept = s->kept = calloc(1, sizeof *kept);
     require(kept);
