@@ -9,6 +9,7 @@
  * At most one snapshot of a stream is pending, and it is never replaced by a newer one. */
 #include "schemas/step.h"
 #include "stages/encode/encode.h"
+#include "stages/encode/points.h"
 
 #include <stdlib.h>
 
@@ -157,6 +158,8 @@ static enum err_code make_meta(const struct stream *s, struct buffer *out, struc
     meta.origin = p->state == NULL;
     meta.finished = p->finished;
     meta.written_ms = s->encode->clock_ms;
+    if (s->branched_from)
+        meta.branched_from = s->branched_from;
     if (p->born && s->lineage) {
         meta.lineage = lineage;
         meta.n_lineage = 1;
@@ -267,6 +270,8 @@ bool checkpoint_collect(struct encode *e)
         struct stream *s = user;
         struct snapshot done;
         any = true;
+        if (control_collected(e, user, &err))
+            continue;
         e->notes -= s == NULL;
         if (no_room(e, s, &err))
             continue;
@@ -298,18 +303,12 @@ enum err_code checkpoint_read(struct encode *e, uint64_t stream, uint64_t number
                               bool with_parts, struct err *err)
 {
     enum err_code code = store_checkpoint_read(e->store, stream, number, with_parts, values, err);
-    Riverrun__Checkpoint *got;
 
     if (code)
         return code;
-    got = riverrun__checkpoint__unpack(NULL, (*values)->meta.bytes, (*values)->meta.data);
-    if (got && got->token && got->fingerprints && got->cursor.len <= CURSOR_MAX) {
-        *meta = got;
+    code = point_decode((*values)->meta, meta, err);
+    if (!code)
         return ERR_OK;
-    }
-    if (got)
-        riverrun__checkpoint__free_unpacked(got, NULL);
     store_checkpoint_free(values);
-    return err_set(err, ERR_DAMAGED, 0, "checkpoint %llu cannot be decoded",
-                   (unsigned long long)number);
+    return err_set(err, code, 0, "checkpoint %llu cannot be decoded", (unsigned long long)number);
 }

@@ -327,9 +327,10 @@ static bool all_over(struct encode *e)
             over =
                 over && (stream_is_over(e->streams[i]) || e->streams[i]->phase == PHASE_ANNOUNCED);
         }
-        return over || e->now_ms - e->stop_ms > STAGE_STOP_MS;
+        return (over && !e->points) || e->now_ms - e->stop_ms > STAGE_STOP_MS;
     }
-    if (!e->announced || e->active_count || e->waiting[0].head || e->env->config->follow)
+    if (!e->announced || e->points || e->active_count || e->waiting[0].head ||
+        e->env->config->follow)
         return false;
     for (size_t i = 0; i < e->stream_count; i++)
         if (e->streams[i]->phase != PHASE_FINISHED && e->streams[i]->phase != PHASE_FAILED)

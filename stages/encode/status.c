@@ -1,6 +1,7 @@
 #include "stages/encode/status.h"
 
 #include "schemas/table.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -83,6 +84,14 @@ static bool from_checkpoint(struct store *store, uint64_t stream, Riverrun__Stre
         one->bytes_total = meta->fingerprints->source_bytes;
     }
     *finished = meta->finished;
+    if (meta->unbound && !one->text[0]) {
+        char text[600];
+        snprintf(text, sizeof text, "branched from %s: read FILE --name %s goes on there",
+                 meta->branched_from, one->name);
+        if (one->text != protobuf_c_empty_string)
+            free(one->text);
+        status_text(&one->text, text);
+    }
     riverrun__checkpoint__free_unpacked(meta, NULL);
     return true;
 }
