@@ -952,6 +952,38 @@ static void what_cannot_be_read_is_told_once_and_tried_again(void **state)
     feed_free(f);
 }
 
+static void a_damaged_file_in_between_is_not_passed_over(void **state)
+{
+    struct feed *f = feed_new(state);
+    char text[8000] = "";
+    size_t bytes;
+    uint8_t *packed;
+
+    append(state, "a.log", "1\n");
+    want(f, "a.log");
+    begin(f);
+    expect(f, "1\n");
+    stop(f);
+    move(state, "a.log", "a.log.2");
+    for (int i = 0; strlen(text) < 7000; i++)
+        sprintf(text + strlen(text), "line %d, %d\n", i, i * i * 77);
+    append(state, "a.log.1", text);
+    command(state, "gzip", "a.log.1");
+    append(state, "a.log", "last\n");
+    packed = get_file(in_folder(state, "a.log.1.gz"), &bytes);
+    put_file(in_folder(state, "a.log.1.gz"), packed, 20);
+    live_again(f);
+    expect(f, "1\n");
+    assert_non_null(strstr(f->d->reports, "a.log.1.gz' is to be read next"));
+    put_file(in_folder(state, "a.log.1.gz"), packed, bytes);
+    work(f);
+    assert_int_equal(f->bytes, 2 + strlen(text) + 5);
+    assert_memory_equal(f->text + 2, text, strlen(text));
+    free(packed);
+    expect_all_again(f);
+    feed_free(f);
+}
+
 static void lost_events_are_made_up_for(void **state)
 {
     struct feed *f = feed_new(state);
@@ -1141,6 +1173,7 @@ int main(void)
         STAGE_TEST(folders_are_followed_with_what_comes_into_them),
         STAGE_TEST(a_folder_that_goes_and_comes_back_is_watched_again),
         STAGE_TEST(what_cannot_be_read_is_told_once_and_tried_again),
+        STAGE_TEST(a_damaged_file_in_between_is_not_passed_over),
         STAGE_TEST(lost_events_are_made_up_for),
         STAGE_TEST(thousands_of_files_in_one_folder),
         STAGE_TEST(cursors_that_are_not_ours_are_refused),

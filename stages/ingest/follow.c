@@ -426,8 +426,20 @@ static void wake_all(struct feeder *g)
         followed_wake(g->all[i]);
 }
 
+static bool wake_base(void *self, const char *base)
+{
+    const struct beside *b = self;
+    char path[PATH_MAX];
+    struct followed *file = child_of(path, b->folder, base) ? find(b->feeder, path) : NULL;
+
+    if (file)
+        followed_wake(file);
+    return file;
+}
+
 static enum err_code happened(struct feeder *g, const struct watch_event *event, struct err *err)
 {
+    struct beside beside = {g, NULL};
     char path[PATH_MAX];
     struct followed *file;
 
@@ -438,8 +450,11 @@ static enum err_code happened(struct feeder *g, const struct watch_event *event,
     if (!event->folder || !*event->name || !child_of(path, event->folder, event->name))
         return ERR_OK;
     file = find(g, path);
+    beside.folder = event->folder;
     if (file)
         followed_wake(file);
+    else if (rotated_base(event->name, wake_base, &beside))
+        return ERR_OK; /* what it waits for may be there now */
     else if ((event->what & (WATCH_CAME | WATCH_CHANGED)) && matches(g, path))
         return add_match(g, path, err);
     return ERR_OK;

@@ -182,16 +182,18 @@ static enum err_code decide(struct followed *f, const struct segment_row *row, b
 
 /* ---- Files ---- */
 
-/* Only those that a wait cures are waited for. */
-static enum err_code unreadable(struct followed *f, int cause, struct err *err)
+/* What err says can be cured by whoever keeps the files: told once, and waited for. Not so a lack of
+ * descriptors. */
+static enum err_code unreadable(struct followed *f, struct err *err)
 {
-    if (cause == EMFILE || cause == ENFILE)
-        return err_set(err, ERR_SOURCE, cause,
-                       "input '%s': one descriptor a followed file; raise ulimit -n", f->path);
+    const struct err why = *err;
+
+    if (why.cause == EMFILE || why.cause == ENFILE)
+        return err_set(err, ERR_SOURCE, 0, "%s: one descriptor a followed file; raise ulimit -n",
+                       why.text);
     if (!f->warned)
         stage_report(ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),
-                     "'%s' cannot be read: %s; looked at again when it changes", f->path,
-                     strerror(cause));
+                     "%s; looked at again when it changes", why.text);
     f->warned = true;
     return ERR_OK;
 }
@@ -219,7 +221,10 @@ static enum err_code open_path(struct followed *f, const struct file_id * not,
     out->fd = -1;
     if (!segment_file_open(out, f->path, true)) {
         out->fd = -1;
-        return errno == ENOENT || errno == ENOTDIR ? ERR_OK : unreadable(f, errno, err);
+        if (errno == ENOENT || errno == ENOTDIR)
+            return ERR_OK;
+        (void)err_set(err, ERR_SOURCE, errno, "'%s' cannot be read", f->path);
+        return unreadable(f, err);
     }
     f->warned = false;
     code = name_of(out, name, err);
@@ -249,7 +254,7 @@ static enum err_code find_file(struct followed *f, struct segment *s, struct sig
     code = rotated_find(&file, &where, f->folder, f->file, &place, false, err);
     if (code == ERR_SOURCE && err->cause) {
         out->what = SEEN_NOTHING;
-        return unreadable(f, err->cause, err);
+        return unreadable(f, err);
     }
     if (code)
         return code;
@@ -355,27 +360,42 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
     return end_segment(f, s, &file, &nobody, f->at.open_line, out, err);
 }
 
+/* Does file hold what s held, and no more? The same file may hold something else by now, where it was
+ * truncated. head: (bytes) of the file. */
+static bool is_segment(const struct followed *f, const struct segment *s, struct segment_file *file,
+                       const uint8_t *head, size_t bytes)
+{
+    bool now = s->number == f->at.number && !s->closed;
+    uint64_t end = now ? f->eof_end : s->end, tail = now ? f->eof_tail : s->tail;
+
+    if (!(s->closed || now) || end == 0 || bytes < s->name.head_bytes ||
+        segment_hash(head, s->name.head_bytes) != s->name.head_hash)
+        return false;
+    return segment_file_holds(file, &s->name, end, tail) &&
+           (same_file(&s->name.id, &file->id) || segment_file_ends(file, end));
+}
+
 /* Was this read already, by another name? What is read now counts, up to where it ends. */
 static bool is_known(void *self, struct segment_file *file)
 {
     struct followed *f = self;
+    uint8_t *head = malloc(SEGMENT_WINDOW_BYTES);
+    size_t got = 0;
+    bool known = false;
 
-    for (size_t i = 0; i < f->count; i++) {
-        const struct segment *s = &f->segments[i];
-        bool now = s->number == f->at.number && !s->closed;
-        uint64_t end = now ? f->eof_end : s->end, tail = now ? f->eof_tail : s->tail;
-        /* The same file may hold something else by now, where it was truncated. */
-        if ((s->closed || now) && end && segment_file_holds(file, &s->name, end, tail) &&
-            (same_file(&s->name.id, &file->id) || segment_file_ends(file, end)))
-            return true;
-    }
-    return false;
+    if (!head || segment_file_read(file, head, SEGMENT_WINDOW_BYTES, 0, &got, NULL))
+        got = 0; /* then it is not, and whoever reads it will say so */
+    for (size_t i = 0; i < f->count && !known; i++)
+        known = is_segment(f, &f->segments[i], file, head, got);
+    free(head);
+    return known;
 }
 
 /* At the end of the segment's file, as it is now: which file goes on? next->fd -1: none yet. */
 static enum err_code what_follows(struct followed *f, struct segment *s, struct segment_file *next,
                                   struct segment_name *name, struct sight *out, struct err *err)
 {
+    const struct segment_place end = {.offset = f->eof_end, .name = s->name, .tail = f->eof_tail};
     struct file_facts is;
     enum err_code code;
 
@@ -392,9 +412,9 @@ static enum err_code what_follows(struct followed *f, struct segment *s, struct 
             return ERR_OK;
         }
     }
-    code = rotated_next(next, f->folder, f->file, &s->file, is_known, f, err);
+    code = rotated_next(next, f->folder, f->file, &s->file, &end, is_known, f, err);
     if (code == ERR_SOURCE && err->cause)
-        return unreadable(f, err->cause, err);
+        return unreadable(f, err);
     if (code || next->fd < 0)
         return code ? code : open_path(f, &s->file.id, next, name, err);
     code = name_of(next, name, err);

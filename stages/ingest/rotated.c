@@ -124,11 +124,13 @@ struct sibling {
     struct file_facts is;
     struct rank rank;
     bool plain_too; /* compressed, and what it was made of is still there */
+    bool known;     /* was read already */
 };
 
 struct siblings {
     struct sibling *items;
     size_t count;
+    bool counts_up; /* a higher number is a newer file */
     char folder[PATH_MAX];
 };
 
@@ -150,23 +152,24 @@ static bool newer(const struct file_facts *a, const struct file_facts *b)
     return a->mtime_s != b->mtime_s ? a->mtime_s > b->mtime_s : a->mtime_ns > b->mtime_ns;
 }
 
-/* Is a's name that of an older file than b's: -1, of a newer one: 1, cannot be told: 0. */
-static int by_rank(const struct rank *a, const struct rank *b)
+/* By their names, is a older than b: -1, newer: 1, not to be told: 0. */
+static int by_rank(const struct siblings *s, const struct rank *a, const struct rank *b)
 {
+    bool higher_is_newer = a->kind == RANK_DATE || s->counts_up;
+
     if (a->kind != b->kind || a->digits == 0 || a->value == b->value ||
         (a->kind == RANK_DATE && a->digits != b->digits))
         return 0;
-    return (a->kind == RANK_NUMBER) == (a->value > b->value) ? -1 : 1;
+    return (a->value > b->value) == higher_is_newer ? 1 : -1;
 }
 
-/* Oldest first. */
-static int compare_age(const void *one, const void *other)
+static bool is_older(const struct siblings *s, const struct sibling *a, const struct sibling *b)
 {
-    const struct sibling *a = one, *b = other;
+    int order = by_rank(s, &a->rank, &b->rank);
 
-    if (newer(&a->is, &b->is) || newer(&b->is, &a->is))
-        return newer(&a->is, &b->is) ? 1 : -1;
-    return by_rank(&a->rank, &b->rank) ? by_rank(&a->rank, &b->rank) : strcmp(a->name, b->name);
+    if (order)
+        return order < 0;
+    return newer(&b->is, &a->is) || (!newer(&a->is, &b->is) && strcmp(a->name, b->name) < 0);
 }
 
 static bool add_sibling(struct siblings *s, const char *base, const char *name)
@@ -187,16 +190,37 @@ static bool add_sibling(struct siblings *s, const char *base, const char *name)
     return true;
 }
 
-static void mark_plain_too(struct siblings *s)
+static bool is_plain(const struct sibling *one)
 {
+    return one->name[plain_length(one->name)] == 0;
+}
+
+static bool is_packed_from(const struct sibling *packed, const struct sibling *plain)
+{
+    size_t length = plain_length(packed->name);
+
+    return !is_plain(packed) && strlen(plain->name) == length &&
+           !strncmp(packed->name, plain->name, length);
+}
+
+/* What can be told of each by the others. Rotation counts down with age (the highest number is the
+ * oldest) but for some programs that do their own: the times of plain files, which nobody wrote to
+ * since, show it. */
+static void compare_all(struct siblings *s)
+{
+    bool up = false, down = false;
+
     for (size_t i = 0; i < s->count; i++)
         for (size_t j = 0; j < s->count; j++) {
-            size_t plain = plain_length(s->items[i].name);
-            s->items[i].plain_too =
-                s->items[i].plain_too || (s->items[i].name[plain] && !s->items[j].name[plain] &&
-                                          strlen(s->items[j].name) == plain &&
-                                          !strncmp(s->items[i].name, s->items[j].name, plain));
+            struct sibling *a = &s->items[i], *b = &s->items[j];
+            a->plain_too = a->plain_too || is_packed_from(a, b);
+            if (a->rank.kind != RANK_NUMBER || b->rank.kind != RANK_NUMBER || !is_plain(a) ||
+                !is_plain(b) || a->rank.value <= b->rank.value)
+                continue;
+            up = up || newer(&a->is, &b->is);
+            down = down || newer(&b->is, &a->is);
         }
+    s->counts_up = up && !down;
 }
 
 static enum err_code list_once(struct siblings *s, const char *name, struct err *err)
@@ -215,13 +239,11 @@ static enum err_code list_once(struct siblings *s, const char *name, struct err 
     closedir(folder);
     if (!good)
         return err_set(err, ERR_MEMORY, 0, "files beside '%s'", name);
-    mark_plain_too(s);
-    if (s->count)
-        qsort(s->items, s->count, sizeof *s->items, compare_age);
+    compare_all(s);
     return ERR_OK;
 }
 
-/* The files beside folder/name, oldest first. A folder that changes while it is read may hide one that
+/* The files beside folder/name. A folder that changes while it is read may hide one that
  * was there all the time (by another name), so it is then read again. */
 static enum err_code list_siblings(struct siblings *s, const char *folder, const char *name,
                                    struct err *err)
@@ -272,7 +294,7 @@ static bool try_siblings(struct segment_file *out, const struct siblings *s,
     char path[PATH_MAX];
     int ignored;
 
-    for (size_t i = s->count; i-- > 0;) { /* the newest first */
+    for (size_t i = 0; i < s->count; i++) {
         const struct sibling *one = &s->items[i];
         if ((id && !same_file(&one->is.id, &place->name.id)) || !join(path, s->folder, one->name))
             continue;
@@ -314,53 +336,90 @@ enum err_code rotated_find(struct segment_file *out, enum rotated_found *where, 
 
 /* ---- What came between ---- */
 
-static const struct sibling *find_now(const struct siblings *s, const struct segment_file *now)
+/* Which of them is now, read to its end: the file itself, or what was made of it since. */
+static const struct sibling *find_now(const struct siblings *s, const struct segment_file *now,
+                                      const struct segment_place *end)
 {
+    char path[PATH_MAX];
+
     for (size_t i = 0; i < s->count; i++)
         if (same_file(&s->items[i].is.id, &now->id))
             return &s->items[i];
+    for (size_t i = 0; i < s->count; i++) {
+        struct segment_file file;
+        bool same;
+        if (!end->offset || !join(path, s->folder, s->items[i].name) ||
+            !segment_file_open(&file, path, false))
+            continue;
+        same = segment_file_holds(&file, &end->name, end->offset, end->tail) &&
+               segment_file_ends(&file, end->offset);
+        segment_file_close(&file);
+        if (same)
+            return &s->items[i];
+    }
     return NULL;
 }
 
-/* By the names alone, could one have been rotated away after now? */
-static bool may_follow(const struct sibling *one, const struct sibling *now,
-                       const struct file_facts *now_is)
+/* Could one have been rotated away after now? */
+static bool may_follow(const struct siblings *s, const struct sibling *one,
+                       const struct sibling *now, const struct file_facts *now_is)
 {
-    int order = now ? by_rank(&one->rank, &now->rank) : 0;
+    int order = now ? by_rank(s, &one->rank, &now->rank) : 0;
 
-    if (one == now || one->rank.kind == RANK_NONE || one->plain_too || one->is.bytes == 0)
+    if (one == now || one->known || one->rank.kind == RANK_NONE || one->plain_too ||
+        one->is.bytes == 0)
         return false;
-    if (newer(now_is, &one->is) || order < 0)
-        return false;
-    return newer(&one->is, now_is) || order > 0;
+    return order ? order > 0 : newer(&one->is, now_is);
+}
+
+/* What stands between what was read and what is there now has to be read: it is not passed over. */
+static enum err_code check_readable(struct segment_file *file, const char *path, struct err *err)
+{
+    struct err why = {.text = ""};
+    uint8_t first;
+    size_t got;
+
+    if (!segment_file_read(file, &first, 1, 0, &got, &why))
+        return ERR_OK;
+    segment_file_close(file);
+    return err_set(err, ERR_SOURCE, EIO, "'%s' is to be read next: %s", path, why.text);
 }
 
 enum err_code rotated_next(struct segment_file *out, const char *folder, const char *name,
-                           const struct segment_file *now, rotated_known_fn *known, void *self,
-                           struct err *err)
+                           const struct segment_file *now, const struct segment_place *end,
+                           rotated_known_fn *known, void *self, struct err *err)
 {
     struct siblings s;
     struct file_facts now_is;
     const struct sibling *at;
+    struct sibling *next = NULL;
+    char path[PATH_MAX];
     enum err_code code;
 
     out->fd = -1;
     if (!facts_of_descriptor(now->fd, &now_is))
         return err_set(err, ERR_SOURCE, errno, "input '%s/%s'", folder, name);
     code = list_siblings(&s, folder, name, err);
-    at = find_now(&s, now);
-    for (size_t i = 0; i < s.count && !code && out->fd < 0; i++) {
-        char path[PATH_MAX];
-        if (!may_follow(&s.items[i], at, &now_is) || !join(path, folder, s.items[i].name))
-            continue;
+    at = code ? NULL : find_now(&s, now, end);
+    do {
+        next = NULL;
+        for (size_t i = 0; i < s.count && !code; i++)
+            if (may_follow(&s, &s.items[i], at, &now_is) &&
+                (!next || is_older(&s, &s.items[i], next)))
+                next = &s.items[i];
+        if (!next || !join(path, folder, next->name))
+            break;
+        next->known = true; /* or not to be had */
         if (!segment_file_open(out, path, false)) {
             out->fd = -1;
             if (errno != ENOENT && errno != EISDIR)
-                code = err_set(err, ERR_SOURCE, errno, "input '%s'", path);
+                code = err_set(err, ERR_SOURCE, errno, "'%s' is to be read next", path);
         } else if (known(self, out)) {
             segment_file_close(out);
+        } else {
+            code = check_readable(out, path, err);
         }
-    }
+    } while (!code && out->fd < 0);
     siblings_release(&s);
     return code;
 }

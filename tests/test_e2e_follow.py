@@ -1,0 +1,229 @@
+#!/usr/bin/python3
+"""`riverrun follow` while its file grows, is rotated, compressed and truncated, and the program is killed:
+the records are, byte for byte, those of an undisturbed reading of all lines that were written.
+
+The world is one log whose every line has its number. Rotation is done as logrotate does it, by rename and
+create or by copy and truncate, and old files are compressed; nobody waits for the reader but where a case
+says so."""
+import bz2
+import gzip
+import lzma
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+from e2e import STOPPED, Job, check, main, read, wait_for, write
+
+RECORD_LEAST = 100  # bytes: no record is shorter
+QUICK = ["--unit", "line", "--checkpoint-seconds", "0.3"]
+PACKERS = {"": None, ".gz": lambda data: gzip.compress(data, 1), ".bz2": lambda data: bz2.compress(data, 1),
+           ".xz": lambda data: lzma.compress(data, preset=0), ".zst": None}
+
+
+class Follow(Job):
+    def command(self, *more, program=None):
+        command = super().command(*more, program=program)
+        command[1] = "follow"
+        return command
+
+    def written(self):
+        """Bytes of the only output."""
+        path = os.path.join(self.output, "log.jsonl")
+        return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+class Log:
+    """The log, its rotation, and all that was written."""
+
+    def __init__(self, place, name, rng):
+        self.folder = place.path(name)
+        os.makedirs(self.folder)
+        self.path = os.path.join(self.folder, "app.log")
+        self.rng, self.lines, self.rotations = rng, [], 0
+        self.file = open(self.path, "ab", buffering=0)
+
+    def write(self, count):
+        """Whole lines, in one write or some."""
+        lines = [b"%d %s\n" % (len(self.lines) + i, b"abcdefgh"[:self.rng.randrange(9)]) for i in range(count)]
+        self.lines += lines
+        while lines:
+            some = self.rng.randint(1, count)
+            self.file.write(b"".join(lines[:some]))
+            lines = lines[some:]
+
+    def old(self):
+        """Number and ending of the rotated ones, the oldest first."""
+        found = []
+        for name in os.listdir(self.folder):
+            parts = name[len("app.log."):].split(".")
+            if name != "app.log":
+                found.append((int(parts[0]), "." + parts[1] if len(parts) > 1 else ""))
+        return sorted(found, reverse=True)
+
+    def make_room(self):
+        for number, ending in self.old():
+            os.rename(f"{self.path}.{number}{ending}", f"{self.path}.{number + 1}{ending}")
+
+    def rename(self):
+        self.make_room()
+        os.rename(self.path, self.path + ".1")
+        self.file.close()
+        self.file = open(self.path, "ab", buffering=0)
+        self.rotations += 1
+
+    def copy_and_truncate(self):
+        self.make_room()
+        shutil.copyfile(self.path, self.path + ".1")
+        os.truncate(self.path, 0)
+        self.rotations += 1
+
+    def compress(self):
+        """One of the rotated, as gzip and the like do: aside, with its times, then the plain one goes."""
+        plain = [number for number, ending in self.old() if not ending]
+        if not plain:
+            return
+        number, ending = self.rng.choice(plain), self.rng.choice(list(PACKERS))
+        path = f"{self.path}.{number}"
+        if ending == ".zst":
+            subprocess.run(["zstd", "-q", "--rm", path], check=True)
+        elif ending:
+            with open(path + ending, "wb") as file:
+                file.write(PACKERS[ending](read(path)))
+            if self.rng.random() < 0.5:
+                shutil.copystat(path, path + ending)
+            os.unlink(path)
+
+
+def undisturbed(place, name, lines):
+    """The records of all lines, but for the document's, which a feed has none of."""
+    job = Job(place, name, place.text(name + ".txt", b"".join(lines)), options=[*QUICK, "--name", "log"])
+    job.run()
+    job.validate()
+    data = job.records()["log.jsonl"]
+    return data[:data.rindex(b"\n", 0, len(data) - 1) + 1]
+
+
+def compare(job, want, what):
+    got = job.records()["log.jsonl"]
+    if got == want:
+        return
+    at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), min(len(got), len(want)))
+    check(False, f"{what}: differs at byte {at} of {len(got)} ({len(want)} wanted): {got[at - 80:at + 200]!r} "
+          f"instead of {want[at - 80:at + 200]!r}")
+
+
+def stop(job, process):
+    process.send_signal(signal.SIGTERM)
+    status = job.place.end_of(process)
+    check(status == STOPPED, f"stopped with {status}: {job.place.said(process)}")
+
+
+def read_on(job, process, size):
+    """Wait until so much was written, or process ended; what it is then."""
+    wait_for(f"{size} bytes of records, more than {job.written()}: {job.place.said(process)}",
+             lambda: job.written() >= size or process.poll() is not None)
+    check(process.poll() in (None, -signal.SIGKILL), f"ended: {job.place.said(process)}")
+    return process.poll() is None
+
+
+def disturbed(place, rotate, name, goal):
+    """So many lines in bursts, with rotations, compression, kills and restarts among them. Returns what was done."""
+    rng = random.Random(place.seed)
+    log = Log(place, name + "-logs", rng)
+    job = Follow(place, name, log.path, options=[*QUICK, "--name", "log"])
+    process, kills, crashes = job.start(), 0, 0
+    log.write(1)
+    read_on(job, process, 1)  # a feed begins with the file that is there when it is first looked at
+    while len(log.lines) < goal:
+        log.write(min(rng.randint(1, goal // 100), goal - len(log.lines)))
+        if rng.random() < 0.4:
+            rotate(log)
+        if rng.random() < 0.3:
+            log.compress()
+        if rng.random() < 0.4:
+            more = job.written() + rng.randrange(1, 20000)
+            read_on(job, process, min(more, RECORD_LEAST * len(log.lines)))
+        if process.poll() is not None:  # at a step
+            crashes += 1
+            process = job.start()
+        elif rng.random() < 0.3:
+            kills += job.kill(process)
+            step = rng.choice(("ingest_journal:1", "ingest_journal:2", "ingest_opened:1", None, None))
+            process = job.start(program=place.steps if step else None, crash=step)
+    want = undisturbed(place, name + "-undisturbed", log.lines)
+    while not read_on(job, process, len(want)):
+        crashes += 1
+        process = job.start()
+    stop(job, process)
+    compare(job, want, name)
+    check(kills + crashes >= 3 and log.rotations >= 10, f"{kills} kills, {log.rotations} rotations alone")
+    packed = sum(ending != "" for _, ending in log.old())
+    return f"{goal} lines, {log.rotations} rotations, {packed} compressed, {kills} kills, {crashes} crashes at steps"
+
+
+def renamed_and_killed(place):
+    return disturbed(place, Log.rename, "renamed", 100000 if place.nightly else 15000)
+
+
+def copied_and_killed(place):
+    """Nothing is written during copy and truncate: nothing may be missing."""
+    return disturbed(place, Log.copy_and_truncate, "copied", 100000 if place.nightly else 15000)
+
+
+def either_and_killed(place):
+    return disturbed(place, lambda log: log.rng.choice((Log.rename, Log.copy_and_truncate))(log), "either",
+                     1000000 if place.nightly else 50000)
+
+
+def copied_while_it_is_written(place):
+    """What copytruncate loses by itself: lines between its copy and its truncation. Lines that no record
+    has are in none of the files either."""
+    rng = random.Random(place.seed)
+    log = Log(place, "raced-logs", rng)
+    job = Follow(place, "raced", log.path, options=[*QUICK, "--name", "log"])
+    process, goal, over = job.start(), 300000 if place.nightly else 30000, threading.Event()
+
+    def writer():
+        while len(log.lines) < goal:
+            log.write(rng.randint(1, 50))
+            wait_for("the reader to follow", lambda: len(log.lines) < 500 or job.written() > 1000)
+        over.set()
+
+    thread = threading.Thread(target=writer)
+    thread.start()
+    while not over.is_set():
+        size = job.written()
+        wait_for("something new", lambda: job.written() > size + 2000 or over.is_set())
+        log.copy_and_truncate()
+    thread.join()
+    log.write(1)  # the last line is in no race
+    last = log.lines[-1].decode().rstrip()
+    wait_for("the last line", lambda: job.written() and read(os.path.join(job.output, "log.jsonl")).endswith(
+        f'"text":"{last}"}}\n'.encode()))
+    stop(job, process)
+    kept, torn = set(read(log.path).splitlines(keepends=True)), set()
+    for number, ending in log.old():
+        lines = read(f"{log.path}.{number}{ending}").splitlines(keepends=True)
+        kept.update(lines)
+        torn.update(line.rstrip() for line in lines[-1:] if not line.endswith(b"\n"))  # copied while written
+    records = [line.rpartition(b'"text":"')[2][:-2] for line in job.records()["log.jsonl"].splitlines()]
+    records = [line for line in records if line not in torn]
+    numbers = [int(line.split(b" ")[0]) for line in records]
+    check(all(a < b for a, b in zip(numbers, numbers[1:])), "out of order, or twice")
+    wrong = [(line, log.lines[n]) for n, line in zip(numbers, records) if log.lines[n].rstrip() != line]
+    check(not wrong, f"lines that were never written: {wrong[:5]}")
+    there = set(numbers)
+    missing = [n for n in range(len(log.lines)) if n not in there]
+    unread = [n for n in missing if log.lines[n] in kept]
+    check(not unread, f"{len(unread)} of {len(missing)} missing lines are in the files: {unread[:5]}")
+    return f"{len(log.lines)} lines, {log.rotations} rotations, {len(missing)} lines lost by copytruncate"
+
+
+CASES = (renamed_and_killed, copied_and_killed, either_and_killed, copied_while_it_is_written)
+
+if __name__ == "__main__":
+    sys.exit(main(CASES))
