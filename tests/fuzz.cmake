@@ -50,9 +50,9 @@ fuzz_target(checkpoint PROTO
     LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})
 fuzz_target(export SOURCES schemas/export.c LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(cursor
-    SOURCES stages/ingest/source.c stages/tokenize/text.c stages/tokenize/normalize.c
-        ${TOKENIZER_SOURCES}
-    LINK ${TOKENIZER_LIBRARIES})
+    SOURCES stages/ingest/source.c stages/ingest/segment.c stages/ingest/packed.c stages/tokenize/text.c
+        stages/tokenize/normalize.c ${TOKENIZER_SOURCES}
+    LINK ${TOKENIZER_LIBRARIES} ${LIBARCHIVE_LINK_LIBRARIES})
 set(CONTAINER_SOURCES engine/formats/beside.c engine/formats/container.c engine/formats/dtype.c
     engine/formats/gguf.c engine/formats/gguf_pairs.c engine/formats/machine.c engine/formats/names.c
     engine/formats/pickle.c engine/formats/pth.c engine/formats/quant.c engine/formats/rwkvcpp.c

@@ -212,8 +212,8 @@ static enum err_code name_of(struct segment_file *file, struct segment_name *out
     return code;
 }
 
-/* Open what is at the path, unless it is nothing, or empty, or the file not. fd -1: none. */
-static enum err_code open_path(struct followed *f, const struct file_id * not,
+/* Open what is at the path, unless it is nothing, or empty, or the file but. fd -1: none. */
+static enum err_code open_path(struct followed *f, const struct file_id *but,
                                struct segment_file *out, struct segment_name *name, struct err *err)
 {
     enum err_code code;
@@ -228,7 +228,7 @@ static enum err_code open_path(struct followed *f, const struct file_id * not,
     }
     f->warned = false;
     code = name_of(out, name, err);
-    if (code || name->head_bytes == 0 || (not &&same_file(&out->id, not )))
+    if (code || name->head_bytes == 0 || (but && same_file(&out->id, but)))
         segment_file_close(out);
     return code;
 }
@@ -332,6 +332,7 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
     struct segment_place place = f->at;
     struct segment_file file = {.fd = -1};
     enum rotated_found where;
+    uint64_t number;
     enum err_code code;
 
     out->what = SEEN_AGAIN;
@@ -346,18 +347,28 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
     code = rotated_find(&file, &where, f->folder, f->file, &place, true, err);
     if (code)
         return code;
-    let_go(f, s);
-    s->file = file;
-    if (where != ROTATED_NOWHERE)
+    if (where != ROTATED_NOWHERE) {
+        let_go(f, s);
+        s->file = file;
         return ERR_OK;
-    stage_report(ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),
-                 "'%s' was truncated, or written over, when %llu bytes of it had been read, and no "
-                 "copy of it is beside it: what else it held is lost",
-                 f->path, (unsigned long long)f->at.offset);
+    }
+    if (!f->warned)
+        stage_report(
+            ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),
+            "'%s' was truncated, or written over, when %llu bytes of it had been read, and "
+            "no copy of it is beside it: what else it held is lost",
+            f->path, (unsigned long long)f->at.offset);
+    f->warned = true; /* a full disk may have it decided later */
     f->eof_end = f->at.offset;
     f->eof_tail = f->at.tail;
     out->what = SEEN_NOTHING;
-    return end_segment(f, s, &file, &nobody, f->at.open_line, out, err);
+    number = s->number;
+    code = end_segment(f, s, &file, &nobody, f->at.open_line, out, err);
+    if (!code && out->what == SEEN_AGAIN) {
+        f->warned = false;
+        let_go(f, segment_of(f, number));
+    }
+    return code;
 }
 
 /* Does file hold what s held, and no more? The same file may hold something else by now, where it was

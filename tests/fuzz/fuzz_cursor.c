@@ -1,5 +1,7 @@
 /* Cursors, and the text behind them: the input begins with settings and the length of a cursor, which
- * is given to tokenize and what is in it to ingest; what follows is source text in odd pushes. */
+ * is given to tokenize and what is in it to ingest, of files that stay and of those that are followed (with
+ * the rows of their journal); what follows is source text in odd pushes. */
+#include "stages/ingest/segment.h"
 #include "stages/ingest/source.h"
 #include "stages/tokenize/text.h"
 #include "tests/fuzz/fuzz.h"
@@ -24,6 +26,35 @@ static void read_source(const uint8_t *data, size_t bytes, struct view cursor)
         require(!source_cursor(&s, again, &err));
         source_close(&s);
     }
+    close(fd);
+}
+
+/* What is taken for a cursor or a row is one, bit by bit; a file is looked at where it says. */
+static void read_segment(const uint8_t *data, size_t bytes, struct view cursor)
+{
+    uint8_t again[SEGMENT_ROW_BYTES], room[1000];
+    struct segment_place place = {.offset = bytes};
+    struct segment_row row;
+    struct segment_file file;
+    struct err err;
+    char path[64];
+    size_t got;
+    int fd;
+
+    if (!segment_row_decode(&row, cursor, &err)) {
+        segment_row_encode(&row, again);
+        require(!memcmp(again, cursor.data, SEGMENT_ROW_BYTES));
+    }
+    if (!segment_cursor_decode(&place, cursor, &err)) {
+        segment_cursor_encode(&place, again);
+        require(!memcmp(again, cursor.data, SEGMENT_CURSOR_BYTES));
+    }
+    fuzz_file(data, bytes, &fd, path);
+    require(segment_file_open(&file, path, true));
+    (void)segment_file_holds(&file, &place.name, place.offset, place.tail);
+    if (!segment_file_read(&file, room, sizeof room, place.offset % 4096, &got, &err))
+        fuzz_touch(room, got);
+    segment_file_close(&file);
     close(fd);
 }
 
@@ -84,5 +115,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         text_close(&t);
     }
     read_source(cursor.data + cursor.bytes, bytes - 3 - cursor.bytes, upstream);
+    read_segment(cursor.data + cursor.bytes, bytes - 3 - cursor.bytes, upstream);
     return 0;
 }
