@@ -336,6 +336,58 @@ static void a_paused_stream_goes_on_as_soon_as_it_is_told(void **state)
     driver_free(&d);
 }
 
+/* Pause, and take it back as soon as it is durable; returns the epoch of the open. */
+static uint64_t pause_and_resume(struct driver *d, uint64_t *stream, const struct sink *sink)
+{
+    Riverrun__Control *control;
+    uint64_t epoch, n = 0;
+
+    ask(d, "pause");
+    assert_int_equal(next_down(d, &n), UINT64_MAX);
+    tell_durable(d, *stream, sink, n, true);
+    driver_drop_sent(d);
+    driver_wait(d, PORT_UP);
+    control = driver_expect(d, PORT_UP, RIVERRUN__CONTROL__IS_CLOSE);
+    riverrun__control__free_unpacked(control, NULL);
+    driver_drop_sent(d);
+    ask(d, "resume");
+    struct sink again = expect_sink_open(d);
+    answer_sink(d, *stream, &again);
+    epoch = expect_open(d, stream);
+    answer_open(d, *stream, epoch, 40);
+    driver_drop_sent(d);
+    return epoch;
+}
+
+/* Paused in the middle of a message, and again when the first tokens of it, cut in another way, were passed
+ * over: each token is read once. */
+static void a_place_counts_what_is_still_to_be_passed_over(void **state)
+{
+    static const char text[] = "forty bytes of one line without its end.";
+    struct driver *d = start(state);
+    uint64_t stream, epoch = expect_open(d, &stream);
+    struct msg *msg;
+    struct frame f;
+
+    answer_open(d, stream, epoch, 40);
+    struct sink sink = expect_sink_open(d);
+    answer_sink(d, stream, &sink);
+    driver_drop_sent(d);
+    send_part(d, stream, epoch, 0, text, 40, false);
+    driver_work(d);
+    epoch = pause_and_resume(d, &stream, &sink);
+    send_part(d, stream, epoch, 0, text, 5, false);
+    epoch = pause_and_resume(d, &stream, &sink);
+    send_part(d, stream, epoch, 0, text + 5, 35, true);
+    driver_wait(d, PORT_DOWN);
+    msg = driver_take(d, PORT_DOWN);
+    assert_int_equal(msg_read(msg, &f, NULL), ERR_OK);
+    assert_int_equal(f.kind, MSG_RECORD);
+    assert_non_null(memmem(f.payload.data, f.payload.bytes, "\"tokens\":40,", 12));
+    msg_free(&msg);
+    driver_free(&d);
+}
+
 static void a_gap_in_tokens_resets_the_link_and_other_epochs_are_dropped(void **state)
 {
     struct driver *d = start(state);
@@ -476,6 +528,7 @@ int main(void)
         STAGE_TEST(a_sink_that_comes_back_skips_no_comparison),
         STAGE_TEST(records_are_sent_again_from_the_last_durable_one),
         STAGE_TEST(a_paused_stream_goes_on_as_soon_as_it_is_told),
+        STAGE_TEST(a_place_counts_what_is_still_to_be_passed_over),
         STAGE_TEST(a_gap_in_tokens_resets_the_link_and_other_epochs_are_dropped),
         STAGE_TEST(a_model_that_drifts_is_told_once_and_changes_no_record),
         STAGE_TEST(a_model_that_does_not_drift_is_not_warned_of),
