@@ -142,17 +142,6 @@ static enum err_code jsonl_attach(struct sink_file *f, struct err *err)
 
 /* ---- Opening ---- */
 
-/* The least that a file must have. Not always the last token's length: a run that went on from an older checkpoint
- * leaves behind it tokens that are longer than its own. */
-static uint64_t shortest(const struct sink_token *tokens, size_t count)
-{
-    uint64_t length = tokens[0].length;
-
-    for (size_t i = 1; i < count; i++)
-        length = tokens[i].length < length ? tokens[i].length : length;
-    return length;
-}
-
 /* The newest token that fits; the file's end stays as it is. An older one is for a file that lost its
  * end: one that has the length and not the bytes was edited, and one that was finished ends there. */
 static enum err_code choose(struct sink_file *f, bool finished, const struct sink_token *tokens,
@@ -167,11 +156,11 @@ static enum err_code choose(struct sink_file *f, bool finished, const struct sin
                  tokens[0].n - tokens[0].first);
         return refuse(f, ERR_SINK, text, err);
     }
-    if (f->size < shortest(tokens, count)) {
+    if (f->size < tokens[count - 1].length) {
         snprintf(text, sizeof text,
-                 "has %" PRIu64 " bytes, the checkpoints kept need at least %" PRIu64
+                 "has %" PRIu64 " bytes, the oldest checkpoint kept needs %" PRIu64
                  ": put it back, or begin again with --restart",
-                 f->size, shortest(tokens, count));
+                 f->size, tokens[count - 1].length);
         return refuse(f, ERR_SINK, text, err);
     }
     if (f->size >= tokens[0].length)
@@ -272,7 +261,27 @@ static bool is_record(const uint8_t *data, size_t bytes)
     return object;
 }
 
-/* What does the file hold where line belongs? Ends the comparison where nothing whole does. */
+static enum err_code put(struct sink_file *f, struct view lines, struct err *err)
+{
+    size_t done = 0;
+
+    while (done < lines.bytes) {
+        ssize_t got =
+            pwrite(f->fd, lines.data + done, lines.bytes - done, (off_t)(f->at.length + done));
+        if (got < 0 && errno != EINTR)
+            return call_failed(f, "write", ERR_SYSTEM, err);
+        if (got > 0)
+            done += (size_t)got;
+    }
+    if (f->size < f->at.length + lines.bytes)
+        f->size = f->at.length + lines.bytes;
+    return ERR_OK;
+}
+
+/* What does the file hold where line belongs? Ends the comparison where nothing whole does.
+ *
+ * A line that is there is written again all the same: the process before us may have died between an fsync that failed
+ * and its cut, and then the page looks clean, our fsync would pass it over, and the disk has never seen the line. */
 static enum err_code compare(struct sink_file *f, struct view line, struct err *err)
 {
     uint8_t *held = malloc(RECORD_LINE_MAX);
@@ -287,7 +296,7 @@ static enum err_code compare(struct sink_file *f, struct view line, struct err *
     if (got >= line.bytes && !memcmp(held, line.data, line.bytes)) {
         free(held);
         STEP_AT(emit_compared, 0, f->at.n);
-        return ERR_OK;
+        return put(f, line, err);
     }
     if (end && is_record(held, (size_t)(end - held))) {
         snprintf(text, sizeof text,
@@ -320,22 +329,6 @@ static void step_over(struct sink_file *f, struct view *lines)
     f->at.n++;
     lines->data += line.bytes;
     lines->bytes -= line.bytes;
-}
-
-static enum err_code put(struct sink_file *f, struct view lines, struct err *err)
-{
-    size_t done = 0;
-
-    while (done < lines.bytes) {
-        ssize_t got =
-            pwrite(f->fd, lines.data + done, lines.bytes - done, (off_t)(f->at.length + done));
-        if (got < 0 && errno != EINTR)
-            return call_failed(f, "write", ERR_SYSTEM, err);
-        if (got > 0)
-            done += (size_t)got;
-    }
-    f->size = f->at.length + lines.bytes;
-    return ERR_OK;
 }
 
 static enum err_code jsonl_write(struct sink_file *f, struct view lines, bool last, struct err *err)
