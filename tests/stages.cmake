@@ -8,7 +8,6 @@ foreach(name test_schemas_messages test_stages_text test_stages_units test_stage
 endforeach()
 target_link_options(test_stages_sinks PRIVATE -Wl,--wrap=fsync,--wrap=pwrite,--wrap=ftruncate)
 riverrun_test(test_pipeline_link LINK pipeline stages_help)
-riverrun_test(test_schemas_export LINK schemas PkgConfig::XXHASH)
 riverrun_test(test_stages_encode LINK stages_help)
 riverrun_test(test_stages_turns LINK stages_help)
 foreach(name test_stages_encode test_stages_turns)
