@@ -311,7 +311,7 @@ enum err_code rotated_find(struct segment_file *out, enum rotated_found *where, 
 {
     struct siblings s = {.items = NULL};
     char path[PATH_MAX];
-    bool here = !beside && join(path, folder, name);
+    bool here = !beside && join(path, folder, name), found, put_back;
     enum err_code code = ERR_OK;
     int cause = 0;
 
@@ -321,14 +321,13 @@ enum err_code rotated_find(struct segment_file *out, enum rotated_found *where, 
         return ERR_OK;
     }
     code = list_siblings(&s, folder, name, err);
-    if (!code && try_siblings(out, &s, place, true, &cause))
-        *where = ROTATED_BESIDE;
+    found = !code && try_siblings(out, &s, place, true, &cause);
     /* Without a byte that was read, what a file holds says too little. */
-    else if (!code && here && place->offset && try_open(out, path, true, place, false, &cause))
-        *where = ROTATED_AT_PATH;
-    else if (!code && try_siblings(out, &s, place, false, &cause))
-        *where = ROTATED_BESIDE;
-    else if (!code && cause)
+    put_back =
+        !code && !found && here && place->offset && try_open(out, path, true, place, false, &cause);
+    found = found || (!code && !put_back && try_siblings(out, &s, place, false, &cause));
+    *where = put_back ? ROTATED_AT_PATH : found ? ROTATED_BESIDE : ROTATED_NOWHERE;
+    if (!code && !found && !put_back && cause)
         code = err_set(err, ERR_SOURCE, cause, "input '%s/%s'", folder, name);
     siblings_release(&s);
     return code;

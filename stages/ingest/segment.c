@@ -212,7 +212,7 @@ bool segment_file_holds(struct segment_file *file, const struct segment_name *na
 bool segment_file_ends(struct segment_file *file, uint64_t bytes)
 {
     uint8_t last[2];
-    size_t want = bytes ? 2 : 1, got;
+    size_t want = bytes ? 2 : 1, got = 0;
 
     return !segment_file_read(file, last, want, bytes ? bytes - 1 : 0, &got, NULL) &&
            got == want - 1;
