@@ -27,22 +27,42 @@ enum err_code control_endpoint(const char *store, char endpoint[CONTROL_ENDPOINT
     return ERR_OK;
 }
 
-static enum err_code exchange(void *socket, const Riverrun__Request *request,
+/* Wait for the answer. A run that ends, or is killed, before it answered is noticed at once: its end of the connection
+ * closes, which the monitor tells. What it said before that is still there to be received. */
+static enum err_code receive(void *socket, void *monitor, zmq_msg_t *answer, const char *path,
+                             struct err *err)
+{
+    zmq_pollitem_t items[2] = {{socket, 0, ZMQ_POLLIN, 0}, {monitor, 0, ZMQ_POLLIN, 0}};
+    int ready = zmq_poll(items, 2, ANSWER_MS);
+
+    if (zmq_msg_recv(answer, socket, ZMQ_DONTWAIT) >= 0)
+        return ERR_OK;
+    if (ready > 0)
+        return err_set(err, ERR_ABSENT, 0, "the run of store '%s' ended before it answered", path);
+    return err_set(err, ERR_ABSENT, 0, "the run of store '%s' has not answered in %d s", path,
+                   ANSWER_MS / 1000);
+}
+
+static enum err_code exchange(void *socket, void *monitor, const Riverrun__Request *request,
                               Riverrun__Reply **reply, const char *path, struct err *err)
 {
     size_t bytes = riverrun__request__get_packed_size(request);
     uint8_t *packed = malloc(bytes + 1);
     zmq_msg_t answer;
-    enum err_code code = ERR_OK;
+    enum err_code code;
 
     require(packed);
     riverrun__request__pack(request, packed);
     zmq_msg_init(&answer);
-    if (zmq_send(socket, packed, bytes, 0) < 0 || zmq_msg_recv(&answer, socket, 0) < 0)
+    if (zmq_send(socket, packed, bytes, 0) < 0)
         code = err_set(err, ERR_ABSENT, 0, "nobody answers at store '%s'", path);
-    else if (!(*reply =
-                   riverrun__reply__unpack(NULL, zmq_msg_size(&answer), zmq_msg_data(&answer))))
-        code = err_set(err, ERR_INPUT, 0, "the answer at store '%s' cannot be decoded", path);
+    else
+        code = receive(socket, monitor, &answer, path, err);
+    if (!code) {
+        *reply = riverrun__reply__unpack(NULL, zmq_msg_size(&answer), zmq_msg_data(&answer));
+        if (!*reply)
+            code = err_set(err, ERR_INPUT, 0, "the answer at store '%s' cannot be decoded", path);
+    }
     zmq_msg_close(&answer);
     free(packed);
     return code;
@@ -51,25 +71,29 @@ static enum err_code exchange(void *socket, const Riverrun__Request *request,
 enum err_code control_ask(const char *path, const Riverrun__Request *request,
                           Riverrun__Reply **reply, struct err *err)
 {
+    static const char told[] = "inproc://control-monitor";
     char endpoint[CONTROL_ENDPOINT_MAX];
-    int folder, one = 1, zero = 0, answer_ms = ANSWER_MS, connect_ms = CONNECT_MS;
-    void *context, *socket;
+    int folder, one = 1, zero = 0, connect_ms = CONNECT_MS;
+    void *context, *socket, *monitor;
     enum err_code code = control_endpoint(path, endpoint, &folder, err);
 
     if (code)
         return code;
     context = zmq_ctx_new();
     socket = zmq_socket(context, ZMQ_REQ);
-    require(context && socket);
+    monitor = zmq_socket(context, ZMQ_PAIR);
+    require(context && socket && monitor);
     zmq_setsockopt(socket, ZMQ_IMMEDIATE, &one, sizeof one);
     zmq_setsockopt(socket, ZMQ_LINGER, &zero, sizeof zero);
     zmq_setsockopt(socket, ZMQ_SNDTIMEO, &connect_ms, sizeof connect_ms);
-    zmq_setsockopt(socket, ZMQ_RCVTIMEO, &answer_ms, sizeof answer_ms);
-    if (zmq_connect(socket, endpoint))
+    if (zmq_socket_monitor(socket, told, ZMQ_EVENT_DISCONNECTED) || zmq_connect(monitor, told) ||
+        zmq_connect(socket, endpoint))
         code = err_set(err, ERR_ABSENT, 0, "control socket of '%s': %s", path,
                        zmq_strerror(zmq_errno()));
     else
-        code = exchange(socket, request, reply, path, err);
+        code = exchange(socket, monitor, request, reply, path, err);
+    zmq_socket_monitor(socket, NULL, 0);
+    zmq_close(monitor);
     zmq_close(socket);
     zmq_ctx_term(context);
     if (folder >= 0)

@@ -23,7 +23,7 @@ enum err_code run_stages(const struct run_options *options, struct err *err);
 /* ---- The control socket, from the other side ---- */
 
 /* Ask whoever owns the store at path; free *reply with riverrun__reply__free_unpacked.
- * Fails  ERR_ABSENT: nobody answers. */
+ * Fails  ERR_ABSENT: nobody answers, or it ends before it does. */
 MUST_CHECK enum err_code control_ask(const char *path, const Riverrun__Request *request,
                                      Riverrun__Reply **reply, struct err *err);
 

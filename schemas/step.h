@@ -25,6 +25,11 @@
     X(store_commit_begin, "a transaction is filled, nothing of it is durable")  \
     X(store_commit_end, "a transaction is durable, nobody was told")            \
     X(store_epoch_raised, "a new owner's epoch is durable, it did nothing yet") \
+    X(repair_written, "a repaired file is durable beside the damaged one")      \
+    X(repair_kept, "the damaged file has a second name")                        \
+    X(repair_renamed, "the repaired file is in place")                          \
+    X(gc_copied, "a compact copy is durable beside the store's file")           \
+    X(gc_renamed, "the compact copy is in place")                               \
     X(ingest_announce, "the streams are known, nobody was told")                \
     X(ingest_opened, "a source was found to be the one that was read")          \
     X(ingest_read, "bytes were read and not sent")                              \

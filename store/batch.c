@@ -303,10 +303,10 @@ int batch_apply(const struct store_batch *batch, struct env_txn *txn, struct err
             rc = apply_checkpoint(op, txn, err);
             break;
         case OP_SAVEPOINT:
-            rc = point_save(op, txn, err);
+            rc = savepoint_put(op, txn, err);
             break;
         case OP_UNSAVE:
-            rc = point_drop(op, txn, err);
+            rc = savepoint_drop(op, txn, err);
             break;
         case OP_FORGET:
             rc = apply_forget(op, txn, err);

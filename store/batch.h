@@ -49,8 +49,8 @@ MUST_CHECK enum err_code batch_add(struct store_batch *batch, const struct batch
                                    struct err *err);
 
 /* points.c: what the two operations on savepoints do to the transaction. */
-MUST_CHECK int point_save(const struct batch_op *op, struct env_txn *txn, struct err *err);
-MUST_CHECK int point_drop(const struct batch_op *op, struct env_txn *txn, struct err *err);
+MUST_CHECK int savepoint_put(const struct batch_op *op, struct env_txn *txn, struct err *err);
+MUST_CHECK int savepoint_drop(const struct batch_op *op, struct env_txn *txn, struct err *err);
 
 /* Put all operations of the batch into the transaction: an env_fill_fn of one batch. */
 MUST_CHECK int batch_apply(const struct store_batch *batch, struct env_txn *txn, struct err *err);

@@ -7,28 +7,15 @@
 #ifndef STORE_ENV_H
 #define STORE_ENV_H
 
+#include "store/head.h"
 #include "store/keys.h"
 #include "store/place.h"
 #include <lmdb.h>
 #include <pthread.h>
 
-/* Written first in the head record; a store of a higher one is refused. */
-enum { ENV_FORMAT = 2 };
-enum env_kind { ENV_STORE = 1, ENV_JOURNAL = 2 };
-enum { ENV_ID_BYTES = 16 };
-
 /* What a fill function and the helpers below return beside 0, errnos (> 0) and MDB_ codes (< -30000):
  * *err says what is wrong. */
 enum { ENV_REFUSED = -1 };
-
-/* The head record, in each transaction read first and written last. */
-struct head {
-    uint32_t format, kind;
-    uint8_t id[ENV_ID_BYTES];
-    uint64_t owner_epoch; /* raised by each open for write */
-    uint64_t next_stream;
-    uint64_t sequence; /* of the transaction: tells whether a failed commit is there */
-};
 
 struct env {
     struct place place;
@@ -82,6 +69,9 @@ MUST_CHECK enum err_code env_write(struct env *env, size_t about, bool reserve, 
 /* Lend a value's payload, its checksum verified: 0, MDB_NOTFOUND, ENV_REFUSED, other. */
 MUST_CHECK int env_get(struct env_txn *txn, const struct key *key, struct view *payload,
                        struct err *err);
+/* As env_get, and the pages of a large value as well: what LMDB will believe of them. */
+MUST_CHECK int env_check(struct env_txn *txn, const struct key *key, struct view *payload,
+                         struct err *err);
 /* Store the pieces, joined, as one value. */
 MUST_CHECK int env_put(struct env_txn *txn, const struct key *key, const struct view *pieces,
                        size_t piece_count, struct err *err);

@@ -47,6 +47,11 @@ void journal_close(struct journal **journal)
     *journal = NULL;
 }
 
+const uint8_t *journal_id(const struct journal *journal)
+{
+    return journal->env->head.id;
+}
+
 static enum err_code check_topic(const char *topic, struct err *err)
 {
     size_t bytes = strlen(topic);

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 /* What a user can do about a store whose tree is damaged. */
-#define STORE_REMEDY "put back a copy of it, or begin again with another store and output"
+#define STORE_REMEDY "`riverrun repair -o DIR` keeps what is good; or put back a copy of it"
 
 struct place {
     char *path;

@@ -121,7 +121,7 @@ static int refuse(struct err *err, enum err_code code, const char *what, const c
     return ENV_REFUSED;
 }
 
-int point_save(const struct batch_op *op, struct env_txn *txn, struct err *err)
+int savepoint_put(const struct batch_op *op, struct env_txn *txn, struct err *err)
 {
     const char *name = (const char *)op->pieces[0].data;
     struct key key = key_savepoint(op->stream, name);
@@ -148,7 +148,7 @@ int point_save(const struct batch_op *op, struct env_txn *txn, struct err *err)
     return env_put(txn, &key, &value, 1, err);
 }
 
-int point_drop(const struct batch_op *op, struct env_txn *txn, struct err *err)
+int savepoint_drop(const struct batch_op *op, struct env_txn *txn, struct err *err)
 {
     const char *name = (const char *)op->pieces[0].data;
     struct key key = key_savepoint(op->stream, name), first, end;

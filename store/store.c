@@ -3,6 +3,7 @@
 
 #include "store/counters.h"
 #include "store/env.h"
+#include "store/inside.h"
 #include "store/points.h"
 #include "store/writer.h"
 #include <stdlib.h>
@@ -61,6 +62,11 @@ void store_close(struct store **store)
     env_close(&(*store)->env);
     free(*store);
     *store = NULL;
+}
+
+struct env *store_env(struct store *store)
+{
+    return store->env;
 }
 
 const uint8_t *store_id(const struct store *store)

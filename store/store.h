@@ -157,6 +157,8 @@ struct journal;
 enum { JOURNAL_ENTRY_MAX = 64 * 1024 };
 MUST_CHECK enum err_code journal_open(struct journal **out, const char *path, struct err *err);
 void journal_close(struct journal **journal);
+/* Random, made once, as store_id. */
+const uint8_t *journal_id(const struct journal *journal);
 /* Fails: ERR_LIMIT, ERR_FULL, ERR_SYSTEM. */
 MUST_CHECK enum err_code journal_append(struct journal *journal, const char *topic,
                                         struct view entry, uint64_t *number, struct err *err);

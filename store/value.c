@@ -2,14 +2,9 @@
  *
  *   value   payload | u64 XXH3-64 of the payload, seeded with XXH3-64 of the key */
 #include "store/env.h"
+#include "store/page.h"
 
 #include <stdio.h>
-
-enum {
-    HEAD_BYTES = 4 + 4 + ENV_ID_BYTES + 8 + 8 + 8,
-    PAGE_HEADER_BYTES = 16, /* of LMDB, see guard_overflow */
-    PAGE_OVERFLOW = 4
-};
 
 static MDB_val val_of(const struct key *key)
 {
@@ -49,7 +44,7 @@ int env_get(struct env_txn *txn, const struct key *key, struct view *payload, st
 static int guard_overflow(struct env_txn *txn, const struct key *key, struct err *err)
 {
     size_t page_bytes = txn->env->page_bytes;
-    size_t node_max = (((page_bytes - PAGE_HEADER_BYTES) / 2) & ~(size_t)1) - 2;
+    size_t node_max = (((page_bytes - PAGE_HEADER) / 2) & ~(size_t)1) - 2;
     MDB_val name = val_of(key), value;
     int rc = mdb_get(txn->mdb, txn->env->dbi, &name, &value);
 
@@ -57,11 +52,17 @@ static int guard_overflow(struct env_txn *txn, const struct key *key, struct err
         return rc == MDB_NOTFOUND ? 0 : rc;
     if (8 + key->bytes + value.mv_size <= node_max)
         return 0;
-    const uint8_t *page = (const uint8_t *)value.mv_data - PAGE_HEADER_BYTES;
-    size_t pages = (PAGE_HEADER_BYTES + value.mv_size + page_bytes - 1) / page_bytes;
+    const uint8_t *page = (const uint8_t *)value.mv_data - PAGE_HEADER;
+    size_t pages = (PAGE_HEADER + value.mv_size + page_bytes - 1) / page_bytes;
     if (!(load_u16(page + 10) & PAGE_OVERFLOW) || load_u32(page + 12) != pages)
         return refuse_value(txn->env, key, "its pages are damaged: " STORE_REMEDY, err);
     return 0;
+}
+
+int env_check(struct env_txn *txn, const struct key *key, struct view *payload, struct err *err)
+{
+    int rc = env_get(txn, key, payload, err);
+    return rc ? rc : guard_overflow(txn, key, err);
 }
 
 int env_put(struct env_txn *txn, const struct key *key, const struct view *pieces,
@@ -145,12 +146,7 @@ int env_head_put(struct env_txn *txn, struct err *err)
     uint8_t bytes[HEAD_BYTES];
     struct view piece = {bytes, sizeof bytes};
 
-    store_u32(bytes, txn->head.format);
-    store_u32(bytes + 4, txn->head.kind);
-    memcpy(bytes + 8, txn->head.id, ENV_ID_BYTES);
-    store_u64(bytes + 24, txn->head.owner_epoch);
-    store_u64(bytes + 32, txn->head.next_stream);
-    store_u64(bytes + 40, txn->head.sequence);
+    head_write(&txn->head, bytes);
     return env_put(txn, &key, &piece, 1, err);
 }
 
@@ -163,22 +159,15 @@ int env_head_get(struct env_txn *txn, struct err *err)
 
     if (rc)
         return rc;
-    struct reader r = reader_of(payload.data, payload.bytes);
-    head.format = read_u32(&r);
-    head.kind = read_u32(&r);
+    bool whole = head_read(payload, &head);
     if (head.format > ENV_FORMAT) {
         err_set(err, ERR_VERSION, 0,
                 "the store '%s' has format %u, made by a newer version; this one knows up to %d",
                 txn->env->place.path, (unsigned)head.format, ENV_FORMAT);
         return ENV_REFUSED;
     }
-    const uint8_t *id = read_bytes(&r, ENV_ID_BYTES);
-    head.owner_epoch = read_u64(&r);
-    head.next_stream = read_u64(&r);
-    head.sequence = read_u64(&r);
-    if (!read_done(&r))
+    if (!whole)
         return refuse_value(txn->env, &key, "it has a wrong size", err);
-    memcpy(head.id, id, ENV_ID_BYTES);
     if (head.kind != txn->env->kind) {
         err_set(err, ERR_DAMAGED, 0, "'%s' is %s, not %s", txn->env->place.path,
                 head.kind == ENV_JOURNAL ? "a journal" : "a store",

@@ -104,8 +104,15 @@ static bool choose_meta(struct walk *w, struct meta *meta)
 {
     struct meta first, second;
 
-    if (!read_meta(w, 0, 0, &first) || !read_meta(w, 1, first.page_bytes, &second))
+    if (!read_meta(w, 0, 0, &first))
         return false;
+    if (!read_meta(w, 1, first.page_bytes, &second)) {
+        if (w->code == ERR_VERSION) { /* and the first is of ours */
+            w->code = ERR_OK;
+            return damage(w, "not a meta page", 1);
+        }
+        return false;
+    }
     *meta = second.transaction > first.transaction ? second : first;
     uint64_t apart = first.transaction > second.transaction
                          ? first.transaction - second.transaction

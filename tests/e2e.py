@@ -174,6 +174,15 @@ class Job:
         return other
 
 
+class Follow(Job):
+    """A job whose sources grow: it ends when it is stopped."""
+
+    def command(self, *more, program=None):
+        command = super().command(*more, program=program)
+        command[1] = "follow"
+        return command
+
+
 class Pipe:
     """The same job as four processes."""
 
@@ -250,8 +259,10 @@ class Place:
             raise Skip(f"{name} is not there")
         return path
 
-    def start(self, command, crash=None, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL):
+    def start(self, command, crash=None, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, more=()):
+        """more: of the environment."""
         environment = {name: value for name, value in os.environ.items() if name != "RIVERRUN_CRASH"}
+        environment.update(more)
         if crash:
             environment["RIVERRUN_CRASH"] = crash
         errors = tempfile.TemporaryFile(dir=self.folder)
@@ -267,10 +278,10 @@ class Place:
         except subprocess.TimeoutExpired:
             raise Failed(f"no end in {HANG_S} s: {process.args[1:3]}: {self.said(process)}") from None
 
-    def said(self, process):
+    def said(self, process, most=600):
         errors = self.errors[process.pid]
         errors.seek(0)
-        return errors.read().decode(errors="replace")[-600:]
+        return errors.read().decode(errors="replace")[-most:]
 
     def kill(self, process):
         if process.poll() is None:

@@ -48,6 +48,7 @@ fuzz_target(message PROTO SOURCES schemas/msg.c schemas/control.c LINK ${PROTOBU
 fuzz_target(checkpoint PROTO
     SOURCES schemas/msg.c schemas/control.c schemas/record.c stages/encode/analysis/units.c
     LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})
+fuzz_target(export SOURCES schemas/export.c LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(cursor
     SOURCES stages/ingest/source.c stages/ingest/segment.c stages/ingest/packed.c stages/tokenize/text.c
         stages/tokenize/normalize.c ${TOKENIZER_SOURCES}

@@ -3,12 +3,14 @@
 
 A file size limit plays the full disk everywhere; a small tmpfs is one, where mounting is permitted.
 """
+import json
 import os
+import shutil
 import subprocess
 import sys
 
 import e2e_world
-from e2e_world import DONE, FULL, Skip, check_line, get, put, text
+from e2e_world import DONE, FULL, STOPPED, Skip, check_line, get, put, text, wait_until
 
 SIZE = 200000
 
@@ -75,8 +77,9 @@ class Small:
     def resize(self, pages):
         subprocess.run(["mount", "-o", f"remount,size={pages * 4096}", self.path], check=True)
 
-    def __exit__(self, *_):
-        subprocess.run(["umount", self.path], check=True)
+    def __exit__(self, kind, *_):
+        lazy = ["-l"] if kind else []  # what failed may have left a process there
+        subprocess.run(["umount", *lazy, self.path], check=True)
 
 
 def test_disk_of_the_output_is_full(world):
@@ -139,6 +142,78 @@ def test_one_disk_for_all_is_full(world):
             check_line(world.read(), FULL, [where])
             disk.resize(400)
             assert world.finish() == want
+
+
+# ---- follow ----
+
+def follow(world, *more):
+    return world.place.start([world.place.riverrun, "follow", world.source, "--model", world.model, "-o", world.out, "--name",
+                              "text", "--threads", "1", "--checkpoint-seconds", "0.1", "--max-latency", "0.2", "-q", *more])
+
+
+def wait_durable(world, process, size, store):
+    """Until all of a source of size bytes is read, and its records durable."""
+    def there():
+        done = world.call(["status", "--store", store, "--json"])
+        for one in json.loads(done.stdout)["streams"] if done.status == DONE else ():
+            if one["bytes"] == size and one["records"] == one["durable_records"] > 0:
+                return True
+        return False
+    wait_until(there, f"{size} bytes, durable", process)
+
+
+def followed(world, data, store):
+    """What a run that follows data without accidents writes."""
+    put(world.source, data)
+    process = follow(world, "--store", store)
+    wait_durable(world, process, len(data), store)
+    assert world.end(process, stop=True).status == STOPPED
+    want = get(world.output)
+    shutil.rmtree(world.out)
+    shutil.rmtree(store)
+    return want
+
+
+def filled(world, disk, out, store, named):
+    """Follow a growing file; when some of it is durable, the disk fills up, lines come, and then there is room again."""
+    lines = (text(30000) + b"\n").splitlines(keepends=True)
+    data = b"".join(lines)
+    want = followed(world, data, store)
+    world.out = out
+    half = b"".join(lines[:len(lines) // 2])
+    put(world.source, half)
+    process = follow(world, "--store", store)
+    wait_durable(world, process, len(half), store)
+    durable = get(world.output)
+    assert want.startswith(durable)
+    filler = os.path.join(disk, "filler")
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    with open(world.source, "ab") as file:
+        file.write(data[len(half):])
+    wait_until(lambda: "trying again every 5 s" in world.said(process), "a word of the full disk", process)
+    written = get(world.output)
+    assert written.startswith(durable) and want.startswith(written) and process.poll() is None
+    os.unlink(filler)
+    wait_durable(world, process, len(data), store)
+    result = world.end(process, stop=True)
+    print("    " + "\n    ".join(result.lines))
+    assert result.status == STOPPED and named in result.lines[0], result.stderr
+    assert get(world.output) == want
+
+
+def test_follow_waits_for_room_for_its_output(world):
+    with Small(world.path("small"), 24) as disk:
+        filled(world, disk.path, os.path.join(disk.path, "out"), world.path("state"), "text.jsonl")
+
+
+def test_follow_waits_for_room_in_its_store(world):
+    with Small(world.path("small"), 200) as disk:
+        filled(world, disk.path, world.out, os.path.join(disk.path, "state"), "state")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,66 @@
 #!/usr/bin/python3
 """What the control socket answers, savepoints, branches, exports and imports: made at rest and beside a run, killed at
 every step, damaged at every place; and what is read from a point on is what an undisturbed run reads there."""
+import json
+import os
+import random
+import shutil
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
-from e2e import HANG_S, Job, Pipe, check, generated_text, main, same, undisturbed, wait_for
+import validate_records
+from e2e import (HANG_S, IN_USE, OTHER_SETTINGS, SOURCE_CHANGED, Job, Pipe, check, generated_text, main, make_model,
+                 read, same, undisturbed, wait_for, write)
 
 QUICK = ["--unit", "line", "--checkpoint-seconds", "0.05", "--checkpoint-every", "3000"]
+USAGE, INPUT, ABSENT, DAMAGED, KILLED = 2, 6, 7, 16, -signal.SIGKILL
 
 
-def ask(place, *words, want=0):
-    """riverrun WORDS to its end."""
-    done = subprocess.run([place.riverrun, *words], stdin=subprocess.DEVNULL, capture_output=True, check=False,
-                          timeout=HANG_S)
+def ask(job, *words, want=0, program=None, crash=None):
+    """riverrun WORDS about a job's store, to its end; the exit status and what it said."""
+    environment = {name: value for name, value in os.environ.items() if name != "RIVERRUN_CRASH"}
+    if crash:
+        environment["RIVERRUN_CRASH"] = crash
+    done = subprocess.run([program or job.place.riverrun, *words, "--store", job.store], stdin=subprocess.DEVNULL,
+                          capture_output=True, check=False, timeout=HANG_S, env=environment)
     wanted = (want,) if isinstance(want, int) else want
     check(done.returncode in wanted,
           f"{words}: exit status {done.returncode} instead of {want}: {done.stderr.decode()}")
+    if done.returncode > 0:
+        check(done.stderr.count(b"\n") == 1 and done.stderr.startswith(b"riverrun: "), f"{words}: {done.stderr}")
     return done
+
+
+def history(job, stream):
+    return json.loads(ask(job, "history", stream, "--json").stdout)
+
+
+def savepoints(job, stream):
+    """Name -> what history says, of those that are whole; one that is not is a failure."""
+    points = history(job, stream)["savepoints"]
+    check(not any("wrong" in point for point in points), f"savepoints of {stream}: {points}")
+    return {point["name"]: point for point in points}
+
+
+def lines_of(path):
+    return [json.loads(line) for line in read(path).splitlines()]
+
+
+def tail(data, first):
+    """The lines from the first-th on."""
+    return b"".join(data.splitlines(keepends=True)[first:])
+
+
+def text_of(place, name, seed, size, unit="line"):
+    """A text that ends at the boundary of a unit."""
+    data = generated_text(place.seed + seed, size)
+    return place.text(name, data + (b"The last of it.\n\n" if unit == "paragraph" else b"\n"))
+
+
+def problems(job, stream, base):
+    return validate_records.validate(os.path.join(job.output, stream + ".jsonl"), base=base)
 
 
 def status_answers_while_a_pause_waits_for_emit(place):
@@ -39,7 +83,328 @@ def status_answers_while_a_pause_waits_for_emit(place):
     same(job, want, "paused without emit")
 
 
-CASES = (status_answers_while_a_pause_waits_for_emit,)
+def a_question_ends_with_the_run_that_it_was_put_to(place):
+    """A run that is killed before it answered is noticed, not waited for."""
+    job = Job(place, "out", place.text("text.txt", generated_text(place.seed, 400000)), options=QUICK)
+    pipe = Pipe(job).start()
+    wait_for("records", lambda: sum(map(len, job.records().values())) > 20000)
+    pipe.kill("emit")
+    wait_for("encode to miss emit", lambda: job.answer().get("waiting") == "emit is not there")
+    pause = place.start([place.riverrun, "pause", "--all", "--store", job.store])
+    wait_for("a status beside the pause", lambda: "pausing" in (job.status() or {"text": ""})["text"])
+    pipe.kill("encode")
+    check(place.end_of(pause) == ABSENT and "ended before it answered" in place.said(pause), place.said(pause))
+    for stage in ("ingest", "tokenize"):
+        pipe.kill(stage)
+
+
+# ---- Branches ----
+
+def a_branch_reads_as_the_stream_would_have_read_on(place):
+    """Text A, a branch at its end, text B: the losses of B are, bit for bit, those of one stream over A and B."""
+    units = 0
+    for unit in ("line", "paragraph"):
+        options = ["--unit", unit]
+        a, b = (text_of(place, f"{unit}-{name}", seed, 30000, unit) for name, seed in (("a", 1), ("b", 2)))
+        both = place.text(f"{unit}-ab", read(a) + read(b))
+        whole = undisturbed(place, f"whole-{unit}", both, options=[*options, "--name", "ab"])
+        job = undisturbed(place, f"out-{unit}", a, options=[*options, "--name", "a"])
+        before = job.records()
+        ask(job, "savepoint", "a", "end")
+        ask(job, "branch", "a@end", "b")
+        ask(job, "branch", "a@1", "early")  # checkpoint 0: nothing read yet
+        for name in ("b", "early"):
+            branch = Job(place, f"out-{unit}", b, options=[*options, "--name", name])
+            branch.run()
+            branch.run()  # finished is finished
+        got = [record for record in lines_of(os.path.join(job.output, "b.jsonl")) if record["kind"] == unit]
+        want = [record for record in lines_of(os.path.join(whole.output, "ab.jsonl")) if record["kind"] == unit]
+        want = want[-len(got):]
+        check(len(got) > 30 and got[0]["begin"] == 0, f"{len(got)} {unit}s")
+        for one, other in zip(got, want):
+            check(one["nats"] == other["nats"] and one["text"] == other["text"] and
+                  one["begin"] + os.path.getsize(a) == other["begin"], f"{unit}: {one} instead of {other}")
+        early = [record for record in lines_of(os.path.join(job.output, "early.jsonl")) if record["kind"] == unit]
+        check(sum(one["nats"] != other["nats"] for one, other in zip(got, early)) > 1, "the state makes no difference")
+        seq = got[0]["seq"]
+        check(seq == lines_of(os.path.join(job.output, "a.jsonl"))[-1]["seq"] + 1, f"the branch begins at {seq}")
+        wrong = problems(job, "b", seq) + problems(job, "early", 0)
+        check(not wrong, f"{wrong[:3]}")
+        check(all(job.records()[name] == data for name, data in before.items()), "the branched stream was touched")
+        said = {one["stream"]: one for one in job.statuses()}
+        check(said["b"]["state"] == "finished" and history(job, "b")["checkpoints"][0]["branched_from"] == "a@end",
+              f"{said['b']}")
+        units += len(got)
+    return f"{units} units"
+
+
+def a_branch_is_begun_again_where_it_was_branched(place):
+    """--restart of a branch. Its unit is its own matter, its model is not."""
+    a, b = text_of(place, "a", 1, 20000), text_of(place, "b", 2, 40000)
+    job = undisturbed(place, "out", a, options=[*QUICK, "--name", "a"])
+    ask(job, "branch", "a", "b")
+    branch = Job(place, "out", b, options=[*QUICK, "--name", "b"])
+    other = make_model(place, "other.safetensors", "--seed", "9")
+    refused = Job(place, "out", b, model=other, options=[*QUICK, "--name", "b"])
+    refused.run(want=OTHER_SETTINGS)
+    branch.run()
+    want = branch.records()
+    branch.run("--restart")
+    same(branch, want, "begun again")
+    for _ in range(4):
+        branch.run("--restart", program=place.steps, crash="encode_commit:3", want=(0, KILLED))
+    branch.run()
+    same(branch, want, "begun again and killed")
+    lines = Job(place, "out", b, options=["--unit", "paragraph", "--name", "c"])
+    ask(job, "branch", "a", "c")
+    lines.run()
+    check(lines_of(os.path.join(job.output, "c.jsonl"))[0]["kind"] == "paragraph", "no unit of its own")
+    ask(job, "savepoint", "b", "origin", "--drop")
+    branch.run("--restart", want=ABSENT)
+    same(branch, {**want, "c.jsonl": branch.records()["c.jsonl"]}, "refused")
+
+
+def a_branch_crashes_at_every_step(place):
+    """Its first reading, killed at the first and second reach of every step, writes what it writes undisturbed."""
+    a, b = text_of(place, "a", 1, 4000), text_of(place, "b", 2, 24000)
+    first = undisturbed(place, "first", a, options=[*QUICK, "--name", "a"])
+    ask(first, "branch", "a", "b")
+    branch = Job(place, "first", b, options=[*QUICK, "--name", "b"])
+    expected = branch.copy("expected")
+    expected.run()
+    want, steps = expected.records(), subprocess.run([place.steps, "steps"], capture_output=True,
+                                                     check=True).stdout.decode().split()
+
+    def crash(instant):
+        one = branch.copy("crash-" + instant.replace(":", "-"))
+        died = one.run(program=place.steps, crash=instant, want=(0, KILLED)) == KILLED
+        one.run()
+        same(one, want, f"crash at {instant}")
+        shutil.rmtree(one.output)
+        return died
+
+    instants = [f"{step}:{reach}" for step in steps for reach in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        died = sum(pool.map(crash, instants))
+    check(died > 30, f"{died} crashes of {len(instants)}")
+    return f"{died} crashes"
+
+
+# ---- Savepoints beside a run ----
+
+def reads_on_elsewhere(job, stream, name, source, want, options):
+    """A savepoint exported, imported into another store and read on: the rest of the undisturbed output."""
+    file = os.path.join(job.output, f"{name}.export")
+    ask(job, "export", f"{stream}@{name}", file)
+    other = Job(job.place, f"{os.path.basename(job.output)}-{name}", source, options=options)
+    ask(other, "import", file)
+    first = history(other, stream)["checkpoints"][0]["records"]
+    other.run()
+    got = b"".join(other.records().values())  # of a finished point there is nothing more to write
+    check(got == tail(want, first), f"savepoint {name} at record {first}: other bytes from there on")
+    shutil.rmtree(other.output)
+    return first
+
+
+def points_of_a_running_stream_do_not_disturb_it(place):
+    """Savepoints and branches while it is read: its output is undisturbed, each is right, and they outlive the
+    checkpoints that they were copied from."""
+    options = [*QUICK, "--name", "text"]
+    source = text_of(place, "text.txt", 1, 600000)
+    (want,) = undisturbed(place, "want", source, options=options).records().values()
+    job, asked = Job(place, "out", source, options=options), 0
+    process = job.start()
+    job.wait_tokens(process, 2000)
+    seen = []
+    while asked < 6:
+        seen.append(job.status()["tokens"])
+        status = ask(job, "savepoint", "text", f"s{asked}", want=(0, 3, ABSENT)).returncode
+        if status:
+            break  # through already
+        ask(job, "branch", f"text@s{asked}", f"branch{asked}")
+        ask(job, "savepoint", "text", f"s{asked}", want=USAGE)
+        asked += 1
+        tokens = job.status()["tokens"]
+        if not job.wait_tokens(process, tokens + 30000):
+            break
+    check(place.end_of(process) == 0, place.said(process))
+    check({name: data for name, data in job.records().items() if name == "text.jsonl"} == {"text.jsonl": want},
+          "the stream was disturbed")
+    points, kept = savepoints(job, "text"), [point["checkpoint"] for point in history(job, "text")["checkpoints"]]
+    check(asked >= 3 and len(points) == asked, f"{asked} savepoints asked for, {len(points)} there")
+    firsts = [reads_on_elsewhere(job, "text", name, source, want, options) for name in sorted(points)]
+    check(firsts == sorted(set(firsts)), f"savepoints at records {firsts}")
+    check(all(points[f"s{i}"]["tokens"] >= seen[i] for i in range(asked)), f"not made when asked for: {seen}, {points}")
+    check(points["s0"]["checkpoint"] not in kept, "the first savepoint is still a checkpoint")
+    # What was branched beside the run is what is branched from its savepoint at rest.
+    other = place.text("other.txt", generated_text(place.seed + 5, 5000))
+    ask(job, "branch", "text@s1", "rest")
+    for name in ("branch1", "rest"):
+        Job(place, "out", other, options=[*QUICK, "--name", name]).run()
+    got = [read(os.path.join(job.output, name + ".jsonl")).replace(f'"{name}"'.encode(), b'"x"')
+           for name in ("branch1", "rest")]
+    check(got[0] == got[1] and len(got[0]) > 1000, "a branch beside a run is another than one at rest")
+    return f"{asked} savepoints at records {firsts}"
+
+
+def killed_at_every_step_while_points_are_made(place):
+    """A run that is asked for savepoints and branches all the time dies at a step; what was answered is there, what is
+    there is whole, and the run ends as undisturbed."""
+    options = [*QUICK, "--name", "text"]
+    source = text_of(place, "text.txt", 1, 60000)
+    (want,) = undisturbed(place, "want", source, options=options).records().values()
+    steps = subprocess.run([place.steps, "steps"], capture_output=True, check=True).stdout.decode().split()
+    rng = random.Random(place.seed)
+
+    def crash(instant):
+        job, answered, turn = Job(place, "at-" + instant.replace(":", "-"), source, options=options), [], 0
+        process = job.start(program=place.steps, crash=instant)
+        while process.poll() is None:
+            verb = (("savepoint", "text", f"s{turn}"), ("branch", "text", f"b{turn}"))[turn % 2]
+            done = subprocess.run([place.riverrun, *verb, "--store", job.store], capture_output=True, check=False,
+                                  timeout=HANG_S)
+            if done.returncode == 0:
+                answered.append(verb)
+            turn += 1
+        died = process.returncode == KILLED
+        check(process.returncode in (0, KILLED), f"{instant}: {place.said(process)}")
+        job.run()
+        check(read(os.path.join(job.output, "text.jsonl")) == want, f"{instant}: other bytes")
+        points = savepoints(job, "text")
+        streams = {one["stream"] for one in job.statuses()}
+        for verb, _, name in answered:
+            check(name in (points if verb == "savepoint" else streams), f"{instant}: {verb} {name} was promised")
+        if points:
+            reads_on_elsewhere(job, "text", rng.choice(sorted(points)), source, want, options)
+        shutil.rmtree(job.output)
+        return died, len(points), len(answered)
+
+    instants = [f"{step}:{rng.choice((1, 2, 4, 7, 12))}" for step in steps for _ in range(5 if place.nightly else 1)]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(crash, instants))
+    died, points = sum(one[0] for one in results), sum(one[1] for one in results)
+    check(died > len(instants) // 2 and points > 10, f"{died} crashes, {points} savepoints")
+    return f"{len(instants)} instants, {died} crashes, {points} savepoints, {sum(one[2] for one in results)} answers"
+
+
+def commands_at_rest_are_killed_at_every_step(place):
+    """savepoint, branch, drop and import without a run: done whole or not at all, and done when asked again."""
+    source = text_of(place, "text.txt", 1, 9000)
+    job = undisturbed(place, "out", source, options=[*QUICK, "--name", "text"])
+    file = place.path("text.export")
+    ask(job, "savepoint", "text", "there")
+    ask(job, "export", "text@there", file)
+    kills = 0
+    instants = ("store_commit_begin:1", "store_commit_end:1", "store_epoch_raised:1",  # of the owner epoch
+                "store_commit_begin:2", "store_commit_end:2")
+    for turn, instant in enumerate(instants):
+        for verb, after in (("savepoint", USAGE), ("branch", USAGE), ("drop", ABSENT), ("import", USAGE)):
+            name = f"{verb}{turn}"
+            words = {"savepoint": ("savepoint", "text", name), "branch": ("branch", "text@there", name),
+                     "drop": ("savepoint", "text", name, "--drop"), "import": ("import", file, "--as", name)}[verb]
+            if verb == "drop":
+                ask(job, "savepoint", "text", name)
+            ask(job, *words, program=place.steps, crash=instant, want=KILLED)
+            durable = instant == "store_commit_end:2"
+            ask(job, *words, want=after if durable else 0)
+            kills += 1
+            there = name in savepoints(job, "text") or name in {one["stream"] for one in job.statuses()}
+            check(there == (verb != "drop"), f"{verb} killed at {instant}: {'there' if there else 'not there'}")
+    got = set()
+    for turn in range(len(instants)):
+        Job(place, "out", source, options=[*QUICK, "--name", f"branch{turn}"]).run()
+        got.add(read(os.path.join(job.output, f"branch{turn}.jsonl")).replace(f"branch{turn}".encode(), b"x"))
+    check(len(got) == 1, "branches that were killed differ")
+    return f"{kills} kills"
+
+
+# ---- Export and import ----
+
+def an_export_goes_on_in_another_store(place):
+    """A run dies; its newest checkpoint is carried to another store and read on: joined, the undisturbed bytes."""
+    options = [*QUICK, "--name", "text"]
+    source = text_of(place, "text.txt", 1, 60000)
+    (want,) = undisturbed(place, "want", source, options=options).records().values()
+    job = Job(place, "out", source, options=options)
+    job.run(program=place.steps, crash="encode_committed:6", want=KILLED)
+    file = place.path("point.export")
+    ask(job, "export", "text", file)
+    moved = place.text("moved.txt", read(source))
+    other = Job(place, "elsewhere", moved, options=options)
+    ask(other, "import", file)
+    first = history(other, "text")["checkpoints"][0]["records"]
+    check(0 < first < want.count(b"\n"), f"exported at record {first}")
+    for crash in ("encode_commit:2", "emit_fsync_end:3"):
+        other.run(program=place.steps, crash=crash, want=(0, KILLED))
+    other.run()
+    old = b"".join(read(os.path.join(job.output, "text.jsonl")).splitlines(keepends=True)[:first])
+    check(old + other.records()["text.jsonl"] == want, "joined, they are not the undisturbed output")
+    wrong = problems(other, "text", first)
+    check(not wrong, f"{wrong[:3]}")
+    # Refusals, each of which leaves what is there.
+    ask(other, "import", file, want=USAGE)
+    ask(other, "import", file, "--as", "a/b", want=USAGE)
+    ask(other, "import", file, "--as", "other")
+    write(moved, b"!" + read(source)[1:])
+    changed = Job(place, "elsewhere", moved, options=[*QUICK, "--name", "other"])
+    changed.run(want=SOURCE_CHANGED)
+    write(moved, read(source))
+    model = make_model(place, "other.safetensors", "--seed", "9")
+    Job(place, "elsewhere", moved, model=model, options=[*QUICK, "--name", "other"]).run(want=OTHER_SETTINGS)
+    changed.run()
+    check(read(os.path.join(other.output, "other.jsonl")).replace(b'"other"', b'"text"') == tail(want, first),
+          "under another name")
+    return f"joined at record {first} of {len(want.splitlines())}"
+
+
+def import_needs_a_store_that_nobody_runs(place):
+    source = text_of(place, "text.txt", 1, 400000)
+    job = undisturbed(place, "done", place.text("small.txt", b"small\n"), options=[*QUICK, "--name", "small"])
+    file = place.path("point.export")
+    ask(job, "export", "small", file)
+    pipe = Pipe(Job(place, "out", source, options=QUICK))
+    pipe.start("encode")  # alone: it waits for its neighbours for ever
+    wait_for("a store", lambda: pipe.job.answer().get("pid"))
+    done = ask(pipe.job, "import", file, want=IN_USE)
+    check(b"stop" in done.stderr, f"{done.stderr}")
+    pipe.running["encode"].terminate()
+    place.end_of(pipe.running["encode"])
+    ask(pipe.job, "import", file)
+
+
+def a_damaged_export_is_refused_whole(place):
+    """Bits flipped through the whole file, and every so many lengths of it: nothing is imported."""
+    source = text_of(place, "text.txt", 1, 9000)
+    job = undisturbed(place, "out", source, options=[*QUICK, "--name", "text"])
+    file = place.path("point.export")
+    ask(job, "export", "text", file)
+    data, rng, tried = read(file), random.Random(place.seed), 0
+    other = Job(place, "other", source)
+    ask(other, "import", file, "--as", "before")
+    places = sorted({*range(40), *rng.sample(range(len(data)), 400 if place.nightly else 120), len(data) - 1})
+    lengths = sorted({0, 1, 7, 8, 23, 24, *rng.sample(range(len(data)), 30), len(data) - 1})
+    broken = place.path("broken.export")
+    for at in places:
+        write(broken, data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1:])
+        ask(other, "import", broken, want=INPUT if at < 8 else DAMAGED)
+        tried += 1
+    for length in lengths:
+        write(broken, data[:length])
+        ask(other, "import", broken, want=INPUT if length < 8 else DAMAGED)
+        tried += 1
+    write(broken, data + b"x")
+    ask(other, "import", broken, want=DAMAGED)
+    check([one["stream"] for one in other.statuses()] == ["before"], f"{other.statuses()}")
+    ask(other, "import", file)
+    return f"{tried} damaged files"
+
+
+CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_run_that_it_was_put_to,
+         a_branch_reads_as_the_stream_would_have_read_on, a_branch_is_begun_again_where_it_was_branched,
+         a_branch_crashes_at_every_step, points_of_a_running_stream_do_not_disturb_it,
+         killed_at_every_step_while_points_are_made, commands_at_rest_are_killed_at_every_step,
+         an_export_goes_on_in_another_store, import_needs_a_store_that_nobody_runs,
+         a_damaged_export_is_refused_whole)
 
 if __name__ == "__main__":
     sys.exit(main(CASES))

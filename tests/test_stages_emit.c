@@ -289,6 +289,26 @@ static void a_shorter_file_goes_back_to_an_older_token_with_a_warning(void **sta
     driver_free(&d);
 }
 
+/* The file lost its end and a run went on from an older token: the next tokens are newer and shorter than those that
+ * were kept before. */
+static void a_newer_token_may_be_shorter_than_those_before_it(void **state)
+{
+    struct place tokens[2];
+    bool warned = true;
+
+    write_thirty(state, tokens);
+    cut_file(state, tokens[0].length);
+    struct driver *d = start(state);
+    struct place kept[2] = {tokens[1], tokens[0]};
+    struct open o = resume(&FIRST, 2, &kept[1]);
+    assert_int_equal(open_sink(d, &o, &warned), tokens[0].n);
+    assert_false(warned);
+    send_records(d, &o, tokens[0].n, 30);
+    assert_int_equal(sync_to(d, &o, 30).n, 30);
+    driver_free(&d);
+    assert_lines(state, 30);
+}
+
 static void a_missing_file_is_refused_unless_nothing_was_written(void **state)
 {
     struct place tokens[2];
@@ -475,6 +495,7 @@ int main(void)
         STAGE_TEST(an_edited_line_with_a_zero_character_is_refused_too),
         STAGE_TEST(a_file_may_begin_at_a_later_record),
         STAGE_TEST(a_shorter_file_goes_back_to_an_older_token_with_a_warning),
+        STAGE_TEST(a_newer_token_may_be_shorter_than_those_before_it),
         STAGE_TEST(a_missing_file_is_refused_unless_nothing_was_written),
         STAGE_TEST(a_finished_file_that_goes_on_is_refused),
         STAGE_TEST(nothing_may_follow_the_document_record),

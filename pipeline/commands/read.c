@@ -96,6 +96,10 @@ static enum err_code run_all(bool follow, char **arguments, size_t count, struct
     if (count == 0 || !s.model)
         return err_set(err, ERR_USAGE, 0, "%s needs %s: riverrun %s PATH... --model FILE", verb,
                        count ? "a model" : "something to read", verb);
+    if (s.json && s.sink == SINK_STDOUT)
+        return err_set(err, ERR_USAGE, 0,
+                       "--json and --sink stdout both write to standard output: ask `riverrun "
+                       "status --json`");
     code = settings_end(&s, err);
     s.config.paths = (const char *const *)arguments;
     s.config.path_count = count;

@@ -1,6 +1,7 @@
 /* riverrun status, pause, resume: asked of the run that owns the store, or of the store itself. */
 #include "pipeline/commands/commands.h"
 #include "pipeline/commands/show.h"
+#include "pipeline/commands/target.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
 
@@ -55,9 +56,10 @@ void show_table(const Riverrun__Reply *reply)
 static json_t *stream_json(const Riverrun__StreamStatus *s)
 {
     json_t *o =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "stream", s->name, "source", s->source,
-                  "state", s->state, "bytes", (json_int_t)s->bytes, "tokens", (json_int_t)s->tokens,
-                  "records", (json_int_t)s->records, "computed", (json_int_t)s->computed);
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "stream", s->name, "source",
+                  s->source, "state", s->state, "bytes", (json_int_t)s->bytes, "tokens",
+                  (json_int_t)s->tokens, "records", (json_int_t)s->records, "durable_records",
+                  (json_int_t)s->durable_records, "computed", (json_int_t)s->computed);
 
     require(o);
     json_object_set_new(o, "bytes_total",
@@ -82,43 +84,19 @@ void show_json(const Riverrun__Reply *reply)
         json_object_set_new(o, "waiting", json_string(reply->waiting ? reply->waiting : ""));
         json_object_set_new(o, "checkpoint_us", json_integer((json_int_t)reply->checkpoint_us));
         json_object_set_new(o, "run_us", json_integer((json_int_t)reply->run_us));
+        json_object_set_new(o, "latency_us",
+                            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "checkpoints",
+                                      (json_int_t)reply->checkpoints, "commit_p50",
+                                      (json_int_t)reply->commit_p50_us, "commit_p99",
+                                      (json_int_t)reply->commit_p99_us, "record_p50",
+                                      (json_int_t)reply->record_p50_us, "record_p99",
+                                      (json_int_t)reply->record_p99_us, "record_most",
+                                      (json_int_t)reply->record_most_us));
     }
     json_object_set_new(o, "streams", list);
     json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
     putchar('\n');
     json_decref(o);
-}
-
-struct target {
-    const char *store, *output;
-    char *made;
-    bool json, all;
-};
-
-static void target_options(struct target *t, bool with_all, struct option *options)
-{
-    size_t i = 0;
-
-    *t = (struct target){.output = "out"};
-    options[i++] =
-        (struct option){"store", 0, OPTION_TEXT, &t->store,
-                        0,       0, "DIR",       "the store (default: state in the output folder)"};
-    options[i++] =
-        (struct option){"output", 'o', OPTION_TEXT, &t->output,
-                        0,        0,   "DIR",       "the output folder of the job (default: out)"};
-    options[i++] = (struct option){"json", 0, OPTION_FLAG, &t->json, 0, 0, NULL, "answer as JSON"};
-    if (with_all)
-        options[i++] = (struct option){"all", 0, OPTION_FLAG, &t->all, 0, 0, NULL, "every stream"};
-    options[i] = (struct option){.name = NULL};
-}
-
-static enum err_code target_end(struct target *t, struct err *err)
-{
-    if (!t->store && asprintf(&t->made, "%s/state", t->output) < 0)
-        return err_set(err, ERR_MEMORY, 0, "settings");
-    if (!t->store)
-        t->store = t->made;
-    return ERR_OK;
 }
 
 /* The answer of the store's owner, or where there is none, of the store. */
@@ -167,20 +145,20 @@ enum err_code command_status(char **arguments, size_t count, struct err *err)
         (target.json ? show_json : show_table)(reply);
     if (reply)
         riverrun__reply__free_unpacked(reply, NULL);
-    free(target.made);
+    target_release(&target);
     return code;
 }
 
 /* Nobody runs it: take the lock and write the flags. */
-static enum err_code write_flags(const char *path, bool pause, bool all, char **names, size_t count,
+static enum err_code write_flags(const struct target *t, bool pause, char **names, size_t count,
                                  struct err *err)
 {
     const struct store_options write = {.write = true};
     Riverrun__Reply *streams = show_reply();
     struct store *store = NULL;
-    enum err_code code = store_open(&store, path, &write, err);
+    enum err_code code = store_open(&store, t->store, &write, err);
 
-    if (!code && all)
+    if (!code && t->all)
         code = status_of_store(store, streams, err);
     for (size_t i = 0; !code && i < streams->n_streams; i++)
         if (strcmp(streams->streams[i]->state, "finished"))
@@ -192,28 +170,20 @@ static enum err_code write_flags(const char *path, bool pause, bool all, char **
     return code;
 }
 
-static enum err_code ask_owner(const char *path, bool pause, bool all, char **names, size_t count,
+static enum err_code ask_owner(const struct target *t, bool pause, char **names, size_t count,
                                struct err *err)
 {
     Riverrun__Request request = RIVERRUN__REQUEST__INIT;
-    Riverrun__Reply *reply = NULL;
-    enum err_code code;
 
     request.verb = proto_text(pause ? "pause" : "resume");
-    request.all = all;
+    request.all = t->all;
     request.names = names;
     request.n_names = count;
-    code = control_ask(path, &request, &reply, err);
-    if (!code && reply->code)
-        code = err_set(err, (enum err_code)reply->code, 0, "%s", reply->text);
-    if (reply)
-        riverrun__reply__free_unpacked(reply, NULL);
-    return code;
+    return target_ask(t, &request, err);
 }
 
 static enum err_code set_paused(char **arguments, size_t count, bool pause, struct err *err)
 {
-    const struct store_options look = {.write = false};
     const char *verb = pause ? "pause" : "resume";
     struct option options[8];
     struct target target;
@@ -237,16 +207,13 @@ static enum err_code set_paused(char **arguments, size_t count, bool pause, stru
     if (!code)
         code = target_end(&target, err);
     if (!code)
-        code = store_open(&store, target.store, &look, err);
-    if (!code)
-        owned = store_is_owned(store);
+        code = target_look(&target, &store, &owned, err);
     store_close(&store);
     if (!code)
-        code = (owned ? ask_owner : write_flags)(target.store, pause, target.all, arguments, count,
-                                                 err);
+        code = (owned ? ask_owner : write_flags)(&target, pause, arguments, count, err);
     if (!code && target.json)
         printf("{\"%s\": true}\n", verb);
-    free(target.made);
+    target_release(&target);
     return code;
 }
 

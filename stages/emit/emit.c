@@ -89,7 +89,7 @@ static enum err_code emit_open(void **self, const struct stage_env *env, struct 
     if (!e)
         return err_set(err, ERR_MEMORY, 0, "emit");
     e->env = env;
-    e->ops = &jsonl_ops;
+    e->ops = c->sink == SINK_STDOUT ? &stdout_ops : &jsonl_ops;
     e->interval_ms = c->max_latency_ms / 2;
     if (!c->follow && e->interval_ms > INTERVAL_MOST_MS)
         e->interval_ms = INTERVAL_MOST_MS;

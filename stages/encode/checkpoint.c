@@ -9,10 +9,11 @@
  * At most one snapshot of a stream is pending, and it is never replaced by a newer one. */
 #include "schemas/step.h"
 #include "stages/encode/encode.h"
+#include "stages/encode/points.h"
 
 #include <stdlib.h>
 
-enum { META_MAX = 1 << 20, PART_BYTES = 256 * 1024 };
+enum { FULL_AGAIN_MS = 5000, META_MAX = 1 << 20, PART_BYTES = 256 * 1024 };
 
 void token_from(struct jsonl_place *place, const Riverrun__SinkToken *token)
 {
@@ -157,6 +158,8 @@ static enum err_code make_meta(const struct stream *s, struct buffer *out, struc
     meta.origin = p->state == NULL;
     meta.finished = p->finished;
     meta.written_ms = s->encode->clock_ms;
+    if (s->branched_from)
+        meta.branched_from = s->branched_from;
     if (p->born && s->lineage) {
         meta.lineage = lineage;
         meta.n_lineage = 1;
@@ -211,12 +214,47 @@ void checkpoint_commit(struct stream *s)
         stream_fail(s, &err);
     } else {
         s->snapshot.step = SNAPSHOT_COMMIT;
+        s->snapshot.commit_us = begin_us;
         STEP_AT(encode_commit, s->id, s->snapshot.n);
         store_submit(e->store, &batch, s);
     }
     buffer_release(&meta);
     buffer_release(&note);
     e->checkpoint_us += e->env->measure_us() - begin_us;
+}
+
+/* The disk is full. read tries the first commit that finds it so once more, and ends; follow takes no more tokens,
+ * and tries all of them again until there is room. True: err is dealt with. */
+static bool no_room(struct encode *e, struct stream *s, const struct err *err)
+{
+    bool first = !e->full.code;
+
+    if (err->code != ERR_FULL || !s || s->snapshot.step != SNAPSHOT_COMMIT)
+        return false;
+    if (!e->env->config->follow && !first)
+        return false;
+    e->full = *err;
+    if (!e->env->config->follow) {
+        checkpoint_commit(s);
+        return true;
+    }
+    if (first)
+        stage_report(e->env, STAGE_WARNING, NULL, "%s: trying again every %d s", err->text,
+                     FULL_AGAIN_MS / 1000);
+    s->snapshot.again = true;
+    if (!e->full_ms)
+        e->full_ms = e->now_ms + FULL_AGAIN_MS;
+    return true;
+}
+
+static void try_again(struct encode *e)
+{
+    e->full_ms = 0;
+    for (size_t i = 0; i < e->stream_count; i++)
+        if (e->streams[i]->snapshot.again) {
+            e->streams[i]->snapshot.again = false;
+            checkpoint_commit(e->streams[i]);
+        }
 }
 
 bool checkpoint_collect(struct encode *e)
@@ -226,20 +264,22 @@ bool checkpoint_collect(struct encode *e)
     void *user;
     bool any = false;
 
+    if (e->full_ms && e->full_ms <= e->now_ms)
+        try_again(e);
     while (store_collect(e->store, false, &user, &err)) {
         struct stream *s = user;
         struct snapshot done;
         any = true;
-        e->notes -= s == NULL;
-        if (err.code == ERR_FULL && s && s->snapshot.step == SNAPSHOT_COMMIT && !e->full.code) {
-            e->full = err; /* the disk is full: try this one once more, then end the run */
-            checkpoint_commit(s);
+        if (control_collected(e, user, &err))
             continue;
-        }
-        if (err.code || e->full.code)
+        e->notes -= s == NULL;
+        if (no_room(e, s, &err))
+            continue;
+        if (err.code || (e->full.code && !e->env->config->follow))
             e->fatal = err.code ? err : e->full;
         if (err.code)
             continue;
+        e->full.code = ERR_OK;
         if (!s || s->snapshot.step != SNAPSHOT_COMMIT)
             continue; /* a note, or of a stream that failed meanwhile */
         STEP_AT(encode_committed, s->id, s->snapshot.n);
@@ -248,6 +288,7 @@ bool checkpoint_collect(struct encode *e)
         s->snapshot.analysis = buffer_of(0);
         checkpoint_clear(e, &s->snapshot);
         e->checkpoints++;
+        latency_add(&e->commit_latency, e->env->measure_us() - done.commit_us);
         s->checkpoint_clock_ms = e->clock_ms;
         stream_committed(s, &done);
         checkpoint_clear(e, &done);
@@ -262,18 +303,12 @@ enum err_code checkpoint_read(struct encode *e, uint64_t stream, uint64_t number
                               bool with_parts, struct err *err)
 {
     enum err_code code = store_checkpoint_read(e->store, stream, number, with_parts, values, err);
-    Riverrun__Checkpoint *got;
 
     if (code)
         return code;
-    got = riverrun__checkpoint__unpack(NULL, (*values)->meta.bytes, (*values)->meta.data);
-    if (got && got->token && got->fingerprints && got->cursor.len <= CURSOR_MAX) {
-        *meta = got;
+    code = point_decode((*values)->meta, meta, err);
+    if (!code)
         return ERR_OK;
-    }
-    if (got)
-        riverrun__checkpoint__free_unpacked(got, NULL);
     store_checkpoint_free(values);
-    return err_set(err, ERR_DAMAGED, 0, "checkpoint %llu cannot be decoded",
-                   (unsigned long long)number);
+    return err_set(err, code, 0, "checkpoint %llu cannot be decoded", (unsigned long long)number);
 }

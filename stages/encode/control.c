@@ -1,7 +1,8 @@
-/* Status, pause and resume of a run, as the control socket asks. A pause is answered when the flag and the snapshot are
- * durable, which takes as long as emit is away; `status` does not wait for it. Only pause and resume wait for each
- * other, in the order in which they came: a pause that is under way cannot be taken back. */
+/* Status, pause, resume, savepoints and branches of a run, as the control socket asks. A pause is answered when the
+ * flag and the snapshot are durable, which takes as long as emit is away; `status` does not wait for it. Only pause and
+ * resume wait for each other, in the order in which they came: a pause that is under way cannot be taken back. */
 #include "stages/encode/encode.h"
+#include "stages/encode/points.h"
 #include "stages/encode/status.h"
 
 #include <stdio.h>
@@ -57,6 +58,7 @@ static void add_live(Riverrun__Reply *reply, const struct stream *s)
     one->bytes = s->units.offset;
     one->tokens = s->tokens;
     one->records = s->next_seq;
+    one->durable_records = s->durable.n;
     one->checkpointed = s->checkpoint_clock_ms != 0;
     one->checkpoint_ms = s->checkpoint_clock_ms;
     if (s->prints) {
@@ -89,6 +91,12 @@ static void fill_status(struct encode *e, const Riverrun__Request *request, Rive
     }
     status_text(&reply->waiting, waiting);
     reply->checkpoint_us = e->checkpoint_us;
+    reply->checkpoints = e->checkpoints;
+    reply->commit_p50_us = latency_at(&e->commit_latency, 0.5);
+    reply->commit_p99_us = latency_at(&e->commit_latency, 0.99);
+    reply->record_p50_us = latency_at(&e->record_latency, 0.5);
+    reply->record_p99_us = latency_at(&e->record_latency, 0.99);
+    reply->record_most_us = e->record_latency.most;
     reply->run_us = (e->now_ms - e->begin_ms) * 1000;
 }
 
@@ -176,11 +184,101 @@ static bool answer_flag(struct encode *e, struct request *r, Riverrun__Reply *re
     return true;
 }
 
+/* ---- Savepoints and branches ---- */
+
+static bool is_point(const Riverrun__Request *q)
+{
+    return !strcmp(q->verb, "savepoint") || !strcmp(q->verb, "drop") || !strcmp(q->verb, "branch");
+}
+
+/* Of a stream that is being read and has gone on since its newest checkpoint, one is made now. The one that may be on
+ * its way was made before we were asked, so it is not waited for alone. */
+static void want_checkpoint(struct stream *s, struct request *r)
+{
+    const struct snapshot *p = &s->snapshot;
+
+    if (s->phase != PHASE_RUNNING || s->stopping ||
+        (p->step == SNAPSHOT_NONE && !s->want_snapshot &&
+         s->tokens_submitted == s->snapshot_tokens))
+        return;
+    s->want_snapshot = true;
+    r->after = s->number + (p->step == SNAPSHOT_JOB || p->step == SNAPSHOT_SYNC ? 2 : 1);
+    turn_wanted(s);
+}
+
+/* What was asked, as a batch to the store's writer. */
+static enum err_code store_point(struct encode *e, struct request *r, struct err *err)
+{
+    const Riverrun__Request *q = r->message;
+    bool branch = !strcmp(q->verb, "branch");
+    const char *name = branch ? q->target : q->point, *at = branch ? q->point : q->target;
+    struct store_batch *batch = NULL;
+    struct point point = {.id = 0};
+    enum err_code code;
+
+    if (q->n_names != 1 || strlen(q->names[0]) > STORE_NAME_MAX || strlen(at) > STORE_POINT_MAX)
+        return err_set(err, ERR_USAGE, 0, "a point of which stream?");
+    strcpy(point.stream, q->names[0]);
+    strcpy(point.name, at);
+    code = store_find(e->store, point.stream, &point.id, err);
+    if (!code && branch)
+        code = point_branch(e->store, &point, name, &batch, err);
+    else if (!code)
+        code = (!strcmp(q->verb, "drop") ? point_drop : point_save)(e->store, &point, name, &batch,
+                                                                    err);
+    if (code)
+        return code;
+    store_submit(e->store, &batch, r);
+    e->points++;
+    return ERR_OK;
+}
+
+bool control_collected(struct encode *e, const void *user, const struct err *outcome)
+{
+    struct request *r = e->requests;
+
+    while (r && r != user)
+        r = r->next;
+    if (!r)
+        return false;
+    e->points--;
+    r->outcome = *outcome;
+    r->step = POINT_DONE;
+    return true;
+}
+
+/* False: not yet. */
+static bool answer_point(struct encode *e, struct request *r, Riverrun__Reply *reply)
+{
+    const Riverrun__Request *q = r->message;
+    struct stream *s = q->n_names ? stream_find(e, q->names[0]) : NULL;
+    bool newest =
+        !strcmp(q->verb, "branch") ? !q->point[0] : !strcmp(q->verb, "savepoint") && !q->target[0];
+
+    if (!r->begun && s && newest)
+        want_checkpoint(s, r);
+    r->begun = true;
+    if (r->step == POINT_WAITS && !e->over &&
+        (!s || stream_is_over(s) || s->safe_number >= r->after))
+        r->step = store_point(e, r, &r->outcome) ? POINT_DONE : POINT_STORED;
+    if (r->step != POINT_DONE && !e->over)
+        return false;
+    if (r->step != POINT_DONE)
+        err_set(&r->outcome, ERR_STOPPED, 0,
+                "the run ended before that was durable: look with `riverrun history`, ask again");
+    reply->code = r->outcome.code;
+    if (reply->code)
+        status_text(&reply->text, r->outcome.text);
+    return true;
+}
+
 /* False: not yet. */
 static bool answer(struct encode *e, struct request *r, Riverrun__Reply *reply)
 {
     if (is_flag(r->message))
         return answer_flag(e, r, reply);
+    if (is_point(r->message))
+        return answer_point(e, r, reply);
     if (!strcmp(r->message->verb, "status")) {
         fill_status(e, r->message, reply);
         return true;

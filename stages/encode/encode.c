@@ -94,8 +94,17 @@ static enum err_code accept_from_up(struct encode *e, const Riverrun__Control *c
     case RIVERRUN__CONTROL__IS_WANT:
         want(e, control->want);
         return ERR_OK;
+    case RIVERRUN__CONTROL__IS_DRAINED:
+        e->drained = true;
+        return ERR_OK;
+    case RIVERRUN__CONTROL__IS_FULL:
+        s = table_get(&e->by_id, control->full->stream);
+        if (s && s->epoch == control->full->epoch)
+            turn_hurry(s);
+        return ERR_OK;
     case RIVERRUN__CONTROL__IS_LOST:
         e->ingest_gone = control->lost->gone;
+        e->drained = false;
         if (!e->ingest_gone)
             ask_again(e);
         return ERR_OK;
@@ -215,6 +224,7 @@ static void peer_event(struct encode *e, const struct stage_event *event)
 
     if (event->port == PORT_UP) {
         e->up_there = there;
+        e->drained = false;
         outbox_clear(&e->up);
         if (there)
             ask_again(e);
@@ -276,7 +286,7 @@ static void sum_up(const struct encode *e, struct err *err)
     }
     if (failed == 1 && e->stream_count == 1)
         err_set(err, first->why.code, 0, "%s", "");
-    else if (e->stopping && stopped)
+    else if (e->stopping && stopped && !e->drained)
         err_set(err, ERR_STOPPED, 0, "stopped: run the same command again to resume");
     else if (failed)
         err_set(err, failed == e->stream_count && same ? first->why.code : ERR_SOME, 0,
@@ -285,8 +295,31 @@ static void sum_up(const struct encode *e, struct err *err)
         err_set(err, ERR_OK, 0, "%zu streams", e->stream_count);
 }
 
+/* Has s done all that it can without more to read? */
+static bool is_quiet(const struct stream *s)
+{
+    if (s->phase == PHASE_IDLE)
+        return !s->queued && !s->wants;
+    return stream_is_over(s) ||
+           (s->phase == PHASE_RUNNING && !s->head && !s->jobs && s->records.first == s->next_seq);
+}
+
+/* Nothing more will come, and what came is durable: the run ends as if it were stopped. */
+static bool is_drained(const struct encode *e)
+{
+    bool quiet = e->drained;
+
+    for (size_t i = 0; i < e->stream_count && quiet; i++)
+        quiet = is_quiet(e->streams[i]);
+    return quiet;
+}
+
 static bool all_over(struct encode *e)
 {
+    if (!e->stopping && is_drained(e)) {
+        e->stopping = true;
+        e->stop_ms = e->now_ms;
+    }
     if (e->stopping) {
         bool over = true;
         for (size_t i = 0; i < e->stream_count; i++) {
@@ -294,9 +327,10 @@ static bool all_over(struct encode *e)
             over =
                 over && (stream_is_over(e->streams[i]) || e->streams[i]->phase == PHASE_ANNOUNCED);
         }
-        return over || e->now_ms - e->stop_ms > STAGE_STOP_MS;
+        return (over && !e->points) || e->now_ms - e->stop_ms > STAGE_STOP_MS;
     }
-    if (!e->announced || e->active_count || e->waiting[0].head || e->env->config->follow)
+    if (!e->announced || e->points || e->active_count || e->waiting[0].head ||
+        e->env->config->follow)
         return false;
     for (size_t i = 0; i < e->stream_count; i++)
         if (e->streams[i]->phase != PHASE_FINISHED && e->streams[i]->phase != PHASE_FAILED)
@@ -304,13 +338,22 @@ static bool all_over(struct encode *e)
     return true;
 }
 
+static double ms(const struct latency *l, double share)
+{
+    return (double)latency_at(l, share) / 1e3;
+}
+
 static enum stage_progress leave(struct encode *e, const struct stage_out *out, struct err *err)
 {
     Riverrun__Bye bye = RIVERRUN__BYE__INIT;
 
-    stage_report(e->env, STAGE_NOTE, NULL, "%llu checkpoints took %.3f s of %.1f s",
+    stage_report(e->env, STAGE_NOTE, NULL,
+                 "%llu checkpoints took %.3f s of %.1f s; a commit %.1f ms (99 %%: %.1f), a record "
+                 "until it was durable %.0f ms (99 %%: %.0f)",
                  (unsigned long long)e->checkpoints, (double)e->checkpoint_us / 1e6,
-                 (double)(e->now_ms - e->begin_ms) / 1e3);
+                 (double)(e->now_ms - e->begin_ms) / 1e3, ms(&e->commit_latency, 0.5),
+                 ms(&e->commit_latency, 0.99), ms(&e->record_latency, 0.5),
+                 ms(&e->record_latency, 0.99));
     if (e->fatal.code)
         *err = e->fatal;
     else
@@ -356,7 +399,9 @@ static uint64_t encode_deadline(void *self)
 {
     struct encode *e = self;
 
-    return e->stopping ? e->stop_ms + STAGE_STOP_MS + 1 : UINT64_MAX;
+    if (e->stopping)
+        return e->stop_ms + STAGE_STOP_MS + 1;
+    return e->full_ms ? e->full_ms : UINT64_MAX;
 }
 
 static void encode_close(void **self)

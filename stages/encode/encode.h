@@ -8,7 +8,8 @@
  *   turns.c       which of thousands of streams are worked on; the others rest
  *   schedule.c    grants up, jobs to the engine, results to records, records down
  *   checkpoint.c  snapshot -> sync -> durable -> commit, and the metadata of a checkpoint
- *   control.c     status, pause, resume: what the control socket asks
+ *   control.c     status, pause, resume, savepoint, branch: what the control socket asks
+ *   points.c      savepoints and branches, on a store alone
  *   drift.c       whether the carried state has become worse than a fresh one
  *
  * A place in a stream is (cursor before a message, tokens of it and of those after it). */
@@ -19,6 +20,7 @@
 #include "schemas/table.h"
 #include "stages/encode/analysis/units.h"
 #include "stages/encode/drift.h"
+#include "stages/encode/latency.h"
 #include "stages/stage.h"
 #include "store/store.h"
 #include <stdatomic.h>
@@ -61,6 +63,7 @@ struct piece {
     struct frame_tokens tokens;
     struct place before; /* cursor before it; used: tokens of it that are submitted or skipped */
     size_t text_at;      /* of the text, behind those */
+    uint64_t accepted_ms;
     unsigned references; /* by the queue and by jobs */
     struct piece *next;
 };
@@ -85,9 +88,11 @@ enum snapshot_step { SNAPSHOT_NONE, SNAPSHOT_JOB, SNAPSHOT_SYNC, SNAPSHOT_COMMIT
 struct snapshot {
     enum snapshot_step step;
     bool sync_sent, finished, pause, born; /* born: checkpoint 0 or an accepted change */
+    bool again;                            /* its commit found no room, and is tried again */
     struct place place;
     uint64_t tokens, offset, n;
-    uint8_t *state; /* NULL: origin */
+    uint64_t commit_us; /* when it went to the store */
+    uint8_t *state;     /* NULL: origin */
     struct buffer analysis;
     struct jsonl_place token;
 };
@@ -120,7 +125,9 @@ struct stream {
     /* what it was begun with */
     uint64_t generation, base, number; /* number: of the newest checkpoint */
     Riverrun__Fingerprints *prints;
-    char *lineage; /* an accepted change whose record is to be written next, or NULL */
+    char *lineage;       /* an accepted change whose record is to be written next, or NULL */
+    bool unbound;        /* a branch: the state is loaded, and no source belongs to it yet */
+    char *branched_from; /* STREAM@POINT, or NULL */
     struct candidate {
         uint64_t number;
         bool finished;
@@ -156,12 +163,17 @@ struct stream {
     uint64_t next_seq;
     struct records records;
     bool down_open, done_records;
+    uint64_t arrived_ms; /* of the tokens at hand */
+    uint64_t probe_seq,
+        probe_ms; /* a record on its way, and when its tokens came; 0: none is watched */
 
     /* checkpoints */
     struct snapshot snapshot;
     bool want_snapshot, stopping;
+    unsigned hurry; /* checkpoints that upstream waits for */
     uint64_t snapshot_ms, snapshot_tokens, checkpoint_clock_ms;
     uint64_t safe_tokens;       /* of the newest checkpoint that is durable */
+    uint64_t safe_number;       /* its number, where it was made by this run */
     struct jsonl_place durable; /* the newest token */
 };
 
@@ -183,6 +195,10 @@ struct request {
     uint64_t question;
     Riverrun__Request *message;
     bool begun;
+    /* savepoint, drop, branch */
+    uint64_t after; /* begins when this checkpoint is durable, or no other comes */
+    enum { POINT_WAITS, POINT_STORED, POINT_DONE } step;
+    struct err outcome;
     struct request *next;
 };
 
@@ -213,11 +229,15 @@ struct encode {
     uint64_t speed_ms, speed_tokens, idle_ms, tokens_per_s; /* measured */
     uint64_t checkpoints, checkpoint_us; /* committed; time in their code and blocked by them */
     bool announced, stopping, up_there, down_there;
-    bool ingest_gone;         /* so tokenize says; for `status` */
-    bool over;                /* the last requests are answered */
+    bool drained;     /* upstream says that nothing more will come */
+    bool ingest_gone; /* so tokenize says; for `status` */
+    bool over;        /* the last requests are answered */
+    struct latency commit_latency, record_latency;
     uint64_t notes;           /* at the store's writer */
+    uint64_t points;          /* the same: what requests are to be answered for */
     struct err fatal;         /* ends the run when its code is set */
-    struct err full;          /* a commit found the disk full, and is tried once more */
+    struct err full;          /* a commit found the disk full: read tries it once more */
+    uint64_t full_ms;         /* follow: when to try again what found no room; 0: nothing did */
     struct request *requests; /* oldest first */
 };
 
@@ -246,6 +266,9 @@ enum err_code restore_find(struct stream *s, uint64_t below, struct err *err) MU
 enum err_code restore_load(struct stream *s, uint64_t number, char *changed, size_t room,
                            struct err *err) MUST_CHECK;
 bool restore_take(struct stream *s, uint64_t n, struct err *err);
+/* What a branch began with. Fails: ERR_ABSENT: s is no branch, or it was dropped. */
+enum err_code restore_origin(struct stream *s, char *changed, size_t room,
+                             struct err *err) MUST_CHECK;
 /* What checkpoint number says, without its state: enough to open upstream there. */
 enum err_code restore_peek(struct stream *s, uint64_t number, char *changed, size_t room,
                            struct err *err) MUST_CHECK;
@@ -261,6 +284,7 @@ bool turns_run(struct encode *e);
 void turns_rest(struct encode *e);
 bool turn_snapshot_room(struct encode *e);
 void turn_committed(struct stream *s, const struct place *place);
+void turn_hurry(struct stream *s);
 void turn_free(struct stream *s);
 enum err_code turn_state_open(struct stream *s, struct err *err) MUST_CHECK;
 void turn_state_close(struct stream *s);
@@ -302,5 +326,7 @@ void stream_stop(struct stream *s);
 void control_add(struct encode *e, const Riverrun__Request *request, uint64_t question);
 bool control_answer(struct encode *e, const struct stage_out *out);
 void control_drop(struct encode *e);
+/* A batch came back: true where it was a request's. */
+bool control_collected(struct encode *e, const void *user, const struct err *outcome);
 
 #endif

@@ -1,6 +1,7 @@
 /* A checkpoint taken over: which are there, whether this run goes on as that one did, and its values
  * into the stream. The engine takes the state later, when the stream runs. */
 #include "stages/encode/encode.h"
+#include "stages/encode/points.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,12 +40,14 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
 
     hex(meta->model.data, meta->model.len, old_model);
     hex(s->encode->model, ENGINE_FINGERPRINT_BYTES, new_model);
+    bool any_text =
+        meta->unbound; /* how a branch cuts its own text is not the other stream's matter */
     const struct setting settings[] = {
-        {"--unit", NULL, meta->unit, unit, !strcmp(meta->unit, unit), false},
+        {"--unit", NULL, meta->unit, unit, any_text || !strcmp(meta->unit, unit), false},
         {"--normalize", NULL, meta->fingerprints->normalize, normalize,
-         !strcmp(meta->fingerprints->normalize, normalize), false},
-        {"record format", NULL, "another", "this program's", meta->record_format == RECORD_FORMAT,
-         false},
+         any_text || !strcmp(meta->fingerprints->normalize, normalize), false},
+        {"record format", NULL, "another", "this program's",
+         any_text || meta->record_format == RECORD_FORMAT, false},
         {"model", "--accept-model", old_model, new_model,
          meta->model.len == ENGINE_FINGERPRINT_BYTES &&
              !memcmp(meta->model.data, s->encode->model, ENGINE_FINGERPRINT_BYTES),
@@ -64,6 +67,13 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
             return err_set(err, ERR_LIMIT, 0, "the change has no room in %zu bytes", room);
     }
     return ERR_OK;
+}
+
+static void take_branched_from(struct stream *s, const Riverrun__Checkpoint *meta)
+{
+    free(s->branched_from);
+    s->branched_from = meta->branched_from[0] ? strdup(meta->branched_from) : NULL;
+    require(s->branched_from || !meta->branched_from[0]);
 }
 
 /* The checkpoints to resume from, below number: the newest that is whole, then others of its
@@ -90,9 +100,12 @@ enum err_code restore_find(struct stream *s, uint64_t below, struct err *err)
                          "%s; going on from the checkpoint before it", why.text);
             continue;
         }
-        if (s->candidate_count == 0)
+        if (s->candidate_count == 0) {
             s->generation = meta->generation;
-        if (meta->generation == s->generation) {
+            take_branched_from(s, meta);
+        }
+        /* A branch's first, once a source belongs to it, is where nothing can be gone on from. */
+        if (meta->generation == s->generation && !(meta->unbound && s->candidate_count)) {
             struct candidate *c = &s->candidates[s->candidate_count++];
             c->number = numbers[i];
             c->finished = meta->finished;
@@ -133,6 +146,8 @@ static enum err_code load(struct stream *s, const Riverrun__Checkpoint *meta,
     s->base = meta->base_seq;
     s->finished = meta->finished;
     s->origin = meta->origin;
+    s->unbound = meta->unbound;
+    take_branched_from(s, meta);
     s->accepted.cursor_bytes = meta->cursor.len;
     memcpy(s->accepted.cursor, meta->cursor.data, meta->cursor.len);
     s->submitted = s->accepted;
@@ -151,24 +166,49 @@ static enum err_code load(struct stream *s, const Riverrun__Checkpoint *meta,
     return ERR_OK;
 }
 
-static enum err_code take_over(struct stream *s, uint64_t number, bool with_state, char *changed,
-                               size_t room, struct err *err)
+/* Both are released; what s keeps of them is taken out. */
+static enum err_code take_over(struct stream *s, Riverrun__Checkpoint *meta,
+                               struct store_checkpoint *values, char *changed, size_t room,
+                               struct err *err)
 {
-    struct store_checkpoint *values;
-    Riverrun__Checkpoint *meta;
-    enum err_code code;
+    enum err_code code = check_settings(s, meta, changed, room, err);
 
-    code = checkpoint_read(s->encode, s->id, number, &values, &meta, with_state, err);
-    if (code)
-        return code;
-    code = check_settings(s, meta, changed, room, err);
     if (!code)
         code = load(s, meta, values, err);
     if (!code) {
         meta->fingerprints = NULL; /* taken over */
-        s->loaded_number = number;
+        s->loaded_number = values->number;
     }
     riverrun__checkpoint__free_unpacked(meta, NULL);
+    store_checkpoint_free(&values);
+    return code;
+}
+
+static enum err_code read_number(struct stream *s, uint64_t number, bool with_state, char *changed,
+                                 size_t room, struct err *err)
+{
+    struct store_checkpoint *values;
+    Riverrun__Checkpoint *meta;
+    enum err_code code = checkpoint_read(s->encode, s->id, number, &values, &meta, with_state, err);
+
+    return code ? code : take_over(s, meta, values, changed, room, err);
+}
+
+enum err_code restore_origin(struct stream *s, char *changed, size_t room, struct err *err)
+{
+    struct store_checkpoint *values = NULL;
+    Riverrun__Checkpoint *meta = NULL;
+    enum err_code code =
+        store_point_read(s->encode->store, s->id, POINT_ORIGIN, true, &values, err);
+
+    if (!code)
+        code = point_decode(values->meta, &meta, err);
+    if (!code && meta->unbound)
+        return take_over(s, meta, values, changed, room, err);
+    if (meta) {
+        riverrun__checkpoint__free_unpacked(meta, NULL);
+        code = err_set(err, ERR_ABSENT, 0, "'%s' is a savepoint like others", POINT_ORIGIN);
+    }
     store_checkpoint_free(&values);
     return code;
 }
@@ -176,13 +216,13 @@ static enum err_code take_over(struct stream *s, uint64_t number, bool with_stat
 enum err_code restore_load(struct stream *s, uint64_t number, char *changed, size_t room,
                            struct err *err)
 {
-    return take_over(s, number, true, changed, room, err);
+    return read_number(s, number, true, changed, room, err);
 }
 
 enum err_code restore_peek(struct stream *s, uint64_t number, char *changed, size_t room,
                            struct err *err)
 {
-    return take_over(s, number, false, changed, room, err);
+    return read_number(s, number, false, changed, room, err);
 }
 
 enum err_code restore_state(struct stream *s, struct err *err)

@@ -68,6 +68,7 @@ void schedule_accept(struct stream *s, struct msg **msg, const struct frame *f, 
     require(piece);
     piece->frame = *f;
     piece->references = 1;
+    piece->accepted_ms = s->encode->now_ms;
     piece->before = s->accepted;
     if (step_mistake("cursor_late"))
         memcpy(piece->before.cursor, f->cursor.data, piece->before.cursor_bytes = f->cursor.bytes);
@@ -125,6 +126,10 @@ static void add_record(struct stream *s, struct record *record)
         buffer_u32(&s->records.sizes, (uint32_t)line.bytes);
         require(!s->records.lines.refused && !s->records.sizes.refused);
         s->encode->kept_bytes += line.bytes;
+        if (!s->probe_ms) {
+            s->probe_ms = s->arrived_ms;
+            s->probe_seq = s->next_seq;
+        }
         s->next_seq++;
         STEP_AT(encode_record, s->id, s->next_seq);
     }
@@ -231,6 +236,10 @@ void schedule_durable(struct stream *s, const Riverrun__Durable *durable)
         durable->token->n < s->records.first || durable->token->n > s->records.sent)
         return;
     token_from(&s->durable, durable->token);
+    if (s->probe_ms && s->durable.n > s->probe_seq) {
+        latency_add(&s->encode->record_latency, 1000 * (s->encode->now_ms - s->probe_ms));
+        s->probe_ms = 0;
+    }
     drop_records(s, s->durable.n);
     STEP_AT(encode_durable, s->id, s->durable.n);
     if (durable->asked && p->step == SNAPSHOT_SYNC && p->sync_sent && p->n == s->durable.n) {
@@ -412,10 +421,14 @@ static bool step(struct stream *s, uint32_t most)
     return true;
 }
 
-/* Tokens that the engine may hold so that all of them are done within IN_FLIGHT_MS. */
+/* Tokens that the engine may hold so that all of them are done within IN_FLIGHT_MS, or a quarter of the latency
+ * that is asked for: emit takes a half, and a quarter is for all else. */
 static uint64_t in_flight_most(const struct encode *e)
 {
-    uint64_t most = e->tokens_per_s ? e->tokens_per_s * IN_FLIGHT_MS / 1000 : FIRST_TOKENS;
+    const struct config *c = e->env->config;
+    uint64_t ms =
+        c->follow && c->max_latency_ms / 4 < IN_FLIGHT_MS ? c->max_latency_ms / 4 : IN_FLIGHT_MS;
+    uint64_t most = e->tokens_per_s ? e->tokens_per_s * ms / 1000 : FIRST_TOKENS;
 
     return most < LEAST_TOKENS ? LEAST_TOKENS : most > MOST_TOKENS ? MOST_TOKENS : most;
 }
@@ -471,6 +484,8 @@ static void take_results(struct stream *s, const struct job *job)
     struct record record;
     struct err err;
     size_t text_at = job->text_at;
+
+    s->arrived_ms = piece->accepted_ms;
 
     for (uint32_t i = 0; i < job->count && !stream_is_over(s); i++) {
         size_t at = job->first + i, bytes = load_u16(piece->tokens.text + 2 * at);
@@ -569,5 +584,6 @@ void schedule_drop(struct stream *s)
     s->records.first = s->records.sent = s->next_seq;
     s->records.sent_at = 0;
     s->ended = s->done_records = false;
+    s->probe_ms = 0;
     s->skip = 0;
 }

@@ -1,6 +1,7 @@
 #include "stages/encode/status.h"
 
 #include "schemas/table.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -40,25 +41,42 @@ static void from_note(struct store *store, uint64_t stream, Riverrun__StreamStat
     buffer_release(&bytes);
 }
 
-/* True when the newest checkpoint could be read. */
-static bool from_checkpoint(struct store *store, uint64_t stream, Riverrun__StreamStatus *one,
-                            bool *finished)
+/* The newest checkpoint whose meta value can be read, or NULL; *damaged: a newer one is. */
+static Riverrun__Checkpoint *newest_readable(struct store *store, uint64_t stream, bool *damaged)
 {
-    struct store_checkpoint *values = NULL;
-    Riverrun__Checkpoint *meta = NULL;
     uint64_t numbers[STORE_KEEP];
     size_t count;
 
-    if (store_checkpoints(store, stream, numbers, &count, NULL) || !count ||
-        store_checkpoint_read(store, stream, numbers[0], false, &values, NULL))
-        return false;
-    meta = riverrun__checkpoint__unpack(NULL, values->meta.bytes, values->meta.data);
-    store_checkpoint_free(&values);
+    if (store_checkpoints(store, stream, numbers, &count, NULL))
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        struct store_checkpoint *values = NULL;
+        Riverrun__Checkpoint *meta = NULL;
+        if (!store_checkpoint_read(store, stream, numbers[i], false, &values, NULL))
+            meta = riverrun__checkpoint__unpack(NULL, values->meta.bytes, values->meta.data);
+        store_checkpoint_free(&values);
+        if (meta)
+            return meta;
+        *damaged = true;
+    }
+    return NULL;
+}
+
+/* True when a checkpoint could be read. */
+static bool from_checkpoint(struct store *store, uint64_t stream, Riverrun__StreamStatus *one,
+                            bool *finished)
+{
+    bool damaged = false;
+    Riverrun__Checkpoint *meta = newest_readable(store, stream, &damaged);
+
     if (!meta)
         return false;
+    if (damaged && !one->text[0])
+        status_text(&one->text, "the newest checkpoint is damaged, this is the one before it: "
+                                "`riverrun repair -o DIR`");
     one->bytes = meta->offset;
     one->tokens = meta->tokens;
-    one->records = meta->next_seq;
+    one->records = one->durable_records = meta->next_seq;
     one->checkpointed = true;
     one->checkpoint_ms = meta->written_ms;
     if (meta->fingerprints) {
@@ -66,6 +84,14 @@ static bool from_checkpoint(struct store *store, uint64_t stream, Riverrun__Stre
         one->bytes_total = meta->fingerprints->source_bytes;
     }
     *finished = meta->finished;
+    if (meta->unbound && !one->text[0]) {
+        char text[600];
+        snprintf(text, sizeof text, "branched from %s: read FILE --name %s goes on there",
+                 meta->branched_from, one->name);
+        if (one->text != protobuf_c_empty_string)
+            free(one->text);
+        status_text(&one->text, text);
+    }
     riverrun__checkpoint__free_unpacked(meta, NULL);
     return true;
 }

@@ -4,12 +4,14 @@
  *    resumed  SINK --sink_opened: which checkpoint--> SOURCE --opened: still the same?--> RUNNING
  *    finished as resumed, and then FINISHED without the engine
  *    accepted change  NEW_COMMIT --durable--> SINK --> SOURCE --> RUNNING
+ *    branch    its first reading as new, with the state, place and number that it was branched with
  *    followed  NEW_SOURCE or SOURCE --opened--> IDLE --want: its turn--> as new or resumed, from there on
  *
  * Either neighbour may go and come back at any point: what waited for it is asked again, with a fresh
  * epoch upstream, with the last durable token downstream. */
 #include "schemas/step.h"
 #include "stages/encode/encode.h"
+#include "stages/encode/points.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +77,7 @@ void stream_free(struct stream *s)
         riverrun__fingerprints__free_unpacked(s->prints, NULL);
     free(s->loaded);
     free(s->lineage);
+    free(s->branched_from);
     free(s->drifts);
     free(s->name);
     free(s->source);
@@ -326,6 +329,41 @@ static void accept_change(struct stream *s, const char *changed)
     checkpoint_birth(s);
 }
 
+/* Loaded, and no source belongs to it yet: upstream is opened as for a new stream. */
+static void begin_branch(struct stream *s, const char *changed)
+{
+    if (changed[0])
+        add_lineage(s, changed);
+    s->accepted = (struct place){0};
+    s->candidate_count = 0;
+    s->loaded_number = 0;
+    s->phase = PHASE_NEW_SOURCE;
+    stream_open_up(s);
+}
+
+/* --restart: a branch begins again with what it was branched with, any other stream with nothing. */
+static void begin_again(struct stream *s)
+{
+    uint64_t generation = s->generation;
+    char changed[320];
+    struct err err;
+    enum err_code code = restore_origin(s, changed, sizeof changed, &err);
+
+    s->generation = generation;
+    if (!code)
+        begin_branch(s, changed);
+    else if (code == ERR_ABSENT && !s->branched_from)
+        begin_new(s);
+    else {
+        if (code == ERR_ABSENT)
+            err_set(&err, code, 0,
+                    "branched from %s, and its savepoint '%s' is gone: branch again, under "
+                    "another name",
+                    s->branched_from, POINT_ORIGIN);
+        stream_fail(s, &err);
+    }
+}
+
 static void resume(struct stream *s)
 {
     char changed[320];
@@ -335,6 +373,10 @@ static void resume(struct stream *s)
     if (restore_find(s, UINT64_MAX, &err) ||
         restore_load(s, s->candidates[0].number, changed, sizeof changed, &err)) {
         stream_fail(s, &err);
+        return;
+    }
+    if (s->unbound) {
+        begin_branch(s, changed);
         return;
     }
     if (changed[0] && !s->finished) {
@@ -352,7 +394,8 @@ static bool peek(struct stream *s, uint64_t number)
     char changed[320];
     struct err err;
 
-    if (restore_peek(s, number, changed, sizeof changed, &err) || changed[0] || s->lineage)
+    if (restore_peek(s, number, changed, sizeof changed, &err) || changed[0] || s->lineage ||
+        s->unbound)
         return false;
     s->number = number;
     s->peeked = true;
@@ -428,7 +471,7 @@ void stream_begin(struct stream *s)
             stage_report(e->env, STAGE_WARNING, s->name, "%s", err.text);
         s->generation = (s->candidate_count ? s->generation : numbers[0]) + 1;
         s->number = numbers[0];
-        begin_new(s);
+        begin_again(s);
     } else if (s->faults >= FAULTS_MAX) {
         give_up(s);
     } else if (s->active) {
@@ -474,12 +517,20 @@ static void birth(struct stream *s)
         stream_fail(s, &err);
         return;
     }
+    if (s->unbound && check_carries(s, &err)) {
+        stream_fail(s, &err);
+        return;
+    }
     s->submitted = s->accepted;
-    s->skip = s->tokens = s->tokens_submitted = 0;
-    s->base = s->next_seq = 0;
-    s->records.first = s->records.sent = 0;
+    s->skip = 0;
+    if (!s->unbound) {
+        s->tokens = s->tokens_submitted = 0;
+        s->base = s->next_seq = 0;
+    }
+    s->unbound = false;
+    s->records.first = s->records.sent = s->next_seq;
     units_begin(&s->units, e->env->config->unit, 0);
-    s->durable = (struct jsonl_place){.generation = s->generation};
+    s->durable = (struct jsonl_place){.generation = s->generation, .n = s->base, .first = s->base};
     s->phase = PHASE_NEW_COMMIT;
     checkpoint_birth(s);
 }
@@ -630,6 +681,20 @@ static void run(struct stream *s)
                      (unsigned long long)s->next_seq);
 }
 
+static enum err_code check_vocabulary(const struct stream *s, const Riverrun__Fingerprints *now,
+                                      struct err *err)
+{
+    const Riverrun__Fingerprints *then = s->prints;
+
+    if (!strcmp(then->tokenizer, now->tokenizer) && then->vocabulary == now->vocabulary)
+        return ERR_OK;
+    return err_set(err, ERR_MISMATCH, 0,
+                   "begun with vocabulary '%s' %08llx, now '%s' %08llx: give the first with "
+                   "--vocab, or begin again with --restart",
+                   then->tokenizer, (unsigned long long)then->vocabulary & 0xFFFFFFFF,
+                   now->tokenizer, (unsigned long long)now->vocabulary & 0xFFFFFFFF);
+}
+
 /* Is upstream still what the stream was begun with? */
 static enum err_code check_prints(const struct stream *s, const Riverrun__Fingerprints *now,
                                   struct err *err)
@@ -645,12 +710,8 @@ static enum err_code check_prints(const struct stream *s, const Riverrun__Finger
         (now->head.len && memcmp(then->head.data, now->head.data, now->head.len)))
         return err_set(err, ERR_CHANGED, 0,
                        "'%s' changed in its first 64 KiB: begin again with --restart", s->source);
-    if (strcmp(then->tokenizer, now->tokenizer) || then->vocabulary != now->vocabulary)
-        return err_set(err, ERR_MISMATCH, 0,
-                       "begun with vocabulary '%s' %08llx, now '%s' %08llx: give the first with "
-                       "--vocab, or begin again with --restart",
-                       then->tokenizer, (unsigned long long)then->vocabulary & 0xFFFFFFFF,
-                       now->tokenizer, (unsigned long long)now->vocabulary & 0xFFFFFFFF);
+    if (check_vocabulary(s, now, err))
+        return err->code;
     if (strcmp(then->normalize, now->normalize) || then->line_edges != now->line_edges ||
         strcmp(then->unicode, now->unicode))
         return err_set(err, ERR_MISMATCH, 0,
@@ -683,6 +744,10 @@ void stream_opened(struct stream *s, const Riverrun__Opened *opened)
     s->vocab = opened->vocab;
     STEP_AT(encode_opened, s->id, s->epoch);
     if (s->phase == PHASE_NEW_SOURCE) {
+        if (s->unbound && check_vocabulary(s, opened->fingerprints, &err)) {
+            stream_fail(s, &err);
+            return;
+        }
         take_opened(s, opened);
         if (s->active)
             birth(s);
@@ -732,6 +797,10 @@ void stream_sink_opened(struct stream *s, const Riverrun__SinkOpened *opened)
         return;
     }
     s->candidate_count = 0;
+    if (s->unbound) { /* those behind its first checkpoint were damaged */
+        begin_branch(s, "");
+        return;
+    }
     s->down_open = true;
     if (s->up_open && s->up_number == s->loaded_number) {
         run_checked(s);
@@ -747,6 +816,7 @@ void stream_committed(struct stream *s, const struct snapshot *done)
 
     s->known = true;
     s->safe_tokens = done->tokens;
+    s->safe_number = s->number;
     turn_committed(s, &done->place);
     if (done->born && s->phase == PHASE_NEW_COMMIT) {
         s->phase = PHASE_SINK;

@@ -22,6 +22,7 @@ enum {
         64, /* streams opened in one call, so that the first answers are not kept waiting */
     SLICE_TOKENS = 1024,
     REST_MS = 50,
+    WANT_MS = 1000, /* ingest said that it has something, and does not send it */
     SCAN_MS = 200,
     LOOK_MOST = 32 /* states looked at for one that can be given away */
 };
@@ -233,8 +234,8 @@ void turns_rest(struct encode *e)
             s->quiet_ms = 0;
         else if (!s->quiet_ms)
             s->quiet_ms = e->now_ms;
-        /* With `want` something is on its way; should it not come, time ends that. */
-        if (s->quiet_ms && ((others && !s->wants) || e->now_ms - s->quiet_ms >= REST_MS)) {
+        if (s->quiet_ms &&
+            ((others && !s->wants) || e->now_ms - s->quiet_ms >= (s->wants ? WANT_MS : REST_MS))) {
             rest(s);
             s->lengthy = false;
         }
@@ -338,6 +339,24 @@ bool turns_run(struct encode *e)
 
 /* ---- What upstream may forget ---- */
 
+/* Upstream has no room before what was read is forgotten: as many checkpoints of all of it as are kept. */
+void turn_hurry(struct stream *s)
+{
+    s->hurry = STORE_KEEP;
+    s->want_snapshot = true;
+    turn_wanted(s);
+}
+
+static void hurry_on(struct stream *s)
+{
+    if (s->hurry && s->tokens_submitted == s->safe_tokens && !s->head)
+        s->hurry--;
+    if (!s->hurry)
+        return;
+    s->want_snapshot = true;
+    turn_wanted(s);
+}
+
 void turn_committed(struct stream *s, const struct place *place)
 {
     Riverrun__Keep keep = RIVERRUN__KEEP__INIT;
@@ -345,6 +364,7 @@ void turn_committed(struct stream *s, const struct place *place)
 
     if (!s->encode->env->config->follow)
         return;
+    hurry_on(s);
     if (!kept)
         kept = s->kept = calloc(1, sizeof *kept);
     require(kept);

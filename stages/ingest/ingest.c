@@ -10,6 +10,7 @@
 #include "schemas/step.h"
 #include "schemas/table.h"
 #include "stages/ingest/input.h"
+#include "stages/ingest/spooled.h"
 #include "store/store.h"
 
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct input {
     bool opened;            /* `opened` was told */
     bool done;              /* the end was sent */
     bool wanted;            /* `want` was told since the last grant */
+    bool quiet;             /* when it was read last, it had nothing; or it was refused */
     enum { RESTS, QUEUED, POLLED } place;
     struct input *next;      /* in that list */
     struct input *same_hash; /* of the name */
@@ -52,11 +54,12 @@ struct ingest {
     struct msg *waiting; /* for room */
     uint8_t *buffer;     /* (config.read_bytes) */
     bool listed;         /* what there is was asked for */
+    bool drained;        /* so it was told */
     bool stop, bye;
 };
 
 static const struct feeder_kind *const reading[] = {&path_feeder, NULL};
-static const struct feeder_kind *const following[] = {&follow_feeder, NULL};
+static const struct feeder_kind *const following[] = {&spool_feeder, &follow_feeder, NULL};
 
 /* ---- Lists of inputs ---- */
 
@@ -84,6 +87,7 @@ void input_wake(struct input *in)
 {
     if (in->place != RESTS || !in->stream)
         return;
+    in->quiet = false;
     in->place = QUEUED;
     list_put(&in->ingest->queue, in);
 }
@@ -107,6 +111,14 @@ const struct stage_env *ingest_env(const struct ingest *g)
 struct journal *ingest_journal(const struct ingest *g)
 {
     return g->journal;
+}
+
+struct spooled *ingest_spooled(struct ingest *g)
+{
+    for (size_t i = 0; i < g->feeder_count; i++)
+        if (g->feeders[i] == &spool_feeder)
+            return g->feeder_selves[i];
+    return NULL;
 }
 
 const char *input_name(const struct input *in)
@@ -273,6 +285,7 @@ static void refuse(struct ingest *g, struct input *in, const struct err *why)
 {
     tell_refused(g, in->stream, in->epoch, why);
     close_input(g, in);
+    in->quiet = true;
 }
 
 static bool is_ready(const struct input *in)
@@ -322,7 +335,7 @@ static enum err_code accept_open(struct ingest *g, const Riverrun__Open *open, s
     in->stream = open->stream;
     in->epoch = open->epoch;
     in->sent = in->limit = 0;
-    in->opened = in->done = in->wanted = false;
+    in->opened = in->done = in->wanted = in->quiet = false;
     if (in->kind->open(in->self, (struct view){open->cursor.data, open->cursor.len}, &why)) {
         refuse(g, in, &why);
         return ERR_OK;
@@ -418,7 +431,7 @@ static void ingest_event(void *self, const struct stage_event *event)
     if (event->kind == EVENT_PEER || event->kind == EVENT_PEER_GONE) {
         close_all(g);
         outbox_clear(&g->outbox);
-        g->listed = false;
+        g->listed = g->drained = false;
     }
     if (event->kind == EVENT_STOP)
         g->stop = true;
@@ -446,6 +459,17 @@ static void let_rest(struct ingest *g, struct input *in)
         in->place = POLLED;
         list_put(&g->polled, in);
     }
+}
+
+void input_press(struct input *in)
+{
+    Riverrun__Full full = RIVERRUN__FULL__INIT;
+
+    if (!in->opened || !in->stream)
+        return;
+    full.stream = in->stream;
+    full.epoch = in->epoch;
+    outbox_tell(&in->ingest->outbox, RIVERRUN__CONTROL__IS_FULL, &full);
 }
 
 static void tell_want(struct ingest *g, struct input *in)
@@ -502,10 +526,36 @@ static void read_one(struct ingest *g, struct input *in, const struct stage_out 
     }
     if (piece.more && in->opened && piece.room == 0)
         tell_want(g, in);
+    in->quiet = in->opened && !piece.more;
     if (piece.more && wants_reading(in))
         input_wake(in);
     else if (!piece.more)
         let_rest(g, in);
+}
+
+/* Was all read and sent that there will ever be? */
+static bool is_drained(const struct ingest *g)
+{
+    bool over = false;
+
+    for (size_t i = 0; i < g->feeder_count; i++)
+        over = over || (g->feeders[i]->is_over && g->feeders[i]->is_over(g->feeder_selves[i]));
+    if (!over || !g->listed || g->waiting)
+        return false;
+    for (size_t i = 0; i < g->input_count; i++)
+        if (!g->inputs[i]->quiet)
+            return false;
+    return true;
+}
+
+static void tell_drained(struct ingest *g)
+{
+    Riverrun__Drained drained = RIVERRUN__DRAINED__INIT;
+
+    if (g->drained || !is_drained(g))
+        return;
+    outbox_tell(&g->outbox, RIVERRUN__CONTROL__IS_DRAINED, &drained);
+    g->drained = true;
 }
 
 /* One turn of those in the queue. */
@@ -542,6 +592,7 @@ static enum stage_progress ingest_work(void *self, uint64_t budget_us, const str
     if (g->waiting && !out->send(out->self, PORT_DOWN, &g->waiting))
         return STAGE_NO_ROOM;
     progress = read_in_turn(g, out);
+    tell_drained(g);
     ran = outbox_flush(&g->outbox, out, PORT_DOWN) || ran;
     return ran && progress == STAGE_IDLE ? STAGE_RAN : progress;
 }

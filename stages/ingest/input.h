@@ -65,6 +65,8 @@ struct feeder_kind {
     void (*event)(void *self, const struct stage_event *event); /* NULL: hears nothing */
     size_t (*descriptors)(void *self, int *fds, size_t room);   /* NULL: none */
     uint64_t (*deadline)(void *self);                           /* NULL: none */
+    /* Nothing will come any more: no other feeder's business matters then. NULL: never. */
+    bool (*is_over)(void *self);
     /* After its inputs are gone. Takes NULL; leaves NULL. */
     void (*close)(void **self);
 };
@@ -89,5 +91,7 @@ MUST_CHECK enum err_code ingest_add(struct ingest *g, const struct input_kind *k
 /* There may be something to read of it. Takes one that is not open. */
 void input_wake(struct input *in);
 const char *input_name(const struct input *in);
+/* What was sent of it takes room that is needed: it is to get into checkpoints. */
+void input_press(struct input *in);
 
 #endif

@@ -69,7 +69,7 @@ char *path_name(const char *file)
     return name;
 }
 
-static bool is_name(const char *name)
+bool path_is_name(const char *name)
 {
     if (!*name || *name == '.' || strlen(name) > PATH_NAME_MAX)
         return false;
@@ -180,7 +180,7 @@ static enum err_code add_path(struct walk *walk, const char *path, const char *n
 
 enum err_code path_list_check_name(const struct config *config, struct err *err)
 {
-    if (config->name && (config->path_count != 1 || !is_name(config->name)))
+    if (config->name && (config->path_count != 1 || !path_is_name(config->name)))
         return err_set(err, ERR_USAGE, 0,
                        "--name '%s': needs a single input and a plain file name of at most %d "
                        "bytes",

@@ -22,6 +22,8 @@ struct path_list {
  * PATH_NAME_MAX bytes keeps its tail and gets "%%" and a 128-bit hash of the path in front. */
 enum { PATH_NAME_MAX = 200 };
 char *path_name(const char *file);
+/* Whether a name may be given to a stream: a plain file name of at most PATH_NAME_MAX bytes. */
+bool path_is_name(const char *name);
 
 /* Files as they are, directories recursively in order of their names, without config's output and
  * store folders; each file once. Links to directories inside a directory are not followed.

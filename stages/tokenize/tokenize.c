@@ -21,6 +21,7 @@ struct input {
     uint64_t sent;     /* tokens since the open */
     uint64_t skip; /* source bytes that grants must be raised by: to be passed over, or held back */
     bool told_end;
+    bool full; /* so upstream says; told when its tokens are sent */
     char *name;
     struct text text;
     struct input *next; /* in the queue of those with something to do */
@@ -35,6 +36,7 @@ struct tokenize {
     struct stage_outbox up, down;
     struct input *head, *tail; /* queue */
     struct msg *waiting;
+    bool drained; /* upstream says so; told when all tokens are sent */
     bool stop, bye;
 };
 
@@ -256,6 +258,16 @@ static enum err_code accept_from_up(struct tokenize *t, Riverrun__Control *contr
         if (in && in->epoch == control->refused->epoch)
             drop(t, in);
         break;
+    case RIVERRUN__CONTROL__IS_DRAINED:
+        t->drained = true;
+        return ERR_OK;
+    case RIVERRUN__CONTROL__IS_FULL:
+        in = table_get(&t->streams, control->full->stream);
+        if (in && in->epoch == control->full->epoch) {
+            in->full = true;
+            enqueue(t, in);
+        }
+        return ERR_OK;
     case RIVERRUN__CONTROL__IS_ANNOUNCE:
     case RIVERRUN__CONTROL__IS_ANNOUNCED:
     case RIVERRUN__CONTROL__IS_LOST:
@@ -320,6 +332,7 @@ static void tokenize_event(void *self, const struct stage_event *event)
     if (event->kind != EVENT_PEER && event->kind != EVENT_PEER_GONE)
         return;
     drop_all(t);
+    t->drained = false;
     outbox_clear(event->port == PORT_UP ? &t->up : &t->down);
     if (event->port == PORT_UP) {
         lost.gone = event->kind == EVENT_PEER_GONE;
@@ -413,6 +426,28 @@ static void refuse(struct tokenize *t, struct input *in, struct err *why)
     drop(t, in);
 }
 
+static void pass_full(struct tokenize *t, struct input *in)
+{
+    Riverrun__Full full = RIVERRUN__FULL__INIT;
+
+    full.stream = in->stream;
+    full.epoch = in->epoch;
+    outbox_tell(&t->down, RIVERRUN__CONTROL__IS_FULL, &full);
+    in->full = false;
+}
+
+/* Behind the last tokens, which wait for room where control does not. */
+static bool pass_drained(struct tokenize *t, const struct stage_out *out)
+{
+    Riverrun__Drained drained = RIVERRUN__DRAINED__INIT;
+
+    if (!t->drained)
+        return false;
+    t->drained = false;
+    outbox_tell(&t->down, RIVERRUN__CONTROL__IS_DRAINED, &drained);
+    return outbox_flush(&t->down, out, PORT_DOWN);
+}
+
 static enum stage_progress tokenize_work(void *self, uint64_t budget_us,
                                          const struct stage_out *out, struct err *err)
 {
@@ -445,8 +480,12 @@ static enum stage_progress tokenize_work(void *self, uint64_t budget_us,
             enqueue(t, in); /* there may be more: those behind it first */
             if (in->told_end)
                 report_changes(t, in);
+        } else if (in->full) {
+            pass_full(t, in);
+            ran = true;
         }
     }
+    ran = pass_drained(t, out) || ran;
     return ran ? STAGE_RAN : STAGE_IDLE;
 }
 

@@ -142,6 +142,17 @@ static enum err_code jsonl_attach(struct sink_file *f, struct err *err)
 
 /* ---- Opening ---- */
 
+/* The least that a file must have. Not always the last token's length: a run that went on from an older checkpoint
+ * leaves behind it tokens that are longer than its own. */
+static uint64_t shortest(const struct sink_token *tokens, size_t count)
+{
+    uint64_t length = tokens[0].length;
+
+    for (size_t i = 1; i < count; i++)
+        length = tokens[i].length < length ? tokens[i].length : length;
+    return length;
+}
+
 /* The newest token that fits; the file's end stays as it is. An older one is for a file that lost its
  * end: one that has the length and not the bytes was edited, and one that was finished ends there. */
 static enum err_code choose(struct sink_file *f, bool finished, const struct sink_token *tokens,
@@ -156,11 +167,11 @@ static enum err_code choose(struct sink_file *f, bool finished, const struct sin
                  tokens[0].n - tokens[0].first);
         return refuse(f, ERR_SINK, text, err);
     }
-    if (f->size < tokens[count - 1].length) {
+    if (f->size < shortest(tokens, count)) {
         snprintf(text, sizeof text,
-                 "has %" PRIu64 " bytes, the oldest checkpoint kept needs %" PRIu64
+                 "has %" PRIu64 " bytes, the checkpoints kept need at least %" PRIu64
                  ": put it back, or begin again with --restart",
-                 f->size, tokens[count - 1].length);
+                 f->size, shortest(tokens, count));
         return refuse(f, ERR_SINK, text, err);
     }
     if (f->size >= tokens[0].length)

@@ -1,0 +1,31 @@
+/* pipeline/commands/target.h: which store a command is about, and its owner. */
+#ifndef PIPELINE_COMMANDS_TARGET_H
+#define PIPELINE_COMMANDS_TARGET_H
+
+#include "pipeline/options.h"
+#include "schemas/control.h"
+#include "store/store.h"
+
+struct target {
+    const char *store, *output;
+    char *made;
+    bool json, all;
+};
+
+enum { TARGET_OPTIONS = 4 };
+
+/* Put --store, -o, --json and, where with_all, --all at the front of options, and an end behind them; returns how many.
+ * options has room for one more. */
+size_t target_options(struct target *t, bool with_all, struct option *options);
+/* After parsing: t->store is the store. Fails: ERR_MEMORY. */
+MUST_CHECK enum err_code target_end(struct target *t, struct err *err);
+void target_release(struct target *t);
+
+/* Open the store to look at it; *owned: a run has it now. Fails: as store_open. */
+MUST_CHECK enum err_code target_look(const struct target *t, struct store **store, bool *owned,
+                                     struct err *err);
+/* Ask the owner and wait until it is done. Fails: as it was answered; ERR_ABSENT: nobody answers. */
+MUST_CHECK enum err_code target_ask(const struct target *t, const Riverrun__Request *request,
+                                    struct err *err);
+
+#endif

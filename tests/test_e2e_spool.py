@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+"""What cannot be read again, end to end: standard input that is followed goes through the spool. Killed at any
+instant and started again on the same pipe, at most one read a kill is missing, nothing comes twice, and what comes
+out is what the same bytes give undisturbed; a spool that is full makes the one who writes wait, and loses nothing.
+"""
+import json
+import os
+import random
+import sys
+import threading
+
+import e2e
+from e2e import check, wait_for
+
+READ_BYTES = 1000
+
+
+class Follow(e2e.Job):
+    """`riverrun follow -` as one process."""
+
+    def command(self, *more, program=None):
+        return [program or self.place.riverrun, "follow", *self.inputs, "--model", self.model, "-q", "-o",
+                self.output, *self.options, *more]
+
+    def units(self, name):
+        """The units of a stream, each with its whole text, which holds no white space at its ends."""
+        return [json.loads(line) for line in self.records().get(name + ".jsonl", b"").splitlines()]
+
+
+class Feed:
+    """A pipe that outlives its readers, and the one who writes to it."""
+
+    def __init__(self):
+        self.read_end, self.write_end = os.pipe()
+        self.written, self.thread = 0, None
+
+    def send(self, data):
+        """Write all of it, in a thread of its own, as the pipe takes it."""
+        def write():
+            view = memoryview(data)
+            while view:
+                count = os.write(self.write_end, view[:4096])
+                self.written += count
+                view = view[count:]
+        self.thread = threading.Thread(target=write, daemon=True)
+        self.thread.start()
+
+    def end(self):
+        """Wait for the writer; then nobody writes any more."""
+        self.thread.join(e2e.HANG_S)
+        check(not self.thread.is_alive(), "the writer still waits")
+        os.close(self.write_end)
+
+    def close(self):
+        os.close(self.read_end)
+
+
+def lines(seed, count):
+    """Lines that are all different, at most 100 bytes, so that each is in its record as it is."""
+    chance = random.Random(seed)
+    words = ["riverrun", "past", "Eve", "and", "Adam's", "from", "swerve", "of", "shore", "to", "bend", "bay"]
+    return [f"{number} " + " ".join(chance.choices(words, k=chance.randrange(1, 12))) for number in range(count)]
+
+
+def text_of(units):
+    """What a stream read, put together from its units."""
+    at = 0
+    for unit in units:
+        check(unit["begin"] == at, f"a unit begins at {unit['begin']}, the one before ended at {at}")
+        at = unit["end"]
+        check(at - unit["begin"] == len(unit["text"].encode()) + 1, f"{unit} is not its whole text")
+    return "".join(unit["text"] + "\n" for unit in units).encode()
+
+
+def gaps_between(written, stored):
+    """The bytes that are missing in stored, place by place, if it is written with some taken out."""
+    gaps, at, to = [], 0, 0
+    while to < len(stored):
+        if at < len(written) and written[at] == stored[to]:
+            at, to = at + 1, to + 1
+            continue
+        found = written.find(stored[to:to + 60], at)
+        check(found >= 0, f"{stored[to:to + 60]!r} at byte {to} was never written, or came before")
+        gaps.append(found - at)
+        at = found
+    if at < len(written):
+        gaps.append(len(written) - at)
+    return gaps
+
+
+def a_pipe_goes_on_after_each_kill(place):
+    """Killed again and again while one writes on."""
+    job = Follow(place, "out", "-", options=("--name", "feed", "--read-bytes", str(READ_BYTES)))
+    chance = random.Random(place.seed)
+    data = "".join(line + "\n" for line in lines(place.seed, 3000)).encode()
+    feed, tokens = Feed(), 0
+    feed.send(data)
+    for _ in range(8 if not place.nightly else 40):
+        process = job.start(stdin=feed.read_end)
+        tokens += chance.randrange(1, len(data) // 20)
+        if job.wait_tokens(process, tokens):
+            status = job.status()
+            tokens = max(tokens, status["tokens"] if status else 0)
+        job.kill(process)
+    process = job.start(stdin=feed.read_end)
+    feed.end()
+    check(place.end_of(process) == 0, f"at the end of its input: {place.said(process)}")
+    feed.close()
+    stored = text_of(job.units("feed"))
+    gaps = gaps_between(data, stored)
+    check(len(gaps) <= job.kills, f"{len(gaps)} places with bytes missing after {job.kills} kills")
+    check(all(gap <= READ_BYTES for gap in gaps), f"more than a read is missing: {gaps}")
+    again = Follow(place, "again", "-", options=job.options)
+    whole = Feed()
+    whole.send(stored)
+    process = again.start(stdin=whole.read_end)
+    whole.end()
+    check(place.end_of(process) == 0, "an undisturbed run ends by itself")
+    whole.close()
+    e2e.same(job, again.records(), "killed and undisturbed")
+    return f"{job.kills} kills, {sum(gaps)} of {len(data)} bytes missing in {len(gaps)} places, at most {max(gaps, default=0)}"
+
+
+def a_continuation_appends(place):
+    """A second run of another writer goes on in the same stream; a last line without newline gets one."""
+    job = Follow(place, "out", "-")
+    for text in (b"one\ntwo", b"three\n", b"", b"four"):
+        feed = Feed()
+        feed.send(text)
+        process = job.start(stdin=feed.read_end)
+        feed.end()
+        check(place.end_of(process) == 0, f"{text!r}: {place.said(process)}")
+        feed.close()
+    check(text_of(job.units("-")) == b"one\ntwo\nthree\nfour\n", f"{job.units('-')}")
+    return ""
+
+
+def a_full_spool_makes_the_writer_wait(place):
+    """The stream is paused, the spool fills up, the writer waits; resumed, everything goes through."""
+    bound = 1 << 20
+    job = Follow(place, "out", "-", options=("--spool-bytes", str(bound), "--checkpoint-seconds", "3600"))
+    data = "".join(line + "\n" for line in lines(place.seed, 45000)).encode()
+    check(len(data) > bound + (400 << 10), f"{len(data)} bytes are too few")
+    feed = Feed()
+    feed.send(data[:1000])
+    process = job.start(stdin=feed.read_end)
+    job.wait_tokens(process, 500)
+    job.control("pause")
+    feed.thread.join(e2e.HANG_S)
+    feed.send(data[1000:])
+    before = [-1] * 20
+
+    def stands_still():
+        """The writer got nowhere over the last looks."""
+        before.append(feed.written)
+        del before[0]
+        return feed.written > bound * 3 // 4 and before[0] == feed.written
+
+    wait_for("the spool to fill", stands_still)
+    check(feed.written < bound + (200 << 10), f"{feed.written} bytes were taken with a bound of {bound}")
+    job.control("resume")
+    feed.end()
+    check(place.end_of(process) == 0, f"the end: {place.said(process)}")
+    feed.close()
+    check(text_of(job.units("-")) == data, "what came out is not what was written")
+    size = os.path.getsize(os.path.join(job.store, "ingest", "data.mdb"))
+    check(size < 6 * bound, f"the spool's file has {size} bytes")
+    return f"{len(data)} bytes through {bound}; file of {size}"
+
+
+if __name__ == "__main__":
+    sys.exit(e2e.main([a_pipe_goes_on_after_each_kill, a_continuation_appends,
+                       a_full_spool_makes_the_writer_wait]))
