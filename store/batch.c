@@ -65,7 +65,8 @@ enum err_code batch_add(struct store_batch *batch, const struct batch_op *what, 
         free(op);
         return err_set(err, ERR_MEMORY, 0, "copy %zu bytes into a batch of writes", total);
     }
-    batch->frees_alone = (batch->frees_alone || !batch->first) && op->kind == OP_TRIM;
+    batch->frees_alone =
+        (batch->frees_alone || !batch->first) && (op->kind == OP_TRIM || op->kind == OP_CUT);
     *batch->end = op;
     batch->end = &op->next;
     batch->bytes += total + pages;
@@ -315,6 +316,7 @@ int batch_apply(const struct store_batch *batch, struct env_txn *txn, struct err
         case OP_FEED:
         case OP_TRIM:
         case OP_ENTRY:
+        case OP_CUT:
             rc = spool_apply(op, txn, err);
             break;
         }

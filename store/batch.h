@@ -22,7 +22,8 @@ enum batch_op_kind {
     OP_APPEND,
     OP_FEED,
     OP_TRIM,
-    OP_ENTRY
+    OP_ENTRY,
+    OP_CUT
 };
 
 struct batch_op {

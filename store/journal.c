@@ -165,11 +165,16 @@ enum err_code journal_read(struct journal *journal, const char *topic, uint64_t 
     return code;
 }
 
+int journal_cut(struct env_txn *txn, const char *topic, uint64_t number, struct err *err)
+{
+    struct key from = key_entry(topic, 0), to = key_entry(topic, number);
+    return env_delete_range(txn, &from, &to, err);
+}
+
 static int fill_trim(void *user, struct env_txn *txn, struct err *err)
 {
     const struct trim *trim = user;
-    struct key from = key_entry(trim->topic, 0), to = key_entry(trim->topic, trim->below);
-    return env_delete_range(txn, &from, &to, err);
+    return journal_cut(txn, trim->topic, trim->below, err);
 }
 
 enum err_code journal_trim(struct journal *journal, const char *topic, uint64_t number,

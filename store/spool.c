@@ -164,6 +164,12 @@ enum err_code batch_entry(struct store_batch *batch, const char *topic, struct v
     return add_named(batch, OP_ENTRY, topic, 0, entry, err);
 }
 
+enum err_code batch_cut(struct store_batch *batch, const char *topic, uint64_t number,
+                        struct err *err)
+{
+    return add_named(batch, OP_CUT, topic, number, (struct view){NULL, 0}, err);
+}
+
 /* ---- Applying it, on the writer's thread ---- */
 
 static int refuse_append(const char *name, uint64_t offset, uint64_t end, struct err *err)
@@ -326,6 +332,8 @@ int spool_apply(const struct batch_op *op, struct env_txn *txn, struct err *err)
         return env_put(txn, &key, &op->pieces[1], 1, err);
     case OP_ENTRY:
         return journal_put(txn, name, op->pieces[1], &number, err);
+    case OP_CUT:
+        return journal_cut(txn, name, op->number, err);
     default:
         require(false);
     }

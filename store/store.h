@@ -221,6 +221,10 @@ MUST_CHECK enum err_code batch_trim(struct store_batch *batch, const char *queue
 MUST_CHECK enum err_code batch_entry(struct store_batch *batch, const char *topic,
                                      struct view entry, struct err *err);
 
+/* Entries of the topic below number go, as by journal_trim. */
+MUST_CHECK enum err_code batch_cut(struct store_batch *batch, const char *topic, uint64_t number,
+                                   struct err *err);
+
 /* As store_submit and store_collect. A batch that failed comes back in *failed: submit it again (before
  * later ones of its queues, which the offsets keep from overtaking it), or close it. Outcomes: ERR_FULL:
  * the bound or the disk; ERR_MISMATCH; ERR_LIMIT: 2^20 queues over its life; ERR_BUSY, ERR_DAMAGED,

@@ -6,6 +6,7 @@ out is what the same bytes give undisturbed; a spool that is full makes the one 
 import json
 import os
 import random
+import shutil
 import sys
 import threading
 
@@ -25,6 +26,17 @@ class Follow(e2e.Job):
     def units(self, name):
         """The units of a stream, each with its whole text, which holds no white space at its ends."""
         return [json.loads(line) for line in self.records().get(name + ".jsonl", b"").splitlines()]
+
+    def validate_entries(self, units, late):
+        """They tile, each line that begins one does, and of the others so many at most as came late."""
+        at, others = 0, 0
+        for unit in units:
+            check(unit["kind"] == "entry" and unit["begin"] == at, f"{unit} does not follow {at}")
+            at = unit["end"]
+            lines_of = unit["text"].split("\n")
+            check(not any(line[0].isdigit() for line in lines_of[1:]), f"{unit} holds two entries")
+            others += not lines_of[0][0].isdigit()
+        check(others >= late, f"{others} entries were ended by time, {late} must have been")
 
 
 class Feed:
@@ -168,6 +180,56 @@ def a_full_spool_makes_the_writer_wait(place):
     return f"{len(data)} bytes through {bound}; file of {size}"
 
 
+def whole_units(job, name):
+    """The units that are complete in the file, which may be written to."""
+    path = os.path.join(job.output, name + ".jsonl")
+    data = e2e.read(path) if os.path.exists(path) else b""
+    return [json.loads(line) for line in data[:data.rfind(b"\n") + 1].splitlines()]
+
+
+def entries_are_the_same_after_kills(place):
+    """Stack traces: lines that come together are an entry, and what comes late begins one, because time ended
+    the one before. Killed and resumed, time ends no entry that it did not end before, and each that it did."""
+    options = ("--name", "feed", "--multiline-start", r"^\d+ ", "--multiline-seconds", "0.3")
+    job, chance, feed = Follow(place, "out", "-", options=options), random.Random(place.seed), Feed()
+    process, written, late, copies = job.start(stdin=feed.read_end), [], 0, []
+
+    def is_there(begins):
+        return any(unit["text"].startswith(begins) for unit in whole_units(job, "feed"))
+
+    def kill():
+        """Kill it, keep a copy of how it stands, and start it again."""
+        job.kill(process)
+        copies.append(f"{job.output}.{len(copies)}")
+        shutil.copytree(job.output, copies[-1], ignore=shutil.ignore_patterns("control"))
+        return job.start(stdin=feed.read_end)
+
+    for number in range(60):
+        trace = [f"{number} error"] + [f"  at {number}.{line}" for line in range(chance.randrange(6))]
+        os.write(feed.write_end, "".join(line + "\n" for line in trace).encode())
+        written += trace
+        if number % 6 == 5:
+            wait_for("time to end the entry", lambda: is_there(f"{number} "))
+            process = kill() if number % 12 == 5 else process
+            os.write(feed.write_end, f"  late {number}\n".encode())
+            written.append(f"  late {number}")
+            late += 1
+        if number % 12 == 10:
+            wait_for("the entry before", lambda: is_there(f"{number - 1} "))  # what is not stored would be lost
+            process = kill()
+    os.close(feed.write_end)
+    check(place.end_of(process) == 0, f"at the end of its input: {place.said(process)}")
+    feed.close()
+    units = job.units("feed")
+    job.validate_entries(units, late)
+    for copy in copies:
+        again = Follow(place, os.path.basename(copy), "-", options=options)
+        again.run()
+        rest = again.units("feed")
+        check(len(rest) > 3 and rest[:-1] == units[:len(rest) - 1], f"{copy}: resumed, other entries came out")
+    return f"{len(units)} entries of {len(written)} lines, {job.kills} kills, {late} ended by time"
+
+
 if __name__ == "__main__":
     sys.exit(e2e.main([a_pipe_goes_on_after_each_kill, a_continuation_appends,
-                       a_full_spool_makes_the_writer_wait]))
+                       a_full_spool_makes_the_writer_wait, entries_are_the_same_after_kills]))

@@ -9,6 +9,7 @@
  * it has a descriptor that the runner can poll, by the next event. */
 #include "schemas/step.h"
 #include "schemas/table.h"
+#include "stages/ingest/entries.h"
 #include "stages/ingest/input.h"
 #include "stages/ingest/spooled.h"
 #include "store/store.h"
@@ -59,7 +60,8 @@ struct ingest {
 };
 
 static const struct feeder_kind *const reading[] = {&path_feeder, NULL};
-static const struct feeder_kind *const following[] = {&spool_feeder, &follow_feeder, NULL};
+static const struct feeder_kind *const following[] = {&entries_feeder, &spool_feeder,
+                                                      &follow_feeder, NULL};
 
 /* ---- Lists of inputs ---- */
 
@@ -111,14 +113,6 @@ const struct stage_env *ingest_env(const struct ingest *g)
 struct journal *ingest_journal(const struct ingest *g)
 {
     return g->journal;
-}
-
-struct spooled *ingest_spooled(struct ingest *g)
-{
-    for (size_t i = 0; i < g->feeder_count; i++)
-        if (g->feeders[i] == &spool_feeder)
-            return g->feeder_selves[i];
-    return NULL;
 }
 
 const char *input_name(const struct input *in)
@@ -185,11 +179,40 @@ static void input_free(struct input *in)
     free(in);
 }
 
+static void *feeder_self(const struct ingest *g, const struct feeder_kind *kind)
+{
+    for (size_t i = 0; i < g->feeder_count; i++)
+        if (g->feeders[i] == kind)
+            return g->feeder_selves[i];
+    return NULL;
+}
+
+struct spooled *ingest_spooled(struct ingest *g)
+{
+    return feeder_self(g, &spool_feeder);
+}
+
+static enum err_code enter(struct ingest *g, struct input *in, struct err *err)
+{
+    enum err_code code;
+
+    in->same_hash = table_get(&g->names, name_key(in->name));
+    code = table_set(&g->names, name_key(in->name), in, err);
+    if (code)
+        return code;
+    g->inputs[g->input_count++] = in;
+    if (g->listed)
+        announce(g, in);
+    return ERR_OK;
+}
+
 enum err_code ingest_add(struct ingest *g, const struct input_kind *kind, void *self,
                          const char *name, const char *source, struct input **out, struct err *err)
 {
     struct input *in, *there = input_find(g, name);
-    enum err_code code;
+    struct entries *entries = feeder_self(g, &entries_feeder);
+    struct entry_input *wrapped = NULL;
+    enum err_code code = ERR_OK;
 
     if (there)
         return err_set(err, ERR_MISMATCH, 0,
@@ -200,18 +223,22 @@ enum err_code ingest_add(struct ingest *g, const struct input_kind *kind, void *
         input_free(in);
         return err_set(err, ERR_MEMORY, 0, "input '%s'", source);
     }
-    in->ingest = g;
-    in->kind = kind;
-    in->same_hash = table_get(&g->names, name_key(name));
-    code = table_set(&g->names, name_key(name), in, err);
+    *in = (struct input){
+        .ingest = g, .kind = kind, .self = self, .name = in->name, .source = in->source};
+    if (entries)
+        code = entries_wrap(&wrapped, entries, kind, self, name, err);
+    if (wrapped) {
+        in->kind = &entries_kind;
+        in->self = wrapped;
+        entries_bind(wrapped, in);
+    }
+    if (!code)
+        code = enter(g, in, err);
     if (code) {
+        entries_unwrap(&wrapped);
         input_free(in);
         return code;
     }
-    in->self = self;
-    g->inputs[g->input_count++] = in;
-    if (g->listed)
-        announce(g, in);
     *out = in;
     return ERR_OK;
 }
@@ -526,7 +553,7 @@ static void read_one(struct ingest *g, struct input *in, const struct stage_out 
     }
     if (piece.more && in->opened && piece.room == 0)
         tell_want(g, in);
-    in->quiet = in->opened && !piece.more;
+    in->quiet = in->opened && !piece.more && !piece.holds;
     if (piece.more && wants_reading(in))
         input_wake(in);
     else if (!piece.more)

@@ -29,6 +29,7 @@ struct piece {
     struct view bytes; /* lent until the input's next call */
     uint16_t flags;    /* MSG_END: the last piece; MSG_BREAK: an entry ends with it */
     bool more;         /* something is there to be read behind it, now */
+    bool holds;        /* something was read that time alone lets go */
     uint8_t cursor[INPUT_CURSOR_MAX]; /* how to continue behind it; set with bytes or flags alone */
     size_t cursor_bytes;
 };

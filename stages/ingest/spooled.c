@@ -20,6 +20,13 @@ struct queue {
     struct queue *same_hash;
 };
 
+/* A batch that found no room. */
+struct refused {
+    struct spool_task *task;
+    struct store_batch *batch;
+    struct refused *next;
+};
+
 struct spooled {
     struct ingest *ingest;
     const struct config *config;
@@ -27,7 +34,7 @@ struct spooled {
     struct standard *standard;
     struct table queues; /* by the hash of their name */
     size_t queue_count;
-    struct spool_task *refused; /* wait for room */
+    struct refused *refused; /* oldest first */
     uint64_t now_ms, retry_ms;
     bool full; /* somebody waits for room */
     bool told; /* that there is no room */
@@ -63,20 +70,24 @@ static void try_later(struct spooled *s, struct spool_task *task, struct store_b
                      "again",
                      why->text, SPOOLED_RETRY_MS / 1000);
     s->told = true;
-    task->refused = failed;
-    task->next = s->refused;
-    s->refused = task;
+    struct refused **end = &s->refused, *refused = malloc(sizeof *refused);
+    require(refused);
+    *refused = (struct refused){task, failed, NULL};
+    while (*end)
+        end = &(*end)->next;
+    *end = refused;
     s->retry_ms = s->now_ms + SPOOLED_RETRY_MS;
 }
 
 static void try_again(struct spooled *s)
 {
-    struct spool_task *task = s->refused, *next;
+    struct refused *list = s->refused, *next;
 
     s->refused = NULL;
-    for (; task; task = next) {
-        next = task->next;
-        submit(s, task, &task->refused);
+    for (; list; list = next) {
+        next = list->next;
+        submit(s, list->task, &list->batch);
+        free(list);
     }
 }
 
@@ -426,8 +437,11 @@ static void spooled_close(void **self)
         return;
     while (spool_collect(s->journal, true, &failed, NULL, NULL))
         store_batch_close(&failed);
-    for (struct spool_task *task = s->refused; task; task = task->next)
-        store_batch_close(&task->refused);
+    for (struct refused *at = s->refused, *next; at; at = next) {
+        next = at->next;
+        store_batch_close(&at->batch);
+        free(at);
+    }
     standard_close(&s->standard);
     table_release(&s->queues);
     free(s);

@@ -24,8 +24,6 @@ struct spool_task {
     void (*done)(void *self); /* the batch is durable */
     void *self;
     bool in_flight;
-    struct store_batch *refused; /* to be tried again */
-    struct spool_task *next;
 };
 
 /* Bring the queues that the spool has and that belong to feed: feed itself, and feed+KEY. source is what
