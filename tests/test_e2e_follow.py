@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 
-from e2e import STOPPED, Job, check, main, read, wait_for, write
+from e2e import STAGES, STOPPED, Job, Pipe, check, main, read, wait_for, write
 
 RECORD_LEAST = 100  # bytes: no record is shorter
 QUICK = ["--unit", "line", "--checkpoint-seconds", "0.3"]
@@ -179,6 +179,44 @@ def either_and_killed(place):
                      1000000 if place.nightly else 50000)
 
 
+def one_of_four_processes_is_killed(place):
+    """Ingest, or whoever it talks to: what was read of files that rotated meanwhile is read again."""
+    rng = random.Random(place.seed)
+    log = Log(place, "four-logs", rng)
+    job = Follow(place, "four", log.path, options=["--follow", *QUICK])
+    pipe = Pipe(job, ingest=("--follow", "--store", job.store, "--name", "log"), program=place.steps)
+    goal, deaths = 100000 if place.nightly else 8000, 0
+    log.write(1)
+    pipe.start()
+    wait_for("the first record", lambda: job.written() > 0)
+    while len(log.lines) < goal:
+        log.write(min(rng.randint(1, goal // 40), goal - len(log.lines)))
+        if rng.random() < 0.5:
+            rng.choice((Log.rename, Log.copy_and_truncate))(log)
+        if rng.random() < 0.3:
+            log.compress()
+        stage = rng.choice(("ingest", "ingest", *STAGES))
+        if rng.random() < 0.5:
+            pipe.kill(stage)
+        if pipe.running[stage].poll() is not None:
+            deaths += 1
+            crash = rng.choice(("ingest_journal:1", "ingest_read:9", None)) if stage == "ingest" else None
+            pipe.start(stage, crash=crash)
+    want = undisturbed(place, "four-undisturbed", log.lines)
+
+    def there():
+        for stage in STAGES:
+            if pipe.running[stage].poll() is not None:
+                pipe.start(stage)
+        return job.written() >= len(want)
+
+    wait_for("all records", there)
+    pipe.running["encode"].terminate()
+    pipe.end(want=STOPPED)
+    compare(job, want, "four processes")
+    return f"{goal} lines, {log.rotations} rotations, {deaths} deaths"
+
+
 def copied_while_it_is_written(place):
     """What copytruncate loses by itself: lines between its copy and its truncation. Lines that no record
     has are in none of the files either."""
@@ -223,7 +261,8 @@ def copied_while_it_is_written(place):
     return f"{len(log.lines)} lines, {log.rotations} rotations, {len(missing)} lines lost by copytruncate"
 
 
-CASES = (renamed_and_killed, copied_and_killed, either_and_killed, copied_while_it_is_written)
+CASES = (renamed_and_killed, copied_and_killed, either_and_killed, one_of_four_processes_is_killed,
+         copied_while_it_is_written)
 
 if __name__ == "__main__":
     sys.exit(main(CASES))
