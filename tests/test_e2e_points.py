@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """What the control socket answers, savepoints, branches, exports and imports: made at rest and beside a run, killed at
 every step, damaged at every place; and what is read from a point on is what an undisturbed run reads there."""
+import ctypes
 import json
 import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -318,6 +320,41 @@ def commands_at_rest_are_killed_at_every_step(place):
     return f"{kills} kills"
 
 
+def points_of_a_followed_stream(place):
+    """One that waits for more has a savepoint of all it read; a branch of it is followed, and reads on as it would."""
+    lines, options = read(text_of(place, "all.txt", 1, 60000)), ["--checkpoint-seconds", "0.1"]
+    cut = lines.index(b"\n", len(lines) // 2) + 1
+
+    def follow(name, source):
+        job = Job(place, "out", source, options=[*options, "--name", name])
+        return job, place.start([place.riverrun, "follow", *job.command()[2:]])
+
+    def count(name):
+        path = os.path.join(place.path("out"), name + ".jsonl")
+        return len(read(path).splitlines()) if os.path.exists(path) else 0
+
+    first, second = place.text("first.log", lines[:cut]), place.text("second.log", lines[cut:])
+    job, process = follow("log", first)
+    wait_for("the lines that are there", lambda: count("log") == lines[:cut].count(b"\n"))
+    ask(job, "savepoint", "log", "here")
+    check(savepoints(job, "log")["here"]["offset"] == cut, f"{savepoints(job, 'log')}")
+    ask(job, "branch", "log", "branch")
+    with open(first, "ab") as file:
+        file.write(lines[cut:])
+    wait_for("all lines", lambda: count("log") == lines.count(b"\n"))
+    process.terminate()
+    place.end_of(process)
+    job, process = follow("branch", second)
+    wait_for("the branch's lines", lambda: count("branch") == lines[cut:].count(b"\n"))
+    process.terminate()
+    place.end_of(process)
+    whole, rest = (lines_of(os.path.join(job.output, name + ".jsonl")) for name in ("log", "branch"))
+    check(len(rest) > 20, f"{len(rest)} lines")
+    check([one["seq"] for one in rest] == [one["seq"] for one in whole[-len(rest):]], "the branch's numbers")
+    check([one["nats"] for one in rest] == [one["nats"] for one in whole[-len(rest):]], "the branch's losses")
+    return f"{len(rest)} lines"
+
+
 # ---- Export and import ----
 
 def an_export_goes_on_in_another_store(place):
@@ -399,12 +436,47 @@ def a_damaged_export_is_refused_whole(place):
     return f"{tried} damaged files"
 
 
+def mended(data, piece):
+    """An export whose last piece is another, with checksums that fit."""
+    hashes = ctypes.CDLL("libxxhash.so.0")
+    for function in (hashes.XXH3_64bits, hashes.XXH3_64bits_withSeed):
+        function.restype = ctypes.c_uint64
+    hashes.XXH3_64bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+    hashes.XXH3_64bits_withSeed.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
+    count, name, point = struct.unpack_from("<III", data, 12)
+    at = 24 + name + point + 8
+    for _ in range(count - 1):
+        at += 16 + struct.unpack_from("<Q", data, at)[0]
+    whole = data[:at] + struct.pack("<Q", len(piece)) + piece
+    whole += struct.pack("<Q", hashes.XXH3_64bits_withSeed(piece, len(piece), count))
+    return whole + struct.pack("<Q", hashes.XXH3_64bits(whole, len(whole)))
+
+
+def a_state_that_is_none_is_refused(place):
+    """A file whose checksums fit, and whose state is too short or too long for the model: one line, nothing read."""
+    source = text_of(place, "text.txt", 1, 9000)
+    job = Job(place, "out", source, options=[*QUICK, "--name", "text"])
+    job.run(program=place.steps, crash="encode_committed:3", want=KILLED)
+    file = place.path("point.export")
+    ask(job, "export", "text", file)
+    ask(job, "branch", "text", "branch")
+    ask(job, "export", "branch", place.path("branch.export"))
+    for name in (file, place.path("branch.export")):
+        for size in (0, 100, 1000000):
+            write(place.path("mended"), mended(read(name), b"s" * size))
+            other = Job(place, f"{os.path.basename(name)}-{size}", source, options=[*QUICK, "--name", "text"])
+            ask(other, "import", place.path("mended"), "--as", "text")
+            other.run(want=(DAMAGED, OTHER_SETTINGS))
+            check(not b"".join(other.records().values()), "records of a state that is none")
+
+
 CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_run_that_it_was_put_to,
          a_branch_reads_as_the_stream_would_have_read_on, a_branch_is_begun_again_where_it_was_branched,
          a_branch_crashes_at_every_step, points_of_a_running_stream_do_not_disturb_it,
          killed_at_every_step_while_points_are_made, commands_at_rest_are_killed_at_every_step,
+         points_of_a_followed_stream,
          an_export_goes_on_in_another_store, import_needs_a_store_that_nobody_runs,
-         a_damaged_export_is_refused_whole)
+         a_damaged_export_is_refused_whole, a_state_that_is_none_is_refused)
 
 if __name__ == "__main__":
     sys.exit(main(CASES))

@@ -108,7 +108,7 @@ enum err_code command_export(char **arguments, size_t count, struct err *err)
 static enum err_code read_file(const char *path, struct view *out, struct err *err)
 {
     uint8_t *data = NULL;
-    struct stat st;
+    struct stat st = {0};
     size_t done = 0;
     enum err_code code = ERR_OK;
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -266,6 +266,9 @@ enum err_code restore_find(struct stream *s, uint64_t below, struct err *err) MU
 enum err_code restore_load(struct stream *s, uint64_t number, char *changed, size_t room,
                            struct err *err) MUST_CHECK;
 bool restore_take(struct stream *s, uint64_t n, struct err *err);
+/* The loaded state into the engine's; nothing where the stream is at its origin. Fails: ERR_DAMAGED: it is none of
+ * this model. */
+enum err_code restore_into_engine(struct stream *s, struct err *err) MUST_CHECK;
 /* What a branch began with. Fails: ERR_ABSENT: s is no branch, or it was dropped. */
 enum err_code restore_origin(struct stream *s, char *changed, size_t room,
                              struct err *err) MUST_CHECK;

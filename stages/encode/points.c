@@ -45,7 +45,8 @@ enum err_code point_decode(struct view bytes, Riverrun__Checkpoint **meta, struc
     }
     if (got)
         riverrun__checkpoint__free_unpacked(got, NULL);
-    return err_set(err, ERR_DAMAGED, 0, "a checkpoint cannot be decoded");
+    err_set(err, ERR_DAMAGED, 0, "a checkpoint cannot be decoded");
+    return ERR_DAMAGED;
 }
 
 /* The number that a point's name is: all digits. */
@@ -98,12 +99,11 @@ enum err_code point_read(struct store *store, const struct point *point, bool wi
             code = store_checkpoint_read(store, point->id, number, with_parts, values, err);
     }
     if (code == ERR_ABSENT && point->name[0])
-        return err_set(err, code, 0, "stream '%s' has no point '%s': `riverrun history` names them",
-                       point->stream, point->name);
-    if (!code)
-        code = point_decode((*values)->meta, meta, err);
-    else
+        err_set(err, code, 0, "stream '%s' has no point '%s': `riverrun history` names them",
+                point->stream, point->name);
+    if (code)
         return code;
+    code = point_decode((*values)->meta, meta, err);
     if (code)
         store_checkpoint_free(values);
     return code;

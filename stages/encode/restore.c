@@ -225,6 +225,23 @@ enum err_code restore_peek(struct stream *s, uint64_t number, char *changed, siz
     return read_number(s, number, false, changed, room, err);
 }
 
+/* Checksums say that these are the bytes that were written, not that they are a state: an import may come from
+ * anywhere. */
+enum err_code restore_into_engine(struct stream *s, struct err *err)
+{
+    size_t want = engine_info(s->encode->engine)->state_bytes;
+
+    if (!s->origin && s->loaded_bytes != want)
+        return err_set(err, ERR_DAMAGED, 0,
+                       "its state has %zu bytes, this model's %zu: begin again with --restart",
+                       s->loaded_bytes, want);
+    if (!s->origin && engine_state_load(s->state, s->loaded, err))
+        return err->code;
+    free(s->loaded);
+    s->loaded = NULL;
+    return ERR_OK;
+}
+
 enum err_code restore_state(struct stream *s, struct err *err)
 {
     struct store_checkpoint *values;
@@ -236,11 +253,7 @@ enum err_code restore_state(struct stream *s, struct err *err)
     join_parts(s, values);
     riverrun__checkpoint__free_unpacked(meta, NULL);
     store_checkpoint_free(&values);
-    if (engine_state_load(s->state, s->loaded, err))
-        return err->code;
-    free(s->loaded);
-    s->loaded = NULL;
-    return ERR_OK;
+    return restore_into_engine(s, err);
 }
 
 /* Emit has chosen the newest checkpoint that the file bears out. */

@@ -663,12 +663,10 @@ static void run(struct stream *s)
         e->fatal = err;
         return;
     }
-    if (turn_state_open(s, &err) || (!s->origin && engine_state_load(s->state, s->loaded, &err))) {
+    if (turn_state_open(s, &err) || restore_into_engine(s, &err)) {
         stream_fail(s, &err);
         return;
     }
-    free(s->loaded);
-    s->loaded = NULL;
     s->phase = PHASE_RUNNING;
     s->snapshot_ms = e->now_ms;
     s->snapshot_tokens = s->safe_tokens = s->tokens;
