@@ -230,6 +230,80 @@ def entries_are_the_same_after_kills(place):
     return f"{len(units)} entries of {len(written)} lines, {job.kills} kills, {late} ended by time"
 
 
+KEYED = r"^\d+ user=(\S+)"
+
+
+def keyed_lines(seed, count, keys):
+    """Lines of some keys, and some of none."""
+    chance = random.Random(seed)
+    return [(key, f"{number} user={key} {text}" if key else f"{number} {text}")
+            for number, text in enumerate(lines(seed, count))
+            for key in [f"k{chance.randrange(keys)}" if chance.random() < 0.9 else ""]]
+
+
+def split(keyed, feed):
+    """What each stream has to read."""
+    streams = {}
+    for key, line in keyed:
+        name = f"{feed}+{key}" if key else feed
+        streams[name] = streams.get(name, b"") + line.encode() + b"\n"
+    return streams
+
+
+def a_file_split_by_key_loses_nothing(place):
+    """A log that grows, split into streams, and the process killed: each line once in its stream, in order."""
+    path, chance = place.path("log.txt"), random.Random(place.seed)
+    keyed = keyed_lines(place.seed, 4000, 60)
+    e2e.write(path, b"")
+    job = Follow(place, "out", path, options=("--name", "log", "--key", KEYED, "--read-bytes", "3000"))
+    want, process, tokens = split(keyed, "log"), job.start(), 0
+    with open(path, "ab", buffering=0) as log:
+        for first in range(0, len(keyed), 500):
+            for _, line in keyed[first:first + 500]:
+                log.write(line.encode() + b"\n")
+            tokens += chance.randrange(1, 12000)
+            job.wait_tokens(process, tokens)
+            tokens = max([tokens] + [sum(one["tokens"] for one in job.statuses())])
+            job.kill(process)
+            process = job.start()
+    records = sum(len(data.splitlines()) for data in want.values())
+    wait_for("all records", lambda: sum(data.count(b"\n") for data in job.records().values()) >= records)
+    process.terminate()
+    check(place.end_of(process) == e2e.STOPPED, f"stopped: {place.said(process)}")
+    got = {name: text_of(job.units(name)) for name in want}
+    check(len(job.records()) == len(want), f"{sorted(job.records())} are not the streams that there must be")
+    check(got == want, f"streams differ: {[name for name in want if got[name] != want[name]]}")
+    return f"{len(keyed)} lines in {len(want)} streams, {job.kills} kills"
+
+
+def a_pipe_split_by_key_loses_at_most_a_read(place):
+    """The same from a pipe: what a kill costs is lines that are gone, whole or their beginnings, and none comes twice."""
+    keyed = keyed_lines(place.seed, 3000, 40)
+    data = "".join(line + "\n" for _, line in keyed).encode()
+    job = Follow(place, "out", "-",
+                 options=("--name", "feed", "--key", KEYED, "--read-bytes", str(READ_BYTES)))
+    feed, tokens, chance = Feed(), 0, random.Random(place.seed)
+    feed.send(data)
+    for _ in range(6):
+        process = job.start(stdin=feed.read_end)
+        tokens += chance.randrange(1, len(data) // 20)
+        job.wait_tokens(process, tokens)
+        tokens = max([tokens] + [sum(one["tokens"] for one in job.statuses())])
+        job.kill(process)
+    process = job.start(stdin=feed.read_end)
+    feed.end()
+    check(place.end_of(process) == 0, f"at the end of its input: {place.said(process)}")
+    feed.close()
+    want, missing = split(keyed, "feed"), 0
+    for name in job.records():
+        stream = name.removesuffix(".jsonl")
+        if stream in want and stream != "feed":
+            missing += sum(gaps_between(want[stream], text_of(job.units(stream))))
+    check(missing <= job.kills * READ_BYTES, f"{missing} bytes are missing after {job.kills} kills")
+    return f"{job.kills} kills, {missing} of {len(data)} bytes missing"
+
+
 if __name__ == "__main__":
     sys.exit(e2e.main([a_pipe_goes_on_after_each_kill, a_continuation_appends,
-                       a_full_spool_makes_the_writer_wait, entries_are_the_same_after_kills]))
+                       a_full_spool_makes_the_writer_wait, entries_are_the_same_after_kills,
+                       a_file_split_by_key_loses_nothing, a_pipe_split_by_key_loses_at_most_a_read]))

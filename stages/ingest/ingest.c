@@ -10,6 +10,7 @@
 #include "schemas/step.h"
 #include "schemas/table.h"
 #include "stages/ingest/entries.h"
+#include "stages/ingest/feeds.h"
 #include "stages/ingest/input.h"
 #include "stages/ingest/spooled.h"
 #include "store/store.h"
@@ -21,6 +22,7 @@ enum { FEEDERS_MAX = 4, STEPS_MOST = 64 /* of one call of work */ };
 
 struct input {
     struct ingest *ingest;
+    struct feed *feed; /* it is one, and no stream; the rest but for name and source is not used */
     const struct input_kind *kind;
     void *self; /* the kind's */
     char *name, *source;
@@ -51,6 +53,7 @@ struct ingest {
     struct table names;        /* inputs by the hash of their name */
     struct table streams;      /* the open ones */
     struct list queue, polled; /* those to be read; those that wait at a descriptor of their own */
+    struct input *feeds;       /* those that are no streams, by next */
     struct stage_outbox outbox;
     struct msg *waiting; /* for room */
     uint8_t *buffer;     /* (config.read_bytes) */
@@ -87,6 +90,8 @@ static struct input *list_take(struct list *list)
 
 void input_wake(struct input *in)
 {
+    if (in->feed)
+        feed_wake(in->feed);
     if (in->place != RESTS || !in->stream)
         return;
     in->quiet = false;
@@ -206,6 +211,22 @@ static enum err_code enter(struct ingest *g, struct input *in, struct err *err)
     return ERR_OK;
 }
 
+/* in is no stream, but split into some. */
+static enum err_code add_feed(struct ingest *g, struct input *in, struct feeds *feeds,
+                              struct input **out, struct err *err)
+{
+    enum err_code code = feeds_add(&in->feed, feeds, in->kind, in->self, in->name, in->source, err);
+
+    if (code) {
+        input_free(in);
+        return code;
+    }
+    in->next = g->feeds;
+    g->feeds = in;
+    *out = in;
+    return ERR_OK;
+}
+
 enum err_code ingest_add(struct ingest *g, const struct input_kind *kind, void *self,
                          const char *name, const char *source, struct input **out, struct err *err)
 {
@@ -214,7 +235,10 @@ enum err_code ingest_add(struct ingest *g, const struct input_kind *kind, void *
     struct entry_input *wrapped = NULL;
     enum err_code code = ERR_OK;
 
-    if (there)
+    struct feeds *feeds =
+        kind != &queue_kind && g->env->config->key ? spooled_feeds(ingest_spooled(g)) : NULL;
+
+    if (there && !feeds)
         return err_set(err, ERR_MISMATCH, 0,
                        "'%s' and '%s' would both be stream '%s': read them in separate runs",
                        there->source, source, name);
@@ -225,6 +249,8 @@ enum err_code ingest_add(struct ingest *g, const struct input_kind *kind, void *
     }
     *in = (struct input){
         .ingest = g, .kind = kind, .self = self, .name = in->name, .source = in->source};
+    if (feeds)
+        return add_feed(g, in, feeds, out, err);
     if (entries)
         code = entries_wrap(&wrapped, entries, kind, self, name, err);
     if (wrapped) {
@@ -664,6 +690,10 @@ static void ingest_close(void **self)
     }
     for (size_t i = 0; i < g->feeder_count; i++)
         g->feeders[i]->close(&g->feeder_selves[i]);
+    for (struct input *in = g->feeds, *next; in; in = next) {
+        next = in->next;
+        input_free(in);
+    }
     journal_close(&g->journal);
     outbox_clear(&g->outbox);
     msg_free(&g->waiting);

@@ -83,6 +83,36 @@ bool path_is_name(const char *name)
     return true;
 }
 
+char *key_name(const char *feed, struct view key)
+{
+    char *text = malloc(key.bytes + 1);
+    char *name = malloc(strlen(feed) + 3 * key.bytes + PATH_NAME_MAX), *to = name;
+
+    if (!text || !name) {
+        free(text);
+        free(name);
+        return NULL;
+    }
+    memcpy(text, key.data, key.bytes);
+    text[key.bytes] = 0;
+    to += sprintf(to, "%s+", feed);
+    for (size_t at = 0; at < key.bytes;) {
+        size_t bytes = plain_bytes((const unsigned char *)text + at);
+        if (bytes == 0) {
+            to += sprintf(to, "%%%02X", (unsigned char)text[at++]);
+        } else {
+            memcpy(to, text + at, bytes);
+            to += bytes;
+            at += bytes;
+        }
+    }
+    *to = 0;
+    if ((size_t)(to - name) > PATH_NAME_MAX)
+        shorten(name, name);
+    free(text);
+    return name;
+}
+
 static enum err_code add(struct path_list *list, const char *file, const char *name,
                          struct err *err)
 {

@@ -2,6 +2,7 @@
 #ifndef STAGES_INGEST_PATHS_H
 #define STAGES_INGEST_PATHS_H
 
+#include "schemas/bytes.h"
 #include "schemas/config.h"
 #include "schemas/err.h"
 
@@ -24,6 +25,10 @@ enum { PATH_NAME_MAX = 200 };
 char *path_name(const char *file);
 /* Whether a name may be given to a stream: a plain file name of at most PATH_NAME_MAX bytes. */
 bool path_is_name(const char *name);
+
+/* The name of the stream of a key in a feed: FEED+KEY, the key escaped as above, and '/' too; malloc'ed. One
+ * that is too long keeps its tail and gets a hash in front. */
+char *key_name(const char *feed, struct view key);
 
 /* Files as they are, directories recursively in order of their names, without config's output and
  * store folders; each file once. Links to directories inside a directory are not followed.

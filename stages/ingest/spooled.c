@@ -2,6 +2,7 @@
 #include "stages/ingest/spooled.h"
 
 #include "schemas/table.h"
+#include "stages/ingest/feeds.h"
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -31,7 +32,8 @@ struct spooled {
     struct ingest *ingest;
     const struct config *config;
     struct journal *journal;
-    struct standard *standard;
+    struct standard *standard; /* NULL where it is not asked for, or a feed */
+    struct feeds *feeds;
     struct table queues; /* by the hash of their name */
     size_t queue_count;
     struct refused *refused; /* oldest first */
@@ -133,6 +135,16 @@ bool spooled_room(struct spooled *s, uint64_t cost)
     }
     s->full = full;
     return !full;
+}
+
+bool spooled_is_full(const struct spooled *s)
+{
+    return s->full;
+}
+
+struct feeds *spooled_feeds(const struct spooled *s)
+{
+    return s->feeds;
 }
 
 struct ingest *spooled_ingest(const struct spooled *s)
@@ -287,7 +299,7 @@ static void queue_free(void *self)
     free(q);
 }
 
-static const struct input_kind queue_kind = {
+const struct input_kind queue_kind = {
     .open = queue_open,
     .opened = queue_opened,
     .read = queue_read,
@@ -398,6 +410,11 @@ enum err_code spooled_feed(struct spooled *s, const char *feed, const char *sour
     return code || !create ? code : spooled_queue(s, feed, source, &q, err);
 }
 
+const char *queue_name(const struct queue *q)
+{
+    return q->name;
+}
+
 uint64_t queue_end(const struct queue *q)
 {
     return q->next;
@@ -443,6 +460,7 @@ static void spooled_close(void **self)
         free(at);
     }
     standard_close(&s->standard);
+    feeds_close(&s->feeds);
     table_release(&s->queues);
     free(s);
     *self = NULL;
@@ -460,7 +478,10 @@ static enum err_code spooled_open(void **self, struct ingest *g, struct err *err
     s->journal = ingest_journal(g);
     require(s->journal);
     spool_bound(s->journal, s->config->spool_bytes);
-    return standard_open(&s->standard, s, err);
+    if (!s->config->key)
+        return standard_open(&s->standard, s, err);
+    enum err_code code = feeds_open(&s->feeds, s, err);
+    return code ? code : standard_add_feed(s, err);
 }
 
 static enum err_code spooled_work(void *self, bool *ran, struct err *err)
@@ -474,6 +495,8 @@ static enum err_code spooled_work(void *self, bool *ran, struct err *err)
         *err = s->fatal;
         return err->code;
     }
+    if (s->feeds)
+        return feeds_work(s->feeds, ran, err);
     return s->standard ? standard_work(s->standard, ran, err) : ERR_OK;
 }
 
@@ -494,7 +517,7 @@ static size_t spooled_descriptors(void *self, int *fds, size_t room)
         fds[count++] = spool_descriptor(s->journal);
     if (count < room && input >= 0)
         fds[count++] = input;
-    return count;
+    return s->feeds ? count + feeds_descriptors(s->feeds, fds + count, room - count) : count;
 }
 
 static uint64_t spooled_deadline(void *self)
@@ -509,8 +532,9 @@ static bool spooled_is_over(void *self)
 {
     struct spooled *s = self;
 
-    return s->standard && s->config->path_count == 1 && !s->refused &&
-           standard_is_over(s->standard);
+    if (s->config->path_count != 1 || s->refused)
+        return false;
+    return s->feeds ? feeds_are_over(s->feeds) : s->standard && standard_is_over(s->standard);
 }
 
 const struct feeder_kind spool_feeder = {

@@ -37,6 +37,7 @@ MUST_CHECK enum err_code spooled_queue(struct spooled *s, const char *name, cons
 struct queue *spooled_find(const struct spooled *s, const char *name);
 size_t spooled_queue_count(const struct spooled *s);
 
+const char *queue_name(const struct queue *q);
 /* Where the next byte goes, and count bytes as appended by a batch of task; told as durable by queue_durable
  * from its done. */
 uint64_t queue_end(const struct queue *q);
@@ -49,13 +50,21 @@ bool queue_in_line(const struct queue *q);
 void spooled_submit(struct spooled *s, struct spool_task *task, struct store_batch **batch);
 /* Is there room for an append of so many bytes now? */
 bool spooled_room(struct spooled *s, uint64_t cost);
+/* Did somebody ask for room, and there was none? */
+bool spooled_is_full(const struct spooled *s);
 struct ingest *spooled_ingest(const struct spooled *s);
+/* The feeds of a run with --key, else NULL. */
+struct feeds *spooled_feeds(const struct spooled *s);
+/* What reads a queue: never a feed itself. */
+extern const struct input_kind queue_kind;
 
 /* The feeder that opens it, and reads standard input where that is asked for (standard.c). */
 extern const struct feeder_kind spool_feeder;
 struct spooled *ingest_spooled(struct ingest *g);
 
-/* ---- Standard input, in standard.c ---- */
+/* ---- Standard input, in standard.c: with --key an input that becomes a feed; else by itself ---- */
+
+MUST_CHECK enum err_code standard_add_feed(struct spooled *s, struct err *err);
 
 struct standard;
 /* *out stays NULL where standard input is not asked for. */

@@ -35,6 +35,103 @@ static bool is_asked_for(const struct config *config)
     return false;
 }
 
+/* What is there now; the end when nothing will come. */
+static enum err_code read_input(uint8_t *buffer, size_t room, size_t *got, bool *ended,
+                                struct err *err)
+{
+    struct pollfd ready = {STDIN_FILENO, POLLIN, 0};
+    ssize_t count;
+
+    *got = 0;
+    if (poll(&ready, 1, 0) != 1)
+        return ERR_OK;
+    count = read(STDIN_FILENO, buffer, room);
+    if (count < 0 && (errno == EINTR || errno == EAGAIN))
+        return ERR_OK;
+    if (count < 0)
+        return err_set(err, ERR_SOURCE, errno, "read standard input");
+    *ended = count == 0;
+    *got = (size_t)count;
+    return ERR_OK;
+}
+
+/* ---- As a feed: its cursor says nothing, for nothing comes again ---- */
+
+struct plain_standard {
+    bool ended;
+};
+
+static enum err_code feed_open(void *self, struct view cursor, struct err *err)
+{
+    (void)self;
+    (void)cursor;
+    (void)err;
+    return ERR_OK;
+}
+
+static enum err_code feed_opened(void *self, Riverrun__Fingerprints *prints, struct piece *at,
+                                 struct err *err)
+{
+    (void)self;
+    (void)prints;
+    (void)err;
+    at->cursor_bytes = 0;
+    return ERR_OK;
+}
+
+static enum err_code feed_read(void *self, struct piece *piece, struct err *err)
+{
+    struct plain_standard *in = self;
+    size_t got = 0;
+    enum err_code code = read_input(piece->buffer, piece->room, &got, &in->ended, err);
+
+    piece->bytes = (struct view){piece->buffer, got};
+    piece->flags = in->ended ? MSG_END : 0;
+    return code;
+}
+
+static int feed_descriptor(void *self)
+{
+    struct plain_standard *in = self;
+
+    return in->ended ? -1 : STDIN_FILENO;
+}
+
+static void feed_close(void *self)
+{
+    (void)self;
+}
+
+static const struct input_kind feed_kind = {
+    .open = feed_open,
+    .opened = feed_opened,
+    .read = feed_read,
+    .descriptor = feed_descriptor,
+    .close = feed_close,
+    .free = free,
+};
+
+enum err_code standard_add_feed(struct spooled *s, struct err *err)
+{
+    const struct config *config = ingest_env(spooled_ingest(s))->config;
+    struct plain_standard *self;
+    struct input *in;
+    enum err_code code;
+
+    if (!is_asked_for(config))
+        return ERR_OK;
+    self = calloc(1, sizeof *self);
+    if (!self)
+        return err_set(err, ERR_MEMORY, 0, "standard input");
+    code = ingest_add(spooled_ingest(s), &feed_kind, self, config->name ? config->name : "-", "-",
+                      &in, err);
+    if (code)
+        free(self);
+    return code;
+}
+
+/* ---- By itself ---- */
+
 enum err_code standard_open(struct standard **out, struct spooled *s, struct err *err)
 {
     const struct config *config = ingest_env(spooled_ingest(s))->config;
@@ -75,25 +172,6 @@ static enum err_code store_bytes(struct standard *in, struct view bytes, struct 
     return code;
 }
 
-/* What is there now; the end when nothing will come. */
-static enum err_code read_some(struct standard *in, size_t *got, struct err *err)
-{
-    struct pollfd ready = {STDIN_FILENO, POLLIN, 0};
-    ssize_t count;
-
-    *got = 0;
-    if (poll(&ready, 1, 0) != 1)
-        return ERR_OK;
-    count = read(STDIN_FILENO, in->buffer, in->read_bytes);
-    if (count < 0 && (errno == EINTR || errno == EAGAIN))
-        return ERR_OK;
-    if (count < 0)
-        return err_set(err, ERR_SOURCE, errno, "read standard input");
-    in->ended = count == 0;
-    *got = (size_t)count;
-    return ERR_OK;
-}
-
 enum err_code standard_work(struct standard *in, bool *ran, struct err *err)
 {
     static const uint8_t newline = '\n';
@@ -103,7 +181,7 @@ enum err_code standard_work(struct standard *in, bool *ran, struct err *err)
     in->no_room = !spooled_room(in->spooled, spool_cost(in->read_bytes));
     if (in->ended || in->task.in_flight || in->no_room)
         return ERR_OK;
-    code = read_some(in, &got, err);
+    code = read_input(in->buffer, in->read_bytes, &got, &in->ended, err);
     if (code)
         return code;
     *ran = *ran || got || in->ended;
