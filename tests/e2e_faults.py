@@ -16,7 +16,7 @@ import e2e_store
 from e2e import check, read, write
 
 # Rows of the page, bits of files, moments of a kill, the layout: fault_shim.c.
-SYNC, WRITE, SHORT, FULL, MAP, LINK, KILL, COPY = range(8)
+SYNC, WRITE, SHORT, FULL, MAP, LINK, KILL, COPY, SLOW = range(9)
 STORE, OUTPUT, FEED, OTHER = 1, 2, 4, 8
 EVERYWHERE = STORE | OUTPUT | FEED | OTHER
 MOMENTS = BEFORE, AFTER, HALFWAY = range(3)
@@ -33,6 +33,7 @@ KINDS = {
     "write fails": "write, pwrite, writev or pwritev: EIO",
     "short write": "a write that takes half of the bytes",
     "map": "mmap of the store or of its growth: ENOMEM",
+    "slow syncs": "fsync or fdatasync take 20 to 200 ms, several times",
     "torn output": "what was not synced is cut in mid-line, zeros or garbage",
     "bit in a value": "a bit of the newest checkpoint's values flipped",
     "bit in a tree page": "a bit of a page of the store's tree flipped",
@@ -40,7 +41,7 @@ KINDS = {
     "output back": "an output as it was at an earlier sync",
 }
 BY_ROW = {SYNC: "sync fails", WRITE: "write fails", SHORT: "short write", FULL: "disk full", MAP: "map",
-          LINK: "link", KILL: "kill in a call"}
+          LINK: "link", KILL: "kill in a call", SLOW: "slow syncs"}
 
 
 class Tally:
@@ -261,13 +262,17 @@ def is_owned(store):
     return False
 
 
-def computed(store, streams=64):
-    """Tokens computed so far, over all runs: the counters as they are mapped."""
+def counters(store):
+    """Tokens computed so far, over all runs, of each stream: the counters as they are mapped."""
     try:
-        data = read(os.path.join(store, "counters"))[8:8 * (streams + 1)]
+        data = read(os.path.join(store, "counters"))[8:]
     except FileNotFoundError:
-        return 0
-    return sum(struct.unpack(f"={len(data) // 8}Q", data[:len(data) // 8 * 8]))
+        return ()
+    return struct.unpack(f"={len(data) // 8}Q", data[:len(data) // 8 * 8])
+
+
+def computed(store):
+    return sum(counters(store))
 
 
 def generator(place, *words):

@@ -30,7 +30,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum fault { SYNC, WRITE, SHORT, FULL, MAP, LINK, KILL, COPY, FAULTS = 16 };
+enum fault { SYNC, WRITE, SHORT, FULL, MAP, LINK, KILL, COPY, SLOW, FAULTS = 16 };
 enum { STORE = 1, OUTPUT = 2, FEED = 4, OTHER = 8, FILES_MAX = 64, META_BYTES_MAX = 256 };
 enum moment { BEFORE, AFTER, HALFWAY }; /* of a call, to be killed at */
 
@@ -40,7 +40,7 @@ struct row {
     _Atomic uint64_t count; /* calls to fail then; written last */
     _Atomic uint64_t fired;
     uint64_t where;  /* bits of the files that suffer */
-    uint64_t detail; /* KILL: its moment */
+    uint64_t detail; /* KILL: its moment; SLOW: milliseconds */
     uint64_t spare;
 };
 struct synced {
@@ -199,6 +199,8 @@ static int sync_by(long number, int fd)
     }
     if (file && fstat(fd, &st))
         file = NULL;
+    if (fires(SLOW, fd))
+        usleep((useconds_t)(1000 * page->rows[SLOW].detail));
     result = (int)syscall(number, fd);
     if (file && result == 0)
         atomic_store(&file->bytes, atomic_load(&file->lost) ? atomic_load(&file->lost) - 1
