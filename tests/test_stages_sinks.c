@@ -101,9 +101,15 @@ static void write_others(struct driver *d, uint64_t first, uint64_t owner)
         struct open o = stream(i);
         o.owner = owner;
         assert_int_equal(open_sink(d, &o, NULL), 0);
-        send_records(d, &o, 0, 1);
-        assert_int_equal(sync_to(d, &o, 1).n, 1);
     }
+    for (uint64_t i = first; i < first + 300; i++) {
+        struct open o = stream(i);
+        o.owner = owner;
+        send_records(d, &o, 0, 1);
+        assert_int_equal(send_sync(d, &o, 1), ERR_OK);
+    }
+    for (uint64_t i = first; i < first + 300; i++)
+        assert_int_equal(expect_durable(d, true).n, 1);
 }
 
 static void there_may_be_more_sinks_than_descriptors(void **state)
@@ -374,20 +380,25 @@ static void begin(struct driver *d)
 static void batches_follow_each_other_at_once(void **state)
 {
     struct driver *d = start_with(state, SYNC_BATCH, false);
+    struct open other = stream(0);
 
+    assert_int_equal(open_sink(d, &other, NULL), 0);
+    send_records(d, &other, 0, 1);
+    assert_int_equal(sync_to(d, &other, 1).n, 1);
     begin(d);
     pthread_mutex_lock(&disk.gate);
     send_records(d, &FIRST, 1, 2);
     driver_work(d); /* the first is under way, and the rest come together behind it */
     for (uint64_t n = 2; n < 50; n++) {
         send_records(d, &FIRST, n, n + 1);
+        send_records(d, &other, n - 1, n);
         driver_work(d);
     }
     driver_expect_nothing(d);
     pthread_mutex_unlock(&disk.gate);
     assert_int_equal(expect_durable(d, false).n, 2);
-    assert_int_equal(expect_durable(d, false).n, 50);
-    assert_int_equal(disk.files, 2);
+    assert_int_equal(expect_durable(d, false).n + expect_durable(d, false).n, 50 + 49);
+    assert_int_equal(disk.files, 3);
     driver_free(&d);
 }
 
@@ -398,7 +409,12 @@ static void each_record_is_durable_before_the_next_is_written(void **state)
     uint64_t bytes = line_of(0, line);
 
     begin(d);
-    send_records(d, &FIRST, 1, 20);
+    pthread_mutex_lock(&disk.gate);
+    for (uint64_t n = 1; n < 20; n++) { /* they come while the first is synced */
+        send_records(d, &FIRST, n, n + 1);
+        driver_work(d);
+    }
+    pthread_mutex_unlock(&disk.gate);
     for (uint64_t n = 1; n < 20; n++) {
         assert_int_equal(expect_durable(d, false).n, n + 1);
         bytes += line_of(n, line);
