@@ -3,8 +3,7 @@
  * A stream is opened with the tokens of its kept checkpoints, answered with the place from which records are
  * wanted, and then told records in sequence. Whenever something was made durable, the token of exactly that place
  * goes back: because encode asked (`sync n`, in band), because half a window waits, or because it is time
- * (config.sync: after an interval, as soon as the syncs before are done, or after each record).
- */
+ * (config.sync: after an interval, as soon as the syncs before are done, or after each record). */
 #include "stages/emit/emit.h"
 
 #include "schemas/step.h"
