@@ -124,7 +124,7 @@ def killed_and_sent_again(place):
         same_files(got, want, f"to_file {to_file}")
         check(job.kills >= 6, f"only {job.kills} kills")
         told.append(f"{'file' if to_file else 'pipe'}: {job.kills} kills, {repeats} records came again")
-    check("0 records" not in told[0] + told[1], f"no kill repeated anything: {told}")
+        check(repeats > 0, f"no kill repeated anything: {told}")
     return "; ".join(told)
 
 
