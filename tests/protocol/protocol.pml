@@ -51,6 +51,9 @@ static int setting(const char *name, int otherwise)
 inline read_settings()
 {
     c_code {
+#ifdef TRACE
+        trace_read();
+#endif
         TOKENS = setting("TOKENS", 2); MESSAGE_MOST = setting("MESSAGE_MOST", 2); WINDOW = setting("WINDOW", 2);
         JOBS = setting("JOBS", 1); RECORD_WINDOW = setting("RECORD_WINDOW", 2); ROOM = setting("ROOM", 2);
         FAULTS = setting("FAULTS", 0); DEATHS = setting("DEATHS", 255); PAUSES = setting("PAUSES", 0);
@@ -62,8 +65,15 @@ inline read_settings()
 #define STORE_KEEP 2 /* checkpoints that the store keeps (the code: 3) */
 #endif
 
-#define MADE(k) (((k) + 1) / 2)                    /* records that k tokens make */
-#define ALL (MADE(TOKENS) + 2 - (TOKENS) % 2)      /* with the last unit where one is open, and the document's */
+#ifndef TRACE
+#define MADE(k) (((k) + 1) / 2)               /* records that k tokens make */
+#define ALL (MADE(TOKENS) + 2 - (TOKENS) % 2) /* with the last unit where one is open, and the document's */
+#define CAPACITY 5
+#else
+#define MADE(k) ((k) / 2) /* of the text that is traced: lines of two bytes */
+#define ALL (MADE(TOKENS) + 1)
+#define CAPACITY 14
+#endif
 #define NONE 15
 
 mtype = { PEER, LIST, ANNOUNCED, OPEN, OPENED, GRANT, CLOSE, KEEP, LOST, BYE, MSG_BYTES, MSG_TOKENS,
@@ -87,9 +97,69 @@ mtype = { PEER, LIST, ANNOUNCED, OPEN, OPENED, GRANT, CLOSE, KEEP, LOST, BYE, MS
 #define SNAPSHOT_SYNC 2
 #define SNAPSHOT_COMMIT 3
 
+/* With TRACE only what a trace of the code says can happen: a step with a name is taken where it is the next line of the
+ * file TRACE, and all die where that says so. A search finds an error where the trace's end can be reached. */
+#ifdef TRACE
+#define DIED 0
+byte trace_at; /* lines that happened; TRACE_BAD: something else did */
+#define TRACE_BAD 255
+hidden byte step_, n_, fits, over;
+inline step(name_, at_)
+{
+    step_ = name_; n_ = at_;
+    c_code { fits = trace_is(now.trace_at, step_, n_); over = now.trace_at + 1 == trace_count; }
+    if
+    :: fits ->
+        trace_at++;
+        assert(!over) /* the trace was replayed */
+    :: else -> trace_at = TRACE_BAD; false
+    fi
+}
+c_decl {
+\#include <stdio.h>
+enum { TRACE_MOST = 250 };
+static int trace_count, trace_steps[TRACE_MOST + 6], trace_ns[TRACE_MOST + 6];
+static int trace_is(int at, int step, int n)
+{
+    return trace_steps[at] == step && trace_ns[at] == n;
+}
+static void trace_read(void)
+{
+    FILE *file = fopen(getenv("TRACE"), "r");
+
+    while (file && trace_count < TRACE_MOST && fscanf(file, "%d %d", &trace_steps[trace_count], &trace_ns[trace_count]) == 2)
+        trace_count++;
+    if (!trace_count || !feof(file))
+        exit(2);
+    fclose(file);
+    for (int i = trace_count; i < TRACE_MOST + 6; i++)
+        trace_steps[i] = -1; /* nothing comes behind the end */
+}
+};
+#else
+#define step(name, at) skip
+#endif
+#define store_epoch_raised 1
+#define store_commit_end 2
+#define ingest_opened 3
+#define ingest_read 4
+#define tokenize_opened 5
+#define tokenize_tokens 6
+#define encode_opened 7
+#define encode_accepted 8
+#define encode_submit 9
+#define encode_captured 10
+#define encode_sync 11
+#define encode_durable 12
+#define encode_committed 13
+#define encode_sink_opened 14
+#define emit_opened 15
+#define emit_record 16
+#define emit_fsync_end 17
+#define emit_durable 18
+
 /* ---- Links: a channel each way. PEER in a channel: the session before it is over. ---- */
 
-#define CAPACITY 5
 chan i2t = [CAPACITY] of { mtype, byte, byte, byte, byte, bit };             /* kind, epoch, position, count, cursor, end */
 chan t2i = [CAPACITY + 3] of { mtype, byte, byte };                              /* kind, epoch, cursor or limit */
 chan t2e = [CAPACITY] of { mtype, byte, byte, byte, byte, byte, byte, bit }; /* kind, epoch, position, first, count, cursor (mark, skip), end */
@@ -330,6 +400,7 @@ inline checkpoint_attach()
 inline checkpoint_captured()
 {
     snap.next_seq = s.next_seq; s.snapshot = SNAPSHOT_SYNC;
+    step(encode_captured, snap.next_seq);
     if
     :: MISTAKE == COMMIT_BEFORE_DURABLE -> snap.token = s.next_seq; checkpoint_commit()
     :: else
@@ -394,16 +465,6 @@ inline sink_drop() { f.error = 0; m.open = 0; m.comparing = 0; m.owner = 0; m.ge
 #define E_ROOM (len(e2m) < ROOM)
 
 
-/* A trace of the code (trace.pml) lets a step with a name be taken only where it comes next. */
-#ifdef TRACE
-byte trace_at;
-#define CAN(step, n) (trace_at < TRACE && trace_step[trace_at] == step && trace_n[trace_at] == (n))
-#define DID trace_at++
-#else
-#define CAN(step, n) (true)
-#define DID skip
-#endif
-
 hidden mtype kind;
 hidden byte a, b, c, d, e, g;
 hidden byte last;
@@ -430,7 +491,8 @@ end:
            printf("ingest: open %d at byte %d\n", a, b);
            ingest_forget();
            in.opened = 1; in.epoch = a; in.offset = b;
-           i_tells(OPENED, in.epoch, 0, 0, in.offset, 0)
+           i_tells(OPENED, in.epoch, 0, 0, in.offset, 0);
+           step(ingest_opened, 0)
        }
     :: atomic {
            t2i?GRANT, a, b ->
@@ -458,13 +520,15 @@ end:
            od;
            printf("ingest: sends bytes %d up to %d\n", in.offset, in.offset + a);
            i_tells(MSG_BYTES, in.epoch, in.sent, a, in.offset + a, 0);
-           in.sent = in.sent + a; in.offset = in.offset + a
+           in.sent = in.sent + a; in.offset = in.offset + a;
+           step(ingest_read, 0)
        }
     :: atomic { /* the end comes by itself */
            in.opened && !in.done && in.sent < in.limit && in.offset == TOKENS && I_ROOM ->
            printf("ingest: sends the end\n");
            i_tells(MSG_BYTES, in.epoch, in.sent, 0, in.offset, 1);
-           in.done = 1
+           in.done = 1;
+           step(ingest_read, 0)
        }
     od
 }
@@ -495,7 +559,8 @@ end:
            if
            :: t.open && t.epoch == a ->
                t.marked = 1; t.mark = b; t.pushed = b; t.next = b + t.skips;
-               t_tells(OPENED, a, 0, 0, 0, b, t.skips, 0)
+               t_tells(OPENED, a, 0, 0, 0, b, t.skips, 0);
+               step(tokenize_opened, 0)
            :: else
            fi
        }
@@ -565,7 +630,8 @@ end:
            t.told_end = t.ended && t.next == t.pushed;
            printf("tokenize: sends tokens %d up to %d, cursor %d + %d\n", b, b + a, t.mark, t.next - t.mark);
            t_tells(MSG_TOKENS, t.epoch, t.sent, b, a, t.mark, t.next - t.mark, t.told_end);
-           t.sent = t.sent + a
+           t.sent = t.sent + a;
+           step(tokenize_tokens, t.sent)
        }
     od
 }
@@ -659,11 +725,11 @@ active proctype encode()
 end:
     do
     :: atomic { /* store_open */
-           s.phase == PHASE_START && !done && CAN(store_epoch_raised, owner_epoch + 1) ->
+           s.phase == PHASE_START && !done ->
            owner_epoch++;
            printf("encode: a process takes the store, owner epoch %d\n", owner_epoch);
            s.owner = owner_epoch; s.phase = PHASE_ANNOUNCED;
-           DID
+           step(store_epoch_raised, owner_epoch)
        }
     /* from above */
     :: atomic {
@@ -696,6 +762,7 @@ end:
            :: a == s.epoch && a != 0 ->
                printf("encode: opened, of epoch %d\n", a);
                s.up_open = 1;
+               step(encode_opened, 0);
                if
                :: s.phase == PHASE_NEW_SOURCE -> /* born */
                    s.mark = b; s.skip_cursor = 0; s.skips = 0;
@@ -715,7 +782,8 @@ end:
            if
            :: a == s.epoch && a != 0 && !OVER ->
                printf("encode: accepts tokens %d up to %d\n", c, c + d);
-               schedule_accept(); grant_now()
+               schedule_accept(); grant_now();
+               step(encode_accepted, s.expected)
            :: else
            fi
        }
@@ -745,9 +813,11 @@ end:
            if
            :: a != s.owner || b != s.generation
            :: a == s.owner && b == s.generation && s.phase == PHASE_RUNNING ->
+               step(encode_sink_opened, c);
                printf("encode: sink_opened at %d, records are sent from there again\n", c);
                schedule_rewind(c)
            :: a == s.owner && b == s.generation && s.phase == PHASE_SINK ->
+               step(encode_sink_opened, c);
                printf("encode: sink_opened, the checkpoint of %d records is taken\n", c);
                if
                :: s.candidates -> restore_take(c)
@@ -767,6 +837,7 @@ end:
            :: a == s.owner && b == s.generation && !OVER && s.down_open && s.first <= c && c <= s.sent ->
                printf("encode: durable %d\n", c);
                s.durable = c; s.first = c;
+               step(encode_durable, c);
                if
                :: last && s.snapshot == SNAPSHOT_SYNC && s.sync_sent && snap.next_seq == c ->
                    snap.token = c;
@@ -787,13 +858,23 @@ end:
     :: atomic {
            CAN_SUBMIT ->
            printf("encode: submits token %d\n", s.tokens_submitted);
-           submit_token(); grant_now()
+           submit_token(); grant_now();
+           step(encode_submit, s.tokens_submitted)
        }
     :: atomic {
            CAN_SUBMIT && s.snapshot == SNAPSHOT_NONE ->
            printf("encode: submits token %d, with a marker\n", s.tokens_submitted);
-           submit_token(); checkpoint_attach(); grant_now()
+           submit_token(); checkpoint_attach(); grant_now();
+           step(encode_submit, s.tokens_submitted)
        }
+#ifdef TRACE
+    :: atomic { /* of a job of several tokens one that is not the last */
+           CAN_SUBMIT -> submit_token(); grant_now()
+       }
+    :: atomic { /* the job that reads token 0, or a marker by itself */
+           s.phase == PHASE_RUNNING && (s.tokens_submitted == 0 || s.want_snapshot) -> step(encode_submit, s.tokens_submitted)
+       }
+#endif
     :: atomic {
            s.phase == PHASE_RUNNING && s.tokens < s.tokens_submitted ->
            printf("encode: collects token %d\n", s.tokens);
@@ -823,7 +904,8 @@ end:
            s.phase == PHASE_RUNNING && s.down_open && SYNC_DUE ->
            printf("encode: sync %d\n", snap.next_seq);
            e_tells_down(SYNC, snap.next_seq, 0, 0, 0);
-           s.sync_sent = 1
+           s.sync_sent = 1;
+           step(encode_sync, snap.next_seq)
        }
     :: atomic {
            s.phase == PHASE_RUNNING && s.down_open && !SYNC_DUE && s.sent < s.next_seq && E_ROOM ->
@@ -834,6 +916,7 @@ end:
     /* the store's answer */
     :: atomic {
            s.batch == 2 ->
+           step(encode_committed, snap.next_seq);
            printf("encode: hears that its checkpoint is durable\n");
            s.batch = 0;
            if
@@ -858,7 +941,27 @@ end:
     od
 }
 
-/* The store's writer: a batch is there whole or not at all. */
+/* A batch is there whole or not at all. */
+inline store_commit()
+{
+    assert(snap.mark + snap.skips + snap.used == snap.tokens);                  /* the place is the state's */
+    assert(snap.next_seq == (snap.finished -> ALL : MADE(snap.tokens)));       /* and so is the number */
+    assert(snap.token == snap.next_seq);
+    assert(snap.token <= f.synced);                                            /* no record is claimed that is not durable */
+    if
+    :: store_count < STORE_KEEP -> store_count++
+    :: else
+    fi;
+#if STORE_KEEP > 2
+    store_copy(2, 1);
+#endif
+    store_copy(1, 0);
+    store[0].mark = snap.mark; store[0].skips = snap.skips; store[0].used = snap.used; store[0].tokens = snap.tokens;
+    store[0].next_seq = snap.next_seq; store[0].token = snap.token; store[0].generation = snap.generation;
+    store[0].finished = snap.finished;
+    note_paused = s.pause
+}
+
 active proctype writer()
 {
 end:
@@ -867,23 +970,9 @@ end:
            s.batch == 1 ->
            printf("store: commits: cursor %d + %d, %d tokens used behind it, %d tokens read, %d records; %d are durable\n", snap.mark, snap.skips,
                   snap.used, snap.tokens, snap.next_seq, f.synced);
-           assert(snap.mark + snap.skips + snap.used == snap.tokens);                  /* the place is the state's */
-           assert(snap.next_seq == (snap.finished -> ALL : MADE(snap.tokens)));       /* and so is the number */
-           assert(snap.token == snap.next_seq);
-           assert(snap.token <= f.synced);                                            /* no record is claimed that is not durable */
-           if
-           :: store_count < STORE_KEEP -> store_count++
-           :: else
-           fi;
-#if STORE_KEEP > 2
-           store_copy(2, 1);
-#endif
-           store_copy(1, 0);
-           store[0].mark = snap.mark; store[0].skips = snap.skips; store[0].used = snap.used; store[0].tokens = snap.tokens;
-           store[0].next_seq = snap.next_seq; store[0].token = snap.token; store[0].generation = snap.generation;
-           store[0].finished = snap.finished;
-           note_paused = s.pause;
-           s.batch = 2
+           store_commit();
+           s.batch = 2;
+           step(store_commit_end, 0)
        }
     od
 }
@@ -933,7 +1022,8 @@ end:
            m.comparing = MISTAKE != WATERMARK;
            m.durable = m.n; m.handed = m.n;
            assert(m.n <= f.synced);
-           m_tells(SINK_OPENED, m.owner, m.generation, m.n, 0)
+           m_tells(SINK_OPENED, m.owner, m.generation, m.n, 0);
+           step(emit_opened, m.n)
        }
     :: atomic { /* accept_record, jsonl_write */
            e2m?MSG_RECORD, a, b, c, _, _, last ->
@@ -953,7 +1043,8 @@ end:
                    f.good = (f.good == f.written -> f.written + 1 : f.good);
                    f.written++
                fi;
-               m.n++
+               m.n++;
+               step(emit_record, m.n)
            :: else
            fi
        }
@@ -996,7 +1087,8 @@ end:
                printf("emit: durable %d\n", b);
                assert(b <= f.synced); /* `durable` is said of nothing that is not */
                m.durable = b;
-               m_tells(DURABLE, m.owner, m.generation, b, last)
+               m_tells(DURABLE, m.owner, m.generation, b, last);
+               step(emit_durable, b)
            :: else
            fi
        }
@@ -1012,7 +1104,8 @@ end:
            todo?a, b, last;
            f.synced = f.good;
            printf("syncer: fsync, %d of %d lines are on the disk\n", f.synced, f.written);
-           synced!a, b, last, 0
+           synced!a, b, last, 0;
+           step(emit_fsync_end, b)
        }
     :: atomic {
            nempty(todo) && (fsync_fails < FSYNC_FAILS || (f.error && todo?[eval(m.opens), _, _])) ->
@@ -1132,6 +1225,25 @@ active proctype World()
            note_paused = 0;
            stream_begin()
        }
+#ifdef TRACE
+    :: atomic { /* kill -9; what was done and had no time to write its line may be there */
+           c_expr { trace_steps[now.trace_at] == DIED } ->
+           if
+           :: s.batch == 1 -> store_commit()
+           :: s.phase == PHASE_START -> owner_epoch++
+           :: true
+           fi;
+           do
+           :: m.open && !m.comparing && f.written < s.next_seq -> f.written++; f.good++
+           :: break
+           od;
+           all_die();
+           done = 0;
+           step(DIED, 0)
+       }
+#endif
+#ifndef TRACE
     :: done -> break
+#endif
     od
 }
