@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- What comes later ---- */
@@ -257,6 +259,81 @@ static void thousands_of_files_in_one_folder(void **state)
     feed_free(f);
 }
 
+/* Work, and count what came: refusals, and data. */
+static void count_sent(struct driver *d, size_t *refused, size_t *data)
+{
+    struct msg *msg;
+    struct frame m;
+    Riverrun__Control *control;
+
+    driver_work(d);
+    while ((msg = driver_take(d, PORT_DOWN))) {
+        assert_int_equal(msg_read(msg, &m, NULL), ERR_OK);
+        if (m.kind == MSG_BYTES) {
+            *data += 1;
+        } else {
+            assert_int_equal(control_read(&m, &control, NULL), ERR_OK);
+            *refused += control->is_case == RIVERRUN__CONTROL__IS_REFUSED;
+            riverrun__control__free_unpacked(control, NULL);
+        }
+        msg_free(&msg);
+    }
+}
+
+/* In a process of its own, whose limit cannot be raised again. */
+static void rotate_with_few_descriptors(void **state, size_t *refused, size_t *data)
+{
+    enum { FILES = 30, TURNS = 5 };
+    const struct rlimit few = {80, 80};
+    struct feed *f = feed_new(state);
+    Riverrun__Open open = RIVERRUN__OPEN__INIT;
+    Riverrun__Grant grant = RIVERRUN__GRANT__INIT;
+    char name[40], old[48];
+
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    world_folder(state, "logs");
+    for (int i = 0; i < FILES; i++) {
+        snprintf(name, sizeof name, "logs/%02d.log", i);
+        world_append(state, name, "first\n");
+    }
+    feed_want(f, "logs/*.log");
+    feed_start(f);
+    for (size_t i = 0; i < FILES; i++) {
+        open.stream = grant.stream = i + 1;
+        open.epoch = grant.epoch = 1;
+        open.name = f->names[i];
+        grant.limit = 1000;
+        assert_int_equal(driver_control(f->d, PORT_DOWN, RIVERRUN__CONTROL__IS_OPEN, &open), 0);
+        assert_int_equal(driver_control(f->d, PORT_DOWN, RIVERRUN__CONTROL__IS_GRANT, &grant), 0);
+    }
+    count_sent(f->d, refused, data);
+    for (int turn = 1; turn < TURNS; turn++)
+        for (int i = 0; i < FILES; i++) {
+            snprintf(name, sizeof name, "logs/%02d.log", i);
+            snprintf(old, sizeof old, "logs/%02d.log-2026010%d", i, turn);
+            world_move(state, name, old);
+            world_append(state, name, "next\n");
+            count_sent(f->d, refused, data);
+        }
+    feed_free(f);
+}
+
+static void few_descriptors_are_enough_for_files_that_rotate(void **state)
+{
+    pid_t child = fork();
+    size_t refused = 0, data = 0;
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        rotate_with_few_descriptors(state, &refused, &data);
+        _exit(refused == 0 && data == 30 * 5 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* ---- Bytes and names ---- */
 
 static void cursors_that_are_not_ours_are_refused(void **state)
@@ -348,6 +425,7 @@ int main(void)
         STAGE_TEST(a_damaged_file_in_between_is_not_passed_over),
         STAGE_TEST(lost_events_are_made_up_for),
         STAGE_TEST(thousands_of_files_in_one_folder),
+        STAGE_TEST(few_descriptors_are_enough_for_files_that_rotate),
         STAGE_TEST(cursors_that_are_not_ours_are_refused),
         STAGE_TEST(rotation_is_known_by_its_names),
         STAGE_TEST(cursors_and_rows_come_back_as_they_were),

@@ -360,15 +360,16 @@ static enum err_code take_paths(struct feeder *g, struct err *err)
 
 /* ---- The feeder ---- */
 
-/* Each followed file holds a descriptor. */
-static void raise_limit(void)
+/* Each followed file holds a descriptor. What is left over is for segments that are over. */
+static size_t raise_limit(void)
 {
-    struct rlimit limit;
+    struct rlimit limit = {.rlim_cur = 1024};
 
     if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit); /* where it is refused, opening will say so */
     }
+    return (size_t)limit.rlim_cur / 4 * 3;
 }
 
 static void follow_close(void **self)
@@ -406,7 +407,7 @@ static enum err_code follow_open(void **self, struct ingest *ingest, struct err 
         return err_set(err, ERR_MEMORY, 0, "ingest");
     *self = g; /* its inputs, and they are ingest's, lean on it */
     require(ingest_journal(ingest));
-    raise_limit();
+    g->follow.open_most = raise_limit();
     g->follow.ingest = ingest;
     g->follow.config = config;
     if (!config->output || !realpath(config->output, g->output))

@@ -12,44 +12,23 @@
  * leaves, and a replay does as the journal says. A last line without its newline gets one there: lines of
  * two files never join.
  *
- * Descriptors of segments that are over stay open until nobody needs them (keep), at most OLD_OPEN_MOST;
+ * Descriptors of segments that are over stay open until nobody needs them (keep), at most CHAIN_OLD_OPEN_MOST;
  * beyond that, and after a restart, a segment is found again by what it holds (rotated.h). */
-#include "schemas/step.h"
+#include "stages/ingest/chain.h"
 #include "stages/ingest/follow.h"
 #include "stages/ingest/rotated.h"
 #include "stages/ingest/segment.h"
-#include "store/store.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-enum {
-    OLD_OPEN_MOST = 8,
-    ROWS_KEPT = 64, /* beyond those needed for a replay: to know again what was read */
-    ROWS_TRIM = 16  /* at a time, since each trim waits for the disk */
-};
-
-struct segment {
-    uint64_t number;
-    struct segment_name name; /* inode 0: there is no file yet */
-    bool closed;              /* it ends at end, and the journal says so */
-    bool newline;             /* which its last line lacks */
-    uint64_t end, tail;
-    uint64_t row; /* the journal's number of the row that closed it */
-    struct segment_file file;
-    int watch; /* of its file by itself, while that is not at the path; -1: none */
-};
 
 struct followed {
     struct follow *follow;
     struct input *input;
     char *path, *folder, *file; /* path is folder/file */
-    char *topic;
-    struct segment *segments; /* (count), their numbers ascending */
-    size_t count;
+    struct chain chain;
     struct segment_place at;    /* of the open: where to go on; its name is the segment's */
     uint64_t eof_end, eof_tail; /* of the segment, as it was seen last */
-    bool loaded;                /* the journal was read */
     bool warned;                /* that the file cannot be read */
     bool reread;                /* to its end since another file was seen at the path */
     bool refound;               /* the segment's file was looked for again */
@@ -61,124 +40,6 @@ struct sight {
     size_t window, count;                               /* bytes: at window of the scratch buffer */
     bool newline; /* which is not in the file goes with them */
 };
-
-/* ---- The row ---- */
-
-static struct segment *segment_of(struct followed *f, uint64_t number)
-{
-    for (size_t i = f->count; i-- > 0;)
-        if (f->segments[i].number == number)
-            return &f->segments[i];
-    return NULL;
-}
-
-static void unwatch(struct followed *f, struct segment *s)
-{
-    watch_file_end(f->follow->watch, s->watch);
-    s->watch = -1;
-}
-
-static void let_go(struct followed *f, struct segment *s)
-{
-    unwatch(f, s);
-    segment_file_close(&s->file);
-}
-
-/* Drop the segments from index on. */
-static void cut_row(struct followed *f, size_t index)
-{
-    while (f->count > index)
-        let_go(f, &f->segments[--f->count]);
-}
-
-static struct segment *push(struct followed *f, uint64_t number, const struct segment_name *name)
-{
-    struct segment *grown;
-    size_t keep = 0;
-
-    while (keep < f->count && f->segments[keep].number < number)
-        keep++;
-    cut_row(f, keep); /* of a life that was given up */
-    grown = realloc(f->segments, (f->count + 1) * sizeof *grown);
-    require(grown);
-    f->segments = grown;
-    grown[f->count] =
-        (struct segment){.number = number, .name = *name, .file = {.fd = -1}, .watch = -1};
-    return &grown[f->count++];
-}
-
-static void close_old(struct followed *f)
-{
-    for (size_t i = 0; i + OLD_OPEN_MOST + 1 < f->count; i++)
-        let_go(f, &f->segments[i]);
-}
-
-/* ---- The journal ---- */
-
-static void take_row(struct followed *f, const struct segment_row *row, uint64_t number)
-{
-    struct segment *s;
-
-    if (row->has_before) {
-        s = segment_of(f, row->number - 1);
-        if (!s)
-            s = push(f, row->number - 1, &row->before);
-        s->name = row->before;
-        s->closed = true;
-        s->newline = row->newline;
-        s->end = row->before_end;
-        s->tail = row->before_tail;
-        s->row = number;
-    }
-    s = segment_of(f, row->number);
-    if (s && !s->name.id.inode)
-        s->name = row->name;
-    else
-        push(f, row->number, &row->name);
-}
-
-static enum err_code load(struct followed *f, struct err *err)
-{
-    struct journal *journal = ingest_journal(f->follow->ingest);
-    struct buffer entry = buffer_of(JOURNAL_ENTRY_MAX);
-    struct segment_row row;
-    uint64_t number = 1;
-    enum err_code code = ERR_OK;
-
-    while (!f->loaded && !code) {
-        code = journal_read(journal, f->topic, &number, &entry, err);
-        if (!code)
-            code = segment_row_decode(&row, (struct view){entry.data, entry.bytes}, err);
-        if (!code)
-            take_row(f, &row, number++);
-    }
-    buffer_release(&entry);
-    f->loaded = f->loaded || code == ERR_ABSENT;
-    return code == ERR_ABSENT ? ERR_OK : code;
-}
-
-/* Make a decision durable, and then ours. A full disk leaves it to be decided later. */
-static enum err_code decide(struct followed *f, const struct segment_row *row, bool *done,
-                            struct err *err)
-{
-    uint8_t bytes[SEGMENT_ROW_BYTES];
-    uint64_t number;
-    enum err_code code;
-
-    segment_row_encode(row, bytes);
-    code = journal_append(ingest_journal(f->follow->ingest), f->topic,
-                          (struct view){bytes, sizeof bytes}, &number, err);
-    *done = !code;
-    if (code == ERR_FULL) {
-        f->follow->full = true;
-        return ERR_OK;
-    }
-    if (code)
-        return code;
-    STEP(ingest_journal);
-    take_row(f, row, number);
-    return ERR_OK;
-}
 
 /* ---- Files ---- */
 
@@ -261,7 +122,7 @@ static enum err_code find_file(struct followed *f, struct segment *s, struct sig
     if (where == ROTATED_NOWHERE)
         return gone(f, err);
     f->warned = false;
-    s->file = file;
+    chain_hold(&f->chain, s, &file);
     if (where == ROTATED_AT_PATH && !s->closed)
         s->name.id = file.id; /* put back, it is another file with the same in it */
     return ERR_OK;
@@ -275,7 +136,7 @@ static void go_on(struct followed *f)
     f->at.offset = 0;
     f->at.tail = segment_hash(NULL, 0);
     f->at.open_line = f->reread = f->refound = false;
-    close_old(f);
+    chain_close_old(&f->chain);
 }
 
 /* There is no file yet: is there now? Its first byte may leave once the journal has it. */
@@ -289,12 +150,12 @@ static enum err_code be_born(struct followed *f, struct segment *s, struct sight
 
     if (code || file.fd < 0)
         return code;
-    code = decide(f, &row, &done, err);
+    code = chain_decide(&f->chain, &row, &done, err);
     if (!done) {
         segment_file_close(&file);
         return code;
     }
-    segment_of(f, row.number)->file = file;
+    chain_hold(&f->chain, chain_find(&f->chain, row.number), &file);
     out->what = SEEN_AGAIN;
     return ERR_OK;
 }
@@ -312,14 +173,14 @@ static enum err_code end_segment(struct followed *f, struct segment *s, struct s
                                     .before_end = f->eof_end,
                                     .before_tail = f->eof_tail};
     bool done = false;
-    enum err_code code = decide(f, &row, &done, err);
+    enum err_code code = chain_decide(&f->chain, &row, &done, err);
 
     if (!done) {
         segment_file_close(next);
         return code;
     }
-    segment_of(f, row.number)->file = *next;
-    unwatch(f, segment_of(f, row.number - 1));
+    chain_hold(&f->chain, chain_find(&f->chain, row.number), next);
+    chain_unwatch(&f->chain, chain_find(&f->chain, row.number - 1));
     out->what = SEEN_AGAIN;
     return ERR_OK;
 }
@@ -337,7 +198,7 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
 
     out->what = SEEN_AGAIN;
     if (s->closed) {
-        let_go(f, s);
+        chain_let_go(&f->chain, s);
         if (f->refound)
             return gone(f, err);
         f->refound = true;
@@ -348,8 +209,8 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
     if (code)
         return code;
     if (where != ROTATED_NOWHERE) {
-        let_go(f, s);
-        s->file = file;
+        chain_let_go(&f->chain, s);
+        chain_hold(&f->chain, s, &file);
         return ERR_OK;
     }
     if (!f->warned)
@@ -366,7 +227,7 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
     code = end_segment(f, s, &file, &nobody, f->at.open_line, out, err);
     if (!code && out->what == SEEN_AGAIN) {
         f->warned = false;
-        let_go(f, segment_of(f, number));
+        chain_let_go(&f->chain, chain_find(&f->chain, number));
     }
     return code;
 }
@@ -396,8 +257,8 @@ static bool is_known(void *self, struct segment_file *file)
 
     if (!head || segment_file_read(file, head, SEGMENT_WINDOW_BYTES, 0, &got, NULL))
         got = 0; /* then it is not, and whoever reads it will say so */
-    for (size_t i = 0; i < f->count && !known; i++)
-        known = is_segment(f, &f->segments[i], file, head, got);
+    for (size_t i = 0; i < f->chain.count && !known; i++)
+        known = is_segment(f, &f->chain.segments[i], file, head, got);
     free(head);
     return known;
 }
@@ -413,7 +274,7 @@ static enum err_code what_follows(struct followed *f, struct segment *s, struct 
     next->fd = -1;
     if (facts_of_path(f->path, &is) && same_file(&is.id, &s->file.id)) {
         f->reread = false;
-        unwatch(f, s);
+        chain_unwatch(&f->chain, s);
         return ERR_OK;
     }
     if (s->watch < 0 && same_file(&s->file.id, &s->name.id)) {
@@ -522,7 +383,7 @@ static enum err_code look_at(struct followed *f, struct segment *s, struct sight
 
 static enum err_code look(struct followed *f, struct sight *out, struct err *err)
 {
-    struct segment *s = segment_of(f, f->at.number);
+    struct segment *s = chain_find(&f->chain, f->at.number);
 
     require(s);
     *out = (struct sight){SEEN_NOTHING, 0, 0, false};
@@ -550,7 +411,7 @@ static enum err_code look(struct followed *f, struct sight *out, struct err *err
 /* Does the head that names the segment grow with what was read? It does up to 64 KiB. */
 static void grow_head(struct followed *f, size_t window, uint64_t offset)
 {
-    struct segment *s = segment_of(f, f->at.number);
+    struct segment *s = chain_find(&f->chain, f->at.number);
     uint64_t bytes = offset < SEGMENT_WINDOW_BYTES ? offset : SEGMENT_WINDOW_BYTES;
 
     if (s->closed || bytes <= s->name.head_bytes || window != f->at.offset)
@@ -563,7 +424,7 @@ static void set_cursor(struct followed *f, struct piece *piece)
 {
     struct segment_place place = f->at;
 
-    place.name = segment_of(f, f->at.number)->name;
+    place.name = chain_find(&f->chain, f->at.number)->name;
     segment_cursor_encode(&place, piece->cursor);
     piece->cursor_bytes = SEGMENT_CURSOR_BYTES;
 }
@@ -612,14 +473,14 @@ static enum err_code open_origin(struct followed *f, struct err *err)
 {
     struct segment_name name = {.id = {.inode = 0}};
     struct segment_file file;
-    uint64_t number = f->count ? f->segments[f->count - 1].number + 1 : 0;
+    uint64_t number = f->chain.count ? f->chain.segments[f->chain.count - 1].number + 1 : 0;
     enum err_code code = open_path(f, NULL, &file, &name, err);
 
     if (code)
         return code;
     if (file.fd < 0)
         name.id.inode = 0;
-    push(f, number, &name)->file = file;
+    chain_hold(&f->chain, chain_push(&f->chain, number, &name), &file);
     f->at = (struct segment_place){.number = number, .tail = segment_hash(NULL, 0)};
     return ERR_OK;
 }
@@ -628,16 +489,16 @@ static enum err_code open_origin(struct followed *f, struct err *err)
 static enum err_code open_place(struct followed *f, const struct segment_place *place,
                                 struct err *err)
 {
-    struct segment *s = segment_of(f, place->number);
+    struct segment *s = chain_find(&f->chain, place->number);
     struct sight seen;
 
     f->at = *place;
-    if (!s && f->count && f->segments[0].number > place->number)
+    if (!s && f->chain.count && f->chain.segments[0].number > place->number)
         return gone(f, err);
     if (!s)
-        s = push(f, place->number, &place->name);
+        s = chain_push(&f->chain, place->number, &place->name);
     if (!s->closed) {
-        cut_row(f, (size_t)(s - f->segments) + 1);
+        chain_cut(&f->chain, (size_t)(s - f->chain.segments) + 1);
         if (!s->name.id.inode || s->name.head_bytes < place->name.head_bytes)
             s->name = place->name;
     }
@@ -647,7 +508,7 @@ static enum err_code open_place(struct followed *f, const struct segment_place *
         return gone(f, err);
     if (s->file.fd >= 0 && segment_file_holds(&s->file, &s->name, place->offset, place->tail))
         return ERR_OK;
-    let_go(f, s);
+    chain_let_go(&f->chain, s);
     return find_file(f, s, &seen, err);
 }
 
@@ -655,7 +516,7 @@ static enum err_code followed_open(void *self, struct view cursor, struct err *e
 {
     struct followed *f = self;
     struct segment_place place;
-    enum err_code code = load(f, err);
+    enum err_code code = chain_load(&f->chain, err);
 
     f->reread = f->refound = false;
     if (code)
@@ -681,31 +542,13 @@ static enum err_code followed_opened(void *self, Riverrun__Fingerprints *prints,
     return ERR_OK;
 }
 
-/* The journal keeps some rows more than a replay needs. Rows that cannot be dropped now are later. */
-static void trim(struct followed *f, size_t needed)
-{
-    size_t drop = needed > ROWS_KEPT ? needed - ROWS_KEPT : 0;
-
-    if (drop < ROWS_TRIM || journal_trim(ingest_journal(f->follow->ingest), f->topic,
-                                         f->segments[drop - 1].row + 1, NULL))
-        return;
-    for (size_t i = 0; i < drop; i++)
-        let_go(f, &f->segments[i]);
-    f->count -= drop;
-    memmove(f->segments, f->segments + drop, f->count * sizeof *f->segments);
-}
-
 static void followed_keep(void *self, struct view cursor)
 {
     struct followed *f = self;
     struct segment_place place;
-    size_t needed = 0;
 
-    if (segment_cursor_decode(&place, cursor, NULL) || place.number > f->at.number)
-        return;
-    while (needed < f->count && f->segments[needed].number < place.number)
-        let_go(f, &f->segments[needed++]);
-    trim(f, needed);
+    if (!segment_cursor_decode(&place, cursor, NULL) && place.number <= f->at.number)
+        chain_forget(&f->chain, place.number);
 }
 
 static void followed_close(void *self)
@@ -721,12 +564,10 @@ static void followed_free(void *self)
 
     if (!f)
         return;
-    cut_row(f, 0);
-    free(f->segments);
+    chain_release(&f->chain);
     free(f->path);
     free(f->folder);
     free(f->file);
-    free(f->topic);
     free(f);
 }
 
@@ -742,7 +583,6 @@ const struct input_kind followed_kind = {
 enum err_code followed_make(struct followed **out, struct follow *follow, const char *path,
                             const char *name, struct err *err)
 {
-    static const char topic[] = "segments/";
     const char *slash = strrchr(path, '/');
     struct followed *f = calloc(1, sizeof *f);
 
@@ -752,14 +592,11 @@ enum err_code followed_make(struct followed **out, struct follow *follow, const 
         f->path = strdup(path);
         f->folder = slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
         f->file = strdup(slash + 1);
-        f->topic = malloc(sizeof topic + strlen(name));
     }
-    if (!f || !f->path || !f->folder || !f->file || !f->topic) {
+    if (!f || !f->path || !f->folder || !f->file || chain_init(&f->chain, follow, name, err)) {
         followed_free(f);
         return err_set(err, ERR_MEMORY, 0, "input '%s'", path);
     }
-    memcpy(f->topic, topic, sizeof topic);
-    strcat(f->topic, name);
     *out = f;
     return ERR_OK;
 }

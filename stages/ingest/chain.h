@@ -1,0 +1,67 @@
+/* stages/ingest/chain.h: the segments of one followed file, one behind the other, and the journal that says
+ * how they do.
+ *
+ * Use      chain_load once; chain_find, and chain_decide for each segment that begins or ends.
+ * Memory   a descriptor of each segment that is held: of those that are over at most CHAIN_OLD_OPEN_MOST, and
+ *          none where the run as a whole comes near its limit. */
+#ifndef STAGES_INGEST_CHAIN_H
+#define STAGES_INGEST_CHAIN_H
+
+#include "stages/ingest/segment.h"
+
+struct follow;
+
+enum {
+    CHAIN_OLD_OPEN_MOST = 8,
+    CHAIN_ROWS_KEPT = 64 /* beyond those needed for a replay: to know again what was read */
+};
+
+struct segment {
+    uint64_t number;
+    struct segment_name name; /* inode 0: there is no file yet */
+    bool closed;              /* it ends at end, and the journal says so */
+    bool newline;             /* which its last line lacks */
+    uint64_t end, tail;
+    uint64_t row; /* the journal's number of the row that closed it */
+    struct segment_file file;
+    int watch; /* of its file by itself, while that is not at the path; -1: none */
+};
+
+struct chain {
+    struct follow *follow;
+    char *topic;              /* of its journal */
+    struct segment *segments; /* (count), their numbers ascending */
+    size_t count;
+    bool loaded;
+};
+
+/* Fails: ERR_MEMORY. */
+MUST_CHECK enum err_code chain_init(struct chain *c, struct follow *follow, const char *name,
+                                    struct err *err);
+/* Takes one that was not initialised, all zero. */
+void chain_release(struct chain *c);
+
+/* What the journal knows, once. Fails: ERR_DAMAGED, ERR_SYSTEM. */
+MUST_CHECK enum err_code chain_load(struct chain *c, struct err *err);
+/* Make a decision durable, and then ours: segments move in memory. Not *done: the disk is full, and it is to
+ * be decided later. Fails: ERR_SYSTEM. */
+MUST_CHECK enum err_code chain_decide(struct chain *c, const struct segment_row *row, bool *done,
+                                      struct err *err);
+
+/* Lent until the chain grows. NULL: not of the chain. */
+struct segment *chain_find(const struct chain *c, uint64_t number);
+/* The next number, or a higher one; of that and higher ones, of a life that was given up, nothing stays. */
+struct segment *chain_push(struct chain *c, uint64_t number, const struct segment_name *name);
+/* Drop the segments from index on. */
+void chain_cut(struct chain *c, size_t index);
+/* What lies before number is needed no more: close it, and trim the journal. */
+void chain_forget(struct chain *c, uint64_t number);
+
+/* The segment's file, which is the chain's from now on. */
+void chain_hold(struct chain *c, struct segment *s, const struct segment_file *file);
+void chain_let_go(struct chain *c, struct segment *s);
+void chain_unwatch(struct chain *c, struct segment *s);
+/* Close what is over and too old. */
+void chain_close_old(struct chain *c);
+
+#endif
