@@ -231,10 +231,30 @@ static void compression_that_changes_times_brings_nothing_again(void **state)
     world_age(state, "a.log.2.gz", -60);
     world_command(state, "xz", "a.log.1");
     world_age(state, "a.log.1.xz", -120);
-    world_move(state, "a.log.1.xz", "a.log.0.xz"); /* its name does not tell either */
+    world_move(state, "a.log.1.xz", "a.log.old.xz"); /* its name does not tell either */
     world_move(state, "a.log", "a.log.1");
     world_append(state, "a.log", "3\n");
     feed_expect(f, "1\n2\n3\n");
+    feed_expect_all_again(f);
+    feed_free(f);
+}
+
+/* Files that hold the same are not the same where their names tell. */
+static void lines_that_repeat_are_all_read(void **state)
+{
+    struct feed *f = feed_new(state);
+
+    world_append(state, "a.log", "beat\n");
+    feed_want(f, "a.log");
+    feed_begin(f);
+    feed_expect(f, "beat\n");
+    world_move(state, "a.log", "a.log.3");
+    world_age(state, "a.log.3", 30);
+    world_append(state, "a.log.2", "beat\n");
+    world_command(state, "gzip", "a.log.2");
+    world_append(state, "a.log.1", "beat\n");
+    world_append(state, "a.log", "beat\n");
+    feed_expect(f, "beat\nbeat\nbeat\nbeat\n");
     feed_expect_all_again(f);
     feed_free(f);
 }
@@ -567,6 +587,7 @@ int main(void)
         STAGE_TEST(a_newline_for_which_there_is_no_room_comes_by_itself),
         STAGE_TEST(rotations_faster_than_a_look_are_read_in_order),
         STAGE_TEST(compression_that_changes_times_brings_nothing_again),
+        STAGE_TEST(lines_that_repeat_are_all_read),
         STAGE_TEST(a_rotation_that_counts_up_is_seen_by_its_times),
         STAGE_TEST(names_tell_what_came_between_where_times_do_not),
         STAGE_TEST(the_rest_of_a_truncated_file_is_read_from_its_copy),

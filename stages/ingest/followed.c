@@ -232,10 +232,10 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
     return code;
 }
 
-/* Does file hold what s held, and no more? The same file may hold something else by now, where it was
- * truncated. head: (bytes) of the file. */
+/* Does file hold what s held, and no more, or (itself) is it the file of s? That may hold something else by
+ * now, where it was truncated. head: (bytes) of the file. */
 static bool is_segment(const struct followed *f, const struct segment *s, struct segment_file *file,
-                       const uint8_t *head, size_t bytes)
+                       const uint8_t *head, size_t bytes, bool itself)
 {
     bool now = s->number == f->at.number && !s->closed;
     uint64_t end = now ? f->eof_end : s->end, tail = now ? f->eof_tail : s->tail;
@@ -244,11 +244,11 @@ static bool is_segment(const struct followed *f, const struct segment *s, struct
         segment_hash(head, s->name.head_bytes) != s->name.head_hash)
         return false;
     return segment_file_holds(file, &s->name, end, tail) &&
-           (same_file(&s->name.id, &file->id) || segment_file_ends(file, end));
+           (same_file(&s->name.id, &file->id) || (!itself && segment_file_ends(file, end)));
 }
 
 /* Was this read already, by another name? What is read now counts, up to where it ends. */
-static bool is_known(void *self, struct segment_file *file)
+static bool is_known(void *self, struct segment_file *file, bool sure)
 {
     struct followed *f = self;
     uint8_t *head = malloc(SEGMENT_WINDOW_BYTES);
@@ -258,7 +258,7 @@ static bool is_known(void *self, struct segment_file *file)
     if (!head || segment_file_read(file, head, SEGMENT_WINDOW_BYTES, 0, &got, NULL))
         got = 0; /* then it is not, and whoever reads it will say so */
     for (size_t i = 0; i < f->chain.count && !known; i++)
-        known = is_segment(f, &f->chain.segments[i], file, head, got);
+        known = is_segment(f, &f->chain.segments[i], file, head, got, sure);
     free(head);
     return known;
 }
