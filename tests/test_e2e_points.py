@@ -134,6 +134,8 @@ def a_branch_reads_as_the_stream_would_have_read_on(place):
         check(not wrong, f"{wrong[:3]}")
         check(all(job.records()[name] == data for name, data in before.items()), "the branched stream was touched")
         said = {one["stream"]: one for one in job.statuses()}
+        table = ask(job, "history", "b").stdout.decode().splitlines()
+        check(table[0] == "branched from a@end" and any(row.startswith("origin ") for row in table), f"{table}")
         check(said["b"]["state"] == "finished" and history(job, "b")["checkpoints"][0]["branched_from"] == "a@end",
               f"{said['b']}")
         units += len(got)
@@ -468,6 +470,16 @@ def a_state_that_is_none_is_refused(place):
             ask(other, "import", place.path("mended"), "--as", "text")
             other.run(want=(DAMAGED, OTHER_SETTINGS))
             check(not b"".join(other.records().values()), "records of a state that is none")
+    # Checkpoint 0 is metadata alone: with a field `branched_from` that would reach the terminal.
+    ask(job, "export", "text@1", file)
+    data, text = read(file), b"\x1b[2J"
+    name, point = struct.unpack_from("<II", data, 16)
+    at = 24 + name + point + 16
+    meta = data[at:at + struct.unpack_from("<Q", data, at - 8)[0]] + bytes([0xA2, 1, len(text)]) + text
+    write(file, mended(data, meta))
+    ask(job, "import", file, "--as", "terminal", want=DAMAGED)
+    write(file, mended(data, meta[:-len(text)] + b"text"))
+    ask(job, "import", file, "--as", "terminal")
 
 
 CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_run_that_it_was_put_to,

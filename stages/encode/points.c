@@ -296,6 +296,26 @@ enum err_code point_branch(struct store *store, const struct point *point, const
     return code;
 }
 
+/* Its texts are shown on terminals and go into records. */
+static bool is_plain(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7F)
+            return false;
+    return true;
+}
+
+static bool has_plain_texts(const Riverrun__Checkpoint *meta)
+{
+    bool plain = is_plain(meta->branched_from) && is_plain(meta->arithmetic) &&
+                 is_plain(meta->unit) && is_plain(meta->fingerprints->tokenizer) &&
+                 is_plain(meta->fingerprints->normalize) && is_plain(meta->fingerprints->unicode);
+
+    for (size_t i = 0; i < meta->n_lineage; i++)
+        plain = plain && is_plain(meta->lineage[i]);
+    return plain;
+}
+
 enum err_code point_import(struct store *store, const struct exported *from, const char *target,
                            struct store_batch **out, struct err *err)
 {
@@ -306,6 +326,11 @@ enum err_code point_import(struct store *store, const struct exported *from, con
         code = point_decode(from->pieces[0], &meta, err);
     if (code)
         return code;
+    if (!has_plain_texts(meta)) {
+        riverrun__checkpoint__free_unpacked(meta, NULL);
+        return err_set(err, ERR_DAMAGED, 0,
+                       "the export's metadata holds control characters: riverrun did not write it");
+    }
     begin_output(meta);
     code = make_stream(store, target, meta, from->pieces + 1, from->piece_count - 1, meta->unbound,
                        out, err);
