@@ -146,13 +146,14 @@ def some_text(place, rng, size):
 # ---- What happens to files while nobody has them open ----
 
 def tear(rng, path, durable, whole):
-    """Behind what was synced an output ends as a machine may leave it: cut, with zeros, with garbage; nothing is
-    there that was never written, so that behind its last record nothing is. False where all was synced."""
+    """Behind what was synced an output ends as a machine may leave it: cut, with zeros, with garbage, none of which
+    makes a whole other record (that would be an edit); nothing is there that was never written, so that behind its
+    last record nothing is. False where all was synced."""
     data = read(path)
     if durable >= whole or len(data) == 0:
         return False
     cut = rng.randint(min(durable, len(data)), len(data))
-    tail = rng.choice((b"", b"", bytes(rng.randrange(1, 5000)), b'"half": 1}\n{"stream":', rng.randbytes(300)))
+    tail = rng.choice((b"", b"", bytes(rng.randrange(1, 5000)), b'"half": 1\n{"stream":', rng.randbytes(300)))
     if data[:cut] + tail == data:
         tail = b'{"stream":"'
     write(path, (data[:cut] + tail)[:whole])
