@@ -210,7 +210,6 @@ static void a_file_that_changed_while_it_was_closed_is_refused(void **state)
     for (unsigned way = 0; way < 3; way++) {
         struct open o = FIRST;
         o.owner = way + 1;
-        path = in_folder(state, "out/book.jsonl");
         assert_int_equal(open_sink(d, &o, NULL), 0);
         send_records(d, &o, 0, 5);
         assert_int_equal(sync_to(d, &o, 5).n, 5);

@@ -72,18 +72,20 @@ struct emit {
     struct err over; /* nothing can be written any more */
 };
 
-#define ENTER(e, s, list)                                \
-    do {                                                 \
-        if (!(s)->list.in)                               \
-            TAILQ_INSERT_TAIL(&(e)->list, s, list.link); \
-        (s)->list.in = true;                             \
+/* list is a member's name, which has no parentheses. NOLINTBEGIN(bugprone-macro-parentheses) */
+#define ENTER(e, s, list)                                  \
+    do {                                                   \
+        if (!(s)->list.in)                                 \
+            TAILQ_INSERT_TAIL(&(e)->list, (s), list.link); \
+        (s)->list.in = true;                               \
     } while (0)
-#define LEAVE(e, s, list)                           \
-    do {                                            \
-        if ((s)->list.in)                           \
-            TAILQ_REMOVE(&(e)->list, s, list.link); \
-        (s)->list.in = false;                       \
+#define LEAVE(e, s, list)                             \
+    do {                                              \
+        if ((s)->list.in)                             \
+            TAILQ_REMOVE(&(e)->list, (s), list.link); \
+        (s)->list.in = false;                         \
     } while (0)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* drain.c */
 

@@ -87,12 +87,11 @@ static int replace(const char *path, const char *text, int *fd)
     int cause = 0;
 
     *fd = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (*fd < 0 || flock(*fd, LOCK_EX | LOCK_NB))
+    if (*fd < 0 || flock(*fd, LOCK_EX | LOCK_NB) || (put = write(*fd, text, bytes)) < 0 ||
+        fsync(*fd))
         cause = errno;
-    else if ((put = write(*fd, text, bytes)) != (ssize_t)bytes)
-        cause = put < 0 ? errno : ENOSPC;
-    else if (fsync(*fd))
-        cause = errno;
+    else if (put != (ssize_t)bytes)
+        cause = ENOSPC;
     STEP(emit_sidecar_written);
     if (!cause && rename(fresh, path))
         cause = errno;
@@ -292,7 +291,7 @@ int sidecar_write(const char *folder, const char *name, const char *text)
 {
     char *path = sidecar_path(folder, name);
     struct err why;
-    int fd, cause;
+    int fd = -1, cause;
 
     cause = make_folders(path, &why) ? why.cause : replace(path, text, &fd);
     if (!cause)

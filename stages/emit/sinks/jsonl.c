@@ -116,7 +116,7 @@ static enum err_code make_file(struct sink_file *f, struct stat *st, struct err 
 
 static enum err_code jsonl_attach(struct sink_file *f, struct err *err)
 {
-    struct stat st;
+    struct stat st = {.st_size = 0};
     enum err_code code;
 
     if (f->fd >= 0)
