@@ -439,8 +439,8 @@ static void was_cut(void *self)
 
 static void entries_keep(void *self, struct view cursor)
 {
-    struct entry_input *e = self, decoded;
-    struct view inner;
+    struct entry_input *e = self, decoded = {.at = 0};
+    struct view inner = {NULL, 0};
 
     if (read_cursor(cursor, &decoded, &inner, NULL))
         return;
