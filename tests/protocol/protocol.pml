@@ -160,12 +160,12 @@ static void trace_read(void)
 
 /* ---- Links: a channel each way. PEER in a channel: the session before it is over. ---- */
 
-chan i2t = [CAPACITY] of { mtype, byte, byte, byte, byte, bit };             /* kind, epoch, position, count, cursor, end */
-chan t2i = [CAPACITY + 3] of { mtype, byte, byte };                              /* kind, epoch, cursor or limit */
-chan t2e = [CAPACITY] of { mtype, byte, byte, byte, byte, byte, byte, bit }; /* kind, epoch, position, first, count, cursor (mark, skip), end */
-chan e2t = [CAPACITY + 2] of { mtype, byte, byte, byte };                        /* kind, epoch, cursor (mark, skip) or limit */
+chan i2t = [CAPACITY + 1] of { mtype, byte, byte, byte, byte, bit };             /* kind, epoch, position, count, cursor, end */
+chan t2i = [CAPACITY + 5] of { mtype, byte, byte };                              /* kind, epoch, cursor or limit */
+chan t2e = [CAPACITY + 3] of { mtype, byte, byte, byte, byte, byte, byte, bit }; /* kind, epoch, position, first, count, cursor (mark, skip), end */
+chan e2t = [CAPACITY + 5] of { mtype, byte, byte, byte };                        /* kind, epoch, cursor (mark, skip) or limit */
 chan e2m = [CAPACITY + 2] of { mtype, byte, byte, byte, byte, byte, bit };       /* kind, owner, generation, n or tokens, end or finished */
-chan m2e = [CAPACITY] of { mtype, byte, byte, byte, bit };                   /* kind, owner, generation, n, asked */
+chan m2e = [CAPACITY + 1] of { mtype, byte, byte, byte, bit };                   /* kind, owner, generation, n, asked */
 
 #define STALE_I t2i??[PEER, _, _]
 #define STALE_T_UP i2t??[PEER, _, _, _, _, _]
