@@ -21,6 +21,7 @@ static const struct {
     {"export", command_export, "a point of a stream as one file"},
     {"import", command_import, "a stream from such a file"},
     {"verify", command_verify, "is all that a job holds what it should be?"},
+    {"gc", command_gc, "make a job's store small"},
     {"repair", command_repair, "make a whole store of what a damaged one still holds"},
     {"generate", command_generate, "write on from a text"},
     {"model", command_model, "what a model file holds, its logits; convert it"},

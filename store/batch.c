@@ -1,5 +1,6 @@
 #include "store/batch.h"
 
+#include "store/care.h"
 #include "store/checkpoint.h"
 #include "store/spool.h"
 #include <stdlib.h>
@@ -158,6 +159,13 @@ enum err_code batch_unsave(struct store_batch *batch, uint64_t stream, const cha
     return add_point(batch, OP_UNSAVE, stream, 0, name, err);
 }
 
+enum err_code batch_keep_newest(struct store_batch *batch, uint64_t stream, struct err *err)
+{
+    struct batch_op op = {OP_KEEP, stream, 0, NULL, 0, NULL};
+    enum err_code code = check_stream(stream, err);
+    return code ? code : batch_add(batch, &op, err);
+}
+
 enum err_code batch_forget(struct store_batch *batch, uint64_t stream, struct err *err)
 {
     struct batch_op op = {OP_FORGET, stream, 0, NULL, 0, NULL};
@@ -234,12 +242,12 @@ static int drop_checkpoints(struct env_txn *txn, uint64_t stream, uint64_t first
     return env_delete_range(txn, &from, &to, err);
 }
 
-static int keep_newest(struct env_txn *txn, uint64_t stream, struct err *err)
+static int keep_newest(struct env_txn *txn, uint64_t stream, int count, struct err *err)
 {
     struct key at = key_checkpoint(stream, UINT64_MAX, UINT32_MAX);
     uint64_t number = 0;
 
-    for (int kept = 0; kept <= STORE_KEEP; kept++) {
+    for (int kept = 0; kept <= count; kept++) {
         int rc = env_seek(txn, &at, true, &at);
         if (rc == MDB_NOTFOUND ||
             (!rc && !key_is_checkpoint((struct view){at.data, at.bytes}, stream, &number)))
@@ -258,7 +266,7 @@ static int apply_checkpoint(const struct batch_op *op, struct env_txn *txn, stru
 
     if (!rc)
         rc = checkpoint_put(txn, &where, op->pieces, op->piece_count, err);
-    return rc ? rc : keep_newest(txn, op->stream, err);
+    return rc ? rc : keep_newest(txn, op->stream, STORE_KEEP, err);
 }
 
 static int drop_kind(struct env_txn *txn, enum key_kind kind, uint64_t stream, struct err *err)
@@ -308,6 +316,9 @@ int batch_apply(const struct store_batch *batch, struct env_txn *txn, struct err
             break;
         case OP_UNSAVE:
             rc = savepoint_drop(op, txn, err);
+            break;
+        case OP_KEEP:
+            rc = keep_newest(txn, op->stream, 1, err);
             break;
         case OP_FORGET:
             rc = apply_forget(op, txn, err);

@@ -17,6 +17,7 @@ enum batch_op_kind {
     OP_CHECKPOINT,
     OP_SAVEPOINT,
     OP_UNSAVE,
+    OP_KEEP,
     OP_FORGET,
     /* of ingest's environment, see spool.c; their first piece is a name */
     OP_APPEND,

@@ -82,5 +82,7 @@ MUST_CHECK enum err_code batch_keep_newest(struct store_batch *batch, uint64_t s
  * Fails  ERR_FULL, ERR_SYSTEM, ERR_DAMAGED: the store is as before */
 MUST_CHECK enum err_code store_compact(struct store *store, uint64_t *before_bytes,
                                        uint64_t *after_bytes, struct err *err);
+MUST_CHECK enum err_code journal_compact(struct journal *journal, uint64_t *before_bytes,
+                                         uint64_t *after_bytes, struct err *err);
 
 #endif

@@ -14,6 +14,7 @@
 #include "store/env.h"
 
 #include "schemas/step.h"
+#include "store/fresh.h"
 #include "store/walk.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -166,14 +167,22 @@ static int map_follow(struct env *env)
 
 /* ---- After a fault ---- */
 
-static int copy_to(struct env *env, int fd)
+/* A compact copy has no free pages, and counts transactions anew: it is made to go on (fresh.h). */
+static int copy_to(struct env *env, int fd, bool compact)
 {
-    int rc = mdb_env_copyfd(env->mdb, fd);
-    return rc ? rc : fsync(fd) != 0 ? errno : 0;
+    MDB_envinfo info;
+    int rc = mdb_env_copyfd2(env->mdb, fd, compact ? MDB_CP_COMPACT : 0);
+
+    if (!rc && fsync(fd) != 0)
+        rc = errno;
+    if (rc || !compact)
+        return rc;
+    mdb_env_info(env->mdb, &info);
+    return fresh_continue(fd, info.me_last_txnid);
 }
 
 /* Copy all to a new file, sync it, put it in the place of the old one. */
-static int renew_file(struct env *env)
+static int renew_file(struct env *env, bool compact, struct err *err)
 {
     int folder = env->place.folder_fd;
     int fd = openat(folder, "data.copy", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -181,14 +190,22 @@ static int renew_file(struct env *env)
 
     if (fd < 0)
         return errno;
-    rc = copy_to(env, fd);
+    rc = copy_to(env, fd, compact);
     close(fd);
+    if (!rc && compact) {
+        bool born;
+        if (walk_check(folder, "data.copy", env->place.path, &born, err))
+            rc = ENV_REFUSED;
+        STEP(gc_copied);
+    }
     if (!rc && (renameat(folder, "data.copy", folder, "data.mdb") != 0 || fsync(folder) != 0))
         rc = errno;
     if (rc)
         (void)unlinkat(folder, "data.copy", 0);
     else
         env->suspect = false;
+    if (!rc && compact)
+        STEP(gc_renamed);
     env->allocated = 0;
     /* The handle still maps the old file if the rename happened. */
     int reopened = handle_reopen(env);
@@ -254,7 +271,7 @@ static enum err_code make_ready(struct env *env, size_t about, bool reserve, str
     if (!env->mdb)
         rc = handle_open(env);
     if (!rc && env->suspect)
-        rc = renew_file(env);
+        rc = renew_file(env, false, err);
     if (!rc && !reserve)
         rc = keep_reserve(env, about);
     if (!rc) {
@@ -270,6 +287,23 @@ static enum err_code make_ready(struct env *env, size_t about, bool reserve, str
     }
     pthread_rwlock_unlock(&env->lock);
     return rc ? env_fail(env, rc, "prepare a commit", err) : ERR_OK;
+}
+
+enum err_code env_compact(struct env *env, uint64_t *before, uint64_t *after, struct err *err)
+{
+    int rc = 0;
+
+    require(env->write);
+    fresh_clear(&env->place);
+    pthread_rwlock_wrlock(&env->lock);
+    if (!env->mdb)
+        rc = handle_open(env);
+    *before = (uint64_t)file_status(env).st_size;
+    if (!rc)
+        rc = renew_file(env, true, err);
+    *after = (uint64_t)file_status(env).st_size;
+    pthread_rwlock_unlock(&env->lock);
+    return rc ? env_fail(env, rc, "make a compact copy", err) : ERR_OK;
 }
 
 /* ---- Reading ---- */

@@ -66,6 +66,11 @@ typedef int env_fill_fn(void *user, struct env_txn *txn, struct err *err);
 MUST_CHECK enum err_code env_write(struct env *env, size_t about, bool reserve, env_fill_fn *fill,
                                    void *user, struct err *err);
 
+/* Copy all but free pages to a new file, walk it, put it in the old one's place; *before and *after: bytes
+ * of the file. Nothing else may be under way. Fails: as env_write; the environment is as before. */
+MUST_CHECK enum err_code env_compact(struct env *env, uint64_t *before, uint64_t *after,
+                                     struct err *err);
+
 /* Lend a value's payload, its checksum verified: 0, MDB_NOTFOUND, ENV_REFUSED, other. */
 MUST_CHECK int env_get(struct env_txn *txn, const struct key *key, struct view *payload,
                        struct err *err);

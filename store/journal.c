@@ -1,6 +1,7 @@
 /* The journal: entries by topic, numbered from 1 without gaps. A topic's next number is a value of its
  * own, so that numbers go on where they were when all entries have been trimmed. Each append is a
  * commit on the caller's thread: the caller waits for the disk anyway. */
+#include "store/care.h"
 #include "store/spool.h"
 
 #include <stdlib.h>
@@ -50,6 +51,13 @@ void journal_close(struct journal **journal)
 const uint8_t *journal_id(const struct journal *journal)
 {
     return journal->env->head.id;
+}
+
+enum err_code journal_compact(struct journal *journal, uint64_t *before, uint64_t *after,
+                              struct err *err)
+{
+    struct err mine;
+    return env_compact(journal->env, before, after, err ? err : &mine);
 }
 
 static enum err_code check_topic(const char *topic, struct err *err)

@@ -72,7 +72,7 @@ struct copy **copies_find(const struct copies *list, struct view key, size_t *co
     while (end < list->count && compare(copy_key(list->at[end]), key) == 0)
         end++;
     *count = end - first;
-    return list->at + first;
+    return list->count ? list->at + first : NULL;
 }
 
 static struct copy *copy_new(struct view key)

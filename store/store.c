@@ -1,6 +1,7 @@
 /* The handle, and what the caller's thread reads. README.md draws keys and files. */
 #include "store/store.h"
 
+#include "store/care.h"
 #include "store/counters.h"
 #include "store/env.h"
 #include "store/inside.h"
@@ -333,6 +334,12 @@ bool store_collect(struct store *store, bool wait, void **user, struct err *err)
 int store_descriptor(const struct store *store)
 {
     return store->writer ? writer_descriptor(store->writer) : -1;
+}
+
+enum err_code store_compact(struct store *store, uint64_t *before, uint64_t *after, struct err *err)
+{
+    struct err mine;
+    return env_compact(store->env, before, after, err ? err : &mine);
 }
 
 /* ---- Counters ---- */

@@ -1,6 +1,6 @@
 # Bad input and bad luck, end to end (e2e_test: pipeline.cmake). Each script prints the lines that a user
 # would see.
-foreach(subject bad_source bad_output bad_model bad_store full_disk machine_crash repair spool verify)
+foreach(subject bad_source bad_output bad_model bad_store full_disk machine_crash repair spool verify gc)
     e2e_test(test_e2e_${subject} LABELS "e2e;crash;slow" TIMEOUT 900)
 endforeach()
 foreach(subject bad_source full_disk machine_crash spool)

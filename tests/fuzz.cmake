@@ -23,7 +23,7 @@ function(fuzz_target name)
         list(APPEND sources ${CMAKE_BINARY_DIR}/schemas/control.pb-c.c)
     endif()
     file(MAKE_DIRECTORY ${work})
-    file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/schemas/*.h ${CMAKE_SOURCE_DIR}/stages/*/*.h
+    file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/schemas/*.h ${CMAKE_SOURCE_DIR}/store/*.h ${CMAKE_SOURCE_DIR}/stages/*/*.h
         ${CMAKE_SOURCE_DIR}/engine/*.h ${CMAKE_SOURCE_DIR}/engine/*/*.h
         ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/*.h)
     add_custom_command(OUTPUT ${program}
@@ -45,6 +45,9 @@ endforeach()
 set(TOKENIZER_LIBRARIES ${XXHASH_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})
 
 fuzz_target(message PROTO SOURCES schemas/msg.c schemas/control.c LINK ${PROTOBUF_C_LINK_LIBRARIES})
+fuzz_target(salvage
+    SOURCES store/page.c store/keys.c store/seal.c store/scan.c store/survey.c store/salvage.c store/choose.c
+    LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(checkpoint PROTO
     SOURCES schemas/msg.c schemas/control.c schemas/record.c stages/encode/analysis/units.c
     LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})

@@ -53,4 +53,17 @@ struct care_repaired {
 MUST_CHECK enum err_code care_repair(const struct care_options *options, struct care_repaired *done,
                                      struct err *err);
 
+struct care_cleaned {
+    uint64_t before, after; /* bytes of the store's file, and of ingest's */
+    uint64_t checkpoints;   /* dropped of finished streams */
+    uint64_t removed;       /* files that killed runs left in the output folder */
+    uint64_t damaged_bytes; /* of files that repairs kept; they stay */
+};
+
+/* Keep of finished streams the newest checkpoint alone, copy store and ingest's environment without free pages, remove
+ * what killed runs left. Outputs are not touched.
+ * Fails  ERR_BUSY, ERR_ABSENT, ERR_DAMAGED, ERR_FULL, ERR_SYSTEM: the store is as before, or smaller */
+MUST_CHECK enum err_code care_gc(const struct care_options *options, struct care_cleaned *done,
+                                 struct err *err);
+
 #endif

@@ -128,14 +128,16 @@ static bool check_owner(const struct sink_want *w, uint64_t size, struct found *
 static void check_size(const struct sink_want *w, uint64_t size, struct found *found)
 {
     const struct sink_token *newest = &w->tokens[0];
+    uint64_t least = newest->length;
 
+    for (size_t i = 1; i < w->count; i++)
+        least = w->tokens[i].length < least ? w->tokens[i].length : least;
     if (size < newest->length)
         found_add(found, CARE_SINK,
                   "its output has %llu bytes, its newest checkpoint stands on %llu: put it back%s",
                   (unsigned long long)size, (unsigned long long)newest->length,
-                  size >= w->tokens[w->count - 1].length
-                      ? ", or run it again: it goes on from an older checkpoint"
-                      : ", or begin it again with --restart");
+                  size >= least ? ", or run it again: it goes on from an older checkpoint"
+                                : ", or begin it again with --restart");
     if (w->finished && size > newest->length)
         found_add(found, CARE_SINK,
                   "its output goes on behind its document record: put it back, or begin it again "

@@ -92,17 +92,22 @@ static bool went_away(const Riverrun__SinkToken *token)
     return token->n > token->first && !token->length;
 }
 
-/* What newer lacks that follows from older. */
-static const char *step_flaw(const Riverrun__Checkpoint *older, const Riverrun__Checkpoint *newer)
+/* Falling is nothing wrong in itself: a run whose output had lost its end went on from an older checkpoint. */
+static bool went_back(const Riverrun__Checkpoint *older, const Riverrun__Checkpoint *newer)
 {
-    if (older->generation > newer->generation)
-        return "is of an older generation than";
-    if (older->generation < newer->generation)
-        return NULL;
-    if (older->next_seq > newer->next_seq || older->tokens > newer->tokens ||
-        older->offset > newer->offset || older->token->length > newer->token->length)
-        return "stands behind";
-    return older->finished ? "comes after the end, which is" : NULL;
+    return older->finished || older->next_seq > newer->next_seq || older->tokens > newer->tokens ||
+           older->offset > newer->offset || older->token->length > newer->token->length;
+}
+
+/* Whether the places that a checkpoint counts by fall and rise together: tokens, source bytes, records, output. */
+static bool is_torn(const Riverrun__Checkpoint *older, const Riverrun__Checkpoint *newer)
+{
+    bool behind = newer->tokens<older->tokens, before = newer->tokens> older->tokens;
+
+    return (behind && (newer->offset > older->offset || newer->next_seq > older->next_seq ||
+                       newer->token->length > older->token->length)) ||
+           (before && (newer->offset < older->offset || newer->next_seq < older->next_seq ||
+                       newer->token->length < older->token->length));
 }
 
 /* Newest first; those that cannot be read are left out. False: a living owner dropped one meanwhile. */
@@ -146,16 +151,32 @@ static bool read_kept(struct verifying *v, uint64_t stream, struct kept kept[STO
     return true;
 }
 
+static void check_step(const struct kept *older, const struct kept *newer, struct found *found)
+{
+    unsigned long long from = older->number, to = newer->number;
+
+    if (older->meta->generation > newer->meta->generation)
+        found_add(found, CARE_DAMAGED,
+                  "checkpoint %llu is of an older generation than checkpoint %llu: begin it again "
+                  "with --restart",
+                  to, from);
+    else if (older->meta->generation < newer->meta->generation)
+        return; /* begun again */
+    else if (is_torn(older->meta, newer->meta))
+        found_add(found, CARE_DAMAGED,
+                  "checkpoints %llu and %llu contradict each other: begin it again with --restart",
+                  from, to);
+    else if (went_back(older->meta, newer->meta))
+        found_add(found, CARE_NOTE,
+                  "checkpoint %llu stands before checkpoint %llu: its output had lost its end, and "
+                  "it went on from an older one",
+                  to, from);
+}
+
 static void check_steps(const struct kept *kept, size_t count, struct found *found)
 {
-    for (size_t i = 0; i + 1 < count; i++) {
-        const char *flaw = step_flaw(kept[i + 1].meta, kept[i].meta);
-        if (flaw)
-            found_add(found, CARE_DAMAGED,
-                      "checkpoint %llu %s checkpoint %llu: begin it again with --restart",
-                      (unsigned long long)kept[i].number, flaw,
-                      (unsigned long long)kept[i + 1].number);
-    }
+    for (size_t i = 0; i + 1 < count; i++)
+        check_step(&kept[i + 1], &kept[i], found);
 }
 
 static void check_sink(struct verifying *v, const char *name, const struct kept *kept, size_t count,
@@ -341,8 +362,8 @@ enum err_code care_verify(const struct care_options *options, struct care_verifi
     for (size_t i = 0; i < v.count; i++)
         free(v.streams[i].name);
     free(v.streams);
-    if (!code && (totals->damaged || totals->sinks)) { /* which was said line by line */
-        code = totals->damaged ? ERR_DAMAGED : ERR_SINK;
+    if (!code) { /* what is wrong was said line by line */
+        code = totals->damaged ? ERR_DAMAGED : totals->sinks ? ERR_SINK : ERR_OK;
         *err = (struct err){.code = code};
     }
     return code;
