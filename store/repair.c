@@ -4,6 +4,7 @@
 #include "store/care.h"
 
 #include "store/fresh.h"
+#include "store/head.h"
 #include "store/place.h"
 #include "store/salvage.h"
 #include "store/walk.h"
@@ -55,6 +56,12 @@ static enum err_code look(struct repair *r, const struct store_repair_options *o
         return ERR_VERSION;
     }
     const struct head_seen *head = &r->salvage.head;
+    if (!code && head->format > ENV_FORMAT)
+        return err_set(
+            err, ERR_VERSION, 0,
+            "the store '%s' has format %u, made by a newer version; this one knows up to "
+            "%d",
+            r->place.path, (unsigned)head->format, ENV_FORMAT);
     *needed = *needed || !born || r->salvage.bad.count || r->salvage.torn_runs ||
               (head->any && head->owner_epoch < salvage_seen(options, head->id));
     return code;

@@ -251,6 +251,7 @@ static void read_heads(struct salvage *s)
         if (!h->any || head.sequence > h->sequence)
             memcpy(h->id, head.id, STORE_ID_BYTES);
         h->any = true;
+        h->format = head.format > h->format ? head.format : h->format;
         h->owner_epoch = head.owner_epoch > h->owner_epoch ? head.owner_epoch : h->owner_epoch;
         h->next_stream = head.next_stream > h->next_stream ? head.next_stream : h->next_stream;
         h->sequence = head.sequence > h->sequence ? head.sequence : h->sequence;

@@ -28,6 +28,7 @@ struct copies {
 /* Values of the head record. */
 struct head_seen {
     bool any;
+    uint32_t format; /* the newest */
     uint8_t id[STORE_ID_BYTES];
     uint64_t owner_epoch, next_stream, sequence; /* each the greatest of all copies */
 };

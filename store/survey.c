@@ -243,6 +243,16 @@ static bool climb_tree(struct survey *s, const struct tree *tree)
     return !c.flawed;
 }
 
+/* A page that is neither reached nor free is lost by the tree where it says itself that it is a leaf. Else it is of a
+ * run, whose slack may hold what some other page once was. */
+static bool looks_lost(const struct survey *s, uint64_t page)
+{
+    uint8_t head[PAGE_HEADER];
+
+    scan_read(s->fd, page * s->page_bytes, head, sizeof head);
+    return s->free_known && load_u64(head) == page && load_u16(head + 10) == PAGE_LEAF;
+}
+
 /* Where the free list cannot be trusted, nobody knows what is free but the tree that is left. */
 static void sort_pages(struct survey *s)
 {
@@ -262,8 +272,8 @@ static void sort_pages(struct survey *s)
     (void)climb_tree(s, &s->meta.keys);
     if (!s->newest)
         lose(&keys, all, "the newest meta page cannot be read", 0);
-    for (uint64_t page = 0; !s->free_known && page < s->pages; page++)
-        if (s->origin[page] == ORIGIN_ORPHAN)
+    for (uint64_t page = 0; page < s->pages; page++)
+        if (s->origin[page] == ORIGIN_ORPHAN && !looks_lost(s, page))
             s->origin[page] = ORIGIN_STALE;
 }
 

@@ -12,8 +12,8 @@
 enum origin {
     ORIGIN_LIVE,   /* a leaf that the tree reaches, whole */
     ORIGIN_TORN,   /* a page that the tree reaches, damaged: some of it may be good */
-    ORIGIN_ORPHAN, /* not reached, and not free either: what the tree has lost */
-    ORIGIN_STALE,  /* free, or nobody knows */
+    ORIGIN_ORPHAN, /* a leaf, not reached, and not free either: what the tree has lost */
+    ORIGIN_STALE,  /* free, a part of a large value, or nobody knows */
     ORIGIN_TREE    /* a branch, or a page of the free list: it holds no values */
 };
 

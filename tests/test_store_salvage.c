@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STREAMS = 7, ROUNDS = 6, PARTS = 5, PAGE = 4096 };
+enum { STREAMS = 7, ROUNDS = 6, PARTS = 5, PAGE = 4096, POINT_ROUND = 3 };
 
 /* ---- A store with a past ---- */
 
@@ -21,6 +21,29 @@ static size_t part_bytes_of(uint64_t stream)
 {
     static const size_t bytes[] = {60, 700, 3000, 9000};
     return bytes[stream % 4];
+}
+
+static void do_point(struct store *store, uint64_t stream, const char *name, bool save)
+{
+    struct store_batch *batch;
+    struct err err;
+
+    assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
+    if (save)
+        assert_int_equal(batch_savepoint(batch, stream, UINT64_MAX, name, NULL), ERR_OK);
+    else
+        assert_int_equal(batch_unsave(batch, stream, name, NULL), ERR_OK);
+    assert_int_equal(commit(store, &batch, &err), ERR_OK);
+}
+
+static void put_point(struct store *store, uint64_t stream, const char *name)
+{
+    do_point(store, stream, name, true);
+}
+
+static void drop_point(struct store *store, uint64_t stream, const char *name)
+{
+    do_point(store, stream, name, false);
 }
 
 /* All checkpoints of a stream are full of their names, so that what is read can be told to be true. */
@@ -34,7 +57,11 @@ static void make_store(const char *path)
         for (uint64_t stream = 1; stream <= STREAMS; stream++) {
             put_note(store, stream, "a note");
             put_checkpoint(store, stream, round, PARTS, part_bytes_of(stream));
+            if (round == POINT_ROUND)
+                put_point(store, stream, "early");
         }
+    drop_point(store, 2, "early");
+    put_point(store, 2, "late"); /* in the slot that "early" had */
     store_close(&store);
 }
 
@@ -81,6 +108,19 @@ static void save(const char *folder, struct file file)
 
 enum use { USE_META, USE_BRANCH, USE_LEAF, USE_RUN, USE_FREE };
 
+static void mark_runs(int fd, uint64_t number, enum use *uses)
+{
+    uint8_t page[PAGE];
+    struct node node;
+
+    scan_read(fd, number * PAGE, page, PAGE);
+    for (unsigned i = 0; i < (load_u16(page + 12) - PAGE_HEADER) / 2u; i++) {
+        assert_null(page_node(page, PAGE, i, true, &node));
+        for (uint64_t k = 0; node.big && k < page_run(node.value_bytes, PAGE); k++)
+            uses[node.run + k] = USE_RUN;
+    }
+}
+
 static enum use *uses_of(const char *folder, size_t *count)
 {
     char path[400];
@@ -93,14 +133,15 @@ static enum use *uses_of(const char *folder, size_t *count)
     assert_string_equal(survey.what, "");
     assert_true(survey.newest && survey.free_known && survey.hole_count == 0);
     *count = survey.pages;
-    uses = calloc(*count, sizeof *uses);
+    uses = malloc(*count * sizeof *uses);
+    for (uint64_t page = 0; page < *count; page++)
+        uses[page] = USE_FREE;
     for (uint64_t page = 0; page < *count; page++) {
         enum origin origin = survey.origin[page];
-        uses[page] = page < 2                 ? USE_META
-                     : origin == ORIGIN_TREE  ? USE_BRANCH
-                     : origin == ORIGIN_LIVE  ? USE_LEAF
-                     : origin == ORIGIN_STALE ? USE_FREE
-                                              : USE_RUN;
+        if (page < 2 || origin == ORIGIN_TREE || origin == ORIGIN_LIVE)
+            uses[page] = page < 2 ? USE_META : origin == ORIGIN_TREE ? USE_BRANCH : USE_LEAF;
+        if (origin == ORIGIN_LIVE)
+            mark_runs(fd, page, uses);
     }
     survey_close(&survey);
     close(fd);
@@ -112,6 +153,9 @@ static enum use *uses_of(const char *folder, size_t *count)
 struct after {
     int newest, older, none, gone; /* streams */
     int said, losses;
+    int points;
+    struct store *store;
+    uint64_t stream; /* whose points are looked at */
 };
 
 static void count_said(void *user, const char *line)
@@ -137,6 +181,26 @@ static enum err_code repair(const char *path, struct after *after, struct store_
     return store_repair(path, &options, done, err);
 }
 
+static bool check_point(void *user, const char *name, uint64_t number)
+{
+    struct after *after = user;
+
+    /* A stale "early" of stream 2 in the slot of "late" would come back with the number of "late". */
+    assert_int_equal(number, strcmp(name, "early") ? ROUNDS : POINT_ROUND);
+    struct store_checkpoint *found = NULL;
+    char meta[80];
+    assert_int_equal(store_point_read(after->store, after->stream, name, true, &found, NULL),
+                     ERR_OK);
+    snprintf(meta, sizeof meta, "meta of %llu/%llu", (unsigned long long)after->stream,
+             (unsigned long long)number);
+    assert_int_equal(found->meta.bytes, strlen(meta));
+    assert_memory_equal(found->meta.data, meta, strlen(meta));
+    assert_int_equal(found->part_count, PARTS);
+    store_checkpoint_free(&found);
+    after->points++;
+    return true;
+}
+
 /* All that the store holds is true; count what it holds. */
 static void check_truth(const char *path, struct after *after)
 {
@@ -153,6 +217,9 @@ static void check_truth(const char *path, struct after *after)
         assert_int_equal(store_checkpoints(store, stream, numbers, &count, NULL), ERR_OK);
         for (size_t i = 0; i < count; i++)
             check_checkpoint(store, stream, numbers[i], PARTS, part_bytes_of(stream));
+        after->store = store;
+        after->stream = stream;
+        assert_int_equal(store_points(store, stream, check_point, after, NULL), ERR_OK);
         after->none += count == 0;
         after->newest += count > 0 && numbers[0] == ROUNDS;
         after->older += count > 0 && numbers[0] < ROUNDS;
@@ -177,7 +244,7 @@ static void damage(struct file *file, size_t page, int kind, uint64_t *seed)
 }
 
 struct tally {
-    int cases, untouched, exact, older, none, gone;
+    int cases, untouched, exact, older, none, gone, points;
 };
 
 static void check_case(const char *path, enum use use, struct tally *tally)
@@ -196,10 +263,11 @@ static void check_case(const char *path, enum use use, struct tally *tally)
     tally->older += after.older;
     tally->none += after.none;
     tally->gone += after.gone;
+    tally->points += STREAMS - after.points;
     if (!done.needed || done.exact || use == USE_BRANCH || use == USE_FREE)
-        assert_int_equal(after.newest, STREAMS);
+        assert_true(after.newest == STREAMS && after.points == STREAMS);
     else if (use == USE_RUN)
-        assert_true(after.newest >= STREAMS - 1 && after.older <= 1);
+        assert_true(after.newest + after.points >= 2 * STREAMS - 1 && after.older <= 1);
     else if (use == USE_META) /* the transaction before, and what is newer of its pages */
         assert_true(after.newest + after.older == STREAMS);
     assert_true(after.losses >= after.older + after.none);
@@ -224,10 +292,10 @@ static void each_page_damaged_leaves_what_can_be_had(void **state)
         }
     for (int use = 0; use <= USE_FREE; use++)
         print_message("%s: %d cases, %d untouched, %d exact; streams set back %d, to nothing %d, "
-                      "gone %d\n",
+                      "gone %d; savepoints lost %d\n",
                       ((const char *[]){"meta", "branch", "leaf", "run", "free"})[use],
                       tally[use].cases, tally[use].untouched, tally[use].exact, tally[use].older,
-                      tally[use].none, tally[use].gone);
+                      tally[use].none, tally[use].gone, tally[use].points);
     assert_true(tally[USE_BRANCH].cases > 0 && tally[USE_FREE].cases > 0);
     assert_true(tally[USE_RUN].older > 20);
     free(uses);

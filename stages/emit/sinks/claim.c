@@ -230,8 +230,11 @@ enum err_code claim_take(struct claim **claim, const struct sink_owner *owner, s
     if (fresh)
         code = claim_open(&c, owner, err);
     if (!code && c->epoch > owner->epoch)
-        code =
-            err_set(err, ERR_BUSY, 0, "output folder '%s' belongs to a newer run", owner->folder);
+        code = err_set(
+            err, ERR_BUSY, 0,
+            "output folder '%s' belongs to a newer run than this store knows of; if the store "
+            "is a copy that was put back, `riverrun repair -o DIR` lets it go on",
+            owner->folder);
     if (!code && !fresh && !claim_holds(c))
         code = err_set(err, ERR_BUSY, 0, "'%s' was removed while this run wrote: run it again",
                        c->path);
