@@ -4,6 +4,7 @@ undisturbed run."""
 import os
 import shutil
 import signal
+import subprocess
 import sys
 
 import e2e_world
@@ -152,6 +153,56 @@ def test_a_kill_at_each_step_leaves_the_old_file_or_the_new(world):
         assert kept == ["data.mdb.damaged-1"], kept
         assert "data.new" not in os.listdir(world.store)
         assert world.finish() == want
+
+
+# ---- Ingest's environment ----
+
+def follow(world, lines, want):
+    """Follow standard input until want lines are in the output, then stop."""
+    process = world.place.start([world.place.riverrun, "follow", "-", "--name", "feed", "--model", world.model, "-o",
+                                 world.out, "--quiet", "--threads", "1"], stdin=subprocess.PIPE)
+    output = os.path.join(world.out, "feed.jsonl")
+    process.stdin.write(lines)
+    process.stdin.flush()
+    wait_until(lambda: os.path.exists(output) and get(output).count(b"\n") >= want, "the lines' records", process)
+    process.send_signal(signal.SIGINT)
+    status = world.place.end_of(process)
+    process.stdin.close()
+    assert status == e2e_world.STOPPED, world.said(process)
+    return get(output)
+
+
+def test_a_spool_whose_tree_is_damaged_is_mended_without_loss_or_refused(world):
+    """A header: nothing is lost. A page of zeros, where something is: it is left alone and named."""
+    lines = [b"line %d of a feed that nobody can read again\n" % i for i in range(400)]
+    start = world.path("start")
+    world.out = start
+    follow(world, b"".join(lines[:300]), 300)
+    world.out = world.path("undisturbed")
+    follow(world, b"".join(lines[:300]), 300)
+    want = follow(world, b"".join(lines[300:]), 400)
+    for gone in (False, True):
+        world.out = world.path(f"out-{gone}")
+        shutil.copytree(start, world.out, ignore=shutil.ignore_patterns("control"))
+        feed = os.path.join(world.store, "ingest")
+        path, data = data_of(feed), bytearray(get(data_of(feed)))
+        page = root(data)
+        if gone:
+            data[page * PAGE:(page + 1) * PAGE] = bytes(PAGE)
+        else:
+            data[page * PAGE + 14] ^= 4
+        put(path, bytes(data))
+        result = world.call(["follow", "-", "--name", "feed", "--model", world.model, "-o", world.out, "-q"])
+        check_line(result, DAMAGED, [feed, "riverrun repair"])
+        assert world.call(["verify", "-o", world.out]).status == DAMAGED
+        if gone:
+            check_line(world.call(["repair", "-o", world.out]), DAMAGED, [feed, "cannot be repaired", "--restart"])
+            assert get(path) == bytes(data), "it was touched"
+            continue
+        result = repair(world)
+        assert "nothing of it was lost" in result.stdout and get(path + ".damaged-1") == bytes(data)
+        assert world.call(["verify", "-o", world.out]).status == DONE
+        assert follow(world, b"".join(lines[300:]), 400) == want
 
 
 # ---- Several streams ----

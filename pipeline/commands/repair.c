@@ -31,9 +31,10 @@ static void say(void *user, enum care_kind kind, const char *thing, const char *
 
 static void show_json(const struct care_repaired *done, json_t *list, bool dry_run)
 {
-    json_t *o = json_pack("{s:b, s:b, s:b, s:I, s:s, s:O}", "needed", done->needed, "repaired",
-                          done->needed && !dry_run, "lost_nothing", done->exact, "values",
-                          (json_int_t)done->values, "kept_as", done->kept_as, "lines", list);
+    json_t *o = json_pack(
+        "{s:b, s:b, s:b, s:I, s:s, s:O}", "needed", done->needed || done->feed_needed, "repaired",
+        (done->needed || done->feed_needed) && !dry_run, "lost_nothing", done->exact, "values",
+        (json_int_t)done->values, "kept_as", done->kept_as, "lines", list);
 
     require(o);
     json_dumpf(o, stdout, JSON_INDENT(1));

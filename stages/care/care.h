@@ -41,8 +41,9 @@ MUST_CHECK enum err_code care_verify(const struct care_options *options,
                                      struct care_verified *totals, struct err *err);
 
 struct care_repaired {
-    bool needed; /* something was wrong */
-    bool exact;  /* and nothing was lost */
+    bool needed;      /* something was wrong with the store */
+    bool feed_needed; /* with ingest's environment, which was said */
+    bool exact;       /* and nothing was lost */
     uint64_t values;
     char kept_as[64]; /* the damaged file's name, in the store's folder */
 };

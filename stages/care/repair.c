@@ -115,6 +115,18 @@ static enum err_code mend(struct mending *m, const char *path, bool journal,
     return code;
 }
 
+static void say_feed(const struct mending *m, const char *feed, const struct care_repaired *done)
+{
+    char text[200];
+
+    if (m->options->dry_run)
+        snprintf(text, sizeof text, "would be mended, nothing of it would be lost");
+    else
+        snprintf(text, sizeof text,
+                 "mended, nothing of it was lost; the damaged file is %s beside it", done->kept_as);
+    say(m, feed, text);
+}
+
 /* Ingest's environment lies in the store's folder, where it follows. */
 static enum err_code mend_feed(struct mending *m, struct care_repaired *all, struct err *err)
 {
@@ -130,8 +142,8 @@ static enum err_code mend_feed(struct mending *m, struct care_repaired *all, str
         if (code == ERR_ABSENT)
             code = ERR_OK;
         if (!code && done.needed)
-            say(m, feed, "mended, nothing of it was lost");
-        all->needed = all->needed || done.needed;
+            say_feed(m, feed, &done);
+        all->feed_needed = done.needed;
     }
     free(feed);
     free(file);

@@ -6,26 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum { CHUNK_BYTES = 256 * 1024 };
-
-void found_add(struct found *f, enum care_kind kind, const char *format, ...)
-{
-    va_list arguments;
-
-    f->wrong += kind != CARE_NOTE;
-    if (f->count == FOUND_MAX)
-        return;
-    va_start(arguments, format);
-    vsnprintf(f->text[f->count], FOUND_BYTES, format, arguments);
-    va_end(arguments);
-    f->kind[f->count++] = kind;
-}
 
 /* ---- Lines ---- */
 
