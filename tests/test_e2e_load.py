@@ -78,7 +78,7 @@ class Feeds:
             self.look()
             answer = self.job.answer()
             return len(answer["streams"]) == total and all(one["state"] == "idle" for one in answer["streams"])
-        wait_for(f"{total} streams at rest", there)
+        wait_for(f"{total} streams at rest", there, 600)
 
     def wait_read(self):
         left = [i for i, data in enumerate(self.written) if data]
@@ -88,7 +88,7 @@ class Feeds:
             self.look()
             left = [i for i in left if self.records(i) < self.written[i].count(b"\n")]
             return not left
-        wait_for("every line to have its record", there)
+        wait_for("every line to have its record", there, 3600)
 
     def latency(self):
         """What the run itself measured, in words; its records' 99 % are durable in time."""
