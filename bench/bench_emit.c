@@ -46,7 +46,7 @@ static void must(bool holds, const char *what)
 
 static bool out_send(void *self, enum stage_port port, struct msg **msg)
 {
-    Riverrun__Control *control;
+    Riverrun__Control *control = NULL;
     struct frame f;
 
     (void)self;
