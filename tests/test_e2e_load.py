@@ -84,7 +84,7 @@ class Feeds:
         left = [i for i, data in enumerate(self.written) if data]
         def there():
             nonlocal left
-            time.sleep(min(1, len(left) / 5000))  # to look at all of them takes time that the run needs
+            time.sleep(min(1, 0.1 + len(left) / 5000))  # looking takes time that the run needs
             self.look()
             left = [i for i in left if self.records(i) < self.written[i].count(b"\n")]
             return not left

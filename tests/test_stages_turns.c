@@ -107,7 +107,7 @@ static void opened(struct world *w, const Riverrun__Open *open)
     for (size_t i = 0; i < w->count && !f; i++)
         if (!strcmp(w->feeds[i].name, open->name))
             f = &w->feeds[i];
-    assert_non_null(f);
+    require(f);
     f->id = open->stream;
     f->epoch = open->epoch;
     f->begin = open->cursor.len ? load_u64(open->cursor.data) : 0;

@@ -353,9 +353,9 @@ static void attempts_at_one_checkpoint_are_never_mixed(void **state)
 
     for (int i = 0; i < 3; i++)
         add_stream(store, names[i]);
-    for (uint8_t attempt = 1; attempt <= ATTEMPTS; attempt++) {
-        put_checkpoint(store, 2, attempt, PARTS, 5000);
-        put_attempt(store, attempt, attempt % 2 ? 5000 : 900);
+    for (int attempt = 1; attempt <= ATTEMPTS; attempt++) {
+        put_checkpoint(store, 2, (uint64_t)attempt, PARTS, 5000);
+        put_attempt(store, (uint8_t)attempt, attempt % 2 ? 5000 : 900);
     }
     store_close(&store);
     struct file good = load(path), bad = {malloc(good.bytes), good.bytes};
