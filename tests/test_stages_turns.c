@@ -405,6 +405,24 @@ static void many_streams_share_little_memory_and_change_nothing(void **state)
     drop(&w);
 }
 
+/* Books that all have much to read, more than there is memory for, and logs beside them: each gets on. */
+static void books_give_their_memory_to_those_that_wait(void **state)
+{
+    struct world *w = make(state, 250, 1 << 20);
+    uint64_t seed = 19;
+
+    for (size_t i = 0; i < w->count; i++)
+        while (w->feeds[i].source.bytes < (i % 2 ? 6000 : 300))
+            write_line(&w->feeds[i], &seed);
+    pump_until_read(w);
+    while (!all_safe(w))
+        pump(w);
+    driver_free(&w->d);
+    for (size_t i = 0; i < w->count; i += 83)
+        check_alone(state, &w->feeds[i]);
+    drop(&w);
+}
+
 /* Stopped and begun again: upstream is opened for all, the sink only of those that have something to read. */
 static void a_resume_opens_only_what_has_something_to_read(void **state)
 {
@@ -515,6 +533,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STAGE_TEST(many_streams_share_little_memory_and_change_nothing),
+        STAGE_TEST(books_give_their_memory_to_those_that_wait),
         STAGE_TEST(a_resume_opens_only_what_has_something_to_read),
         STAGE_TEST(a_line_does_not_wait_for_books),
         STAGE_TEST(what_no_kept_checkpoint_needs_is_told),

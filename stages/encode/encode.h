@@ -111,6 +111,7 @@ struct stream {
     bool listed;
     bool wants;        /* ingest has something for it */
     uint64_t served;   /* tokens submitted since it became active */
+    bool give_up;      /* its state is to go to the store alone, to make room */
     bool lengthy;      /* it had a long turn and has more to read */
     uint64_t quiet_ms; /* when it was last found with nothing to do; 0: it has something */
     struct kept *kept; /* cursors of checkpoints, for `keep`; NULL before the first */
@@ -284,6 +285,7 @@ enum err_code restore_state(struct stream *s, struct err *err) MUST_CHECK;
 void turn_wanted(struct stream *s);
 void turn_over(struct stream *s);
 bool turns_run(struct encode *e);
+void turn_given_up(struct stream *s);
 void turns_rest(struct encode *e);
 bool turn_snapshot_room(struct encode *e);
 void turn_committed(struct stream *s, const struct place *place);

@@ -402,7 +402,7 @@ static bool step(struct stream *s, uint32_t most)
         return true;
     }
     if (s->want_snapshot && s->snapshot.step == SNAPSHOT_NONE &&
-        (quiet || s->done_records || !s->head)) {
+        (quiet || s->done_records || !s->head || s->give_up)) {
         if (s->jobs || !turn_snapshot_room(s->encode))
             return false;
         if (s->origin)
@@ -411,7 +411,7 @@ static bool step(struct stream *s, uint32_t most)
             submit_marker(s);
         return true;
     }
-    if (!s->head || quiet || s->encode->full.code || far_ahead(s) ||
+    if (!s->head || quiet || s->give_up || s->encode->full.code || far_ahead(s) ||
         s->encode->kept_bytes >= s->encode->env->config->record_window_bytes)
         return false;
     if (s->origin)

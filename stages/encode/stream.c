@@ -763,6 +763,8 @@ void stream_opened(struct stream *s, const Riverrun__Opened *opened)
         return;
     if (s->peeked) {
         s->phase = PHASE_IDLE;
+        if (s->active) /* its turn came while upstream was away */
+            stream_turn(s);
         return;
     }
     if (!s->finished) {
@@ -829,5 +831,7 @@ void stream_committed(struct stream *s, const struct snapshot *done)
         stage_report(e->env, STAGE_NOTE, s->name, "paused at byte %llu",
                      (unsigned long long)s->units.offset);
         stream_leave(s, PHASE_PAUSED);
+    } else {
+        turn_given_up(s);
     }
 }

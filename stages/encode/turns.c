@@ -129,8 +129,8 @@ void turn_state_close(struct stream *s)
 /* Does the newest checkpoint hold all of s? */
 static bool is_clean(const struct stream *s)
 {
-    return s->tokens_submitted == s->safe_tokens && s->snapshot.step == SNAPSHOT_NONE &&
-           s->records.first == s->next_seq && !s->head && !s->want_snapshot;
+    return s->tokens_submitted == s->safe_tokens && s->snapshot.step == SNAPSHOT_NONE && !s->jobs &&
+           s->records.first == s->next_seq && !s->want_snapshot;
 }
 
 /* Room for one more state: true, or the oldest that rest are being checkpointed to make some. */
@@ -149,7 +149,7 @@ static bool make_room(struct encode *e)
             turn_state_close(s);
             return true;
         }
-        s->want_snapshot = s->want_snapshot || s->snapshot.step == SNAPSHOT_NONE;
+        s->give_up = s->want_snapshot = true;
         turn_wanted(s);
     }
     return false;
@@ -248,8 +248,8 @@ static bool preempt(struct encode *e, bool for_lengthy)
     for (size_t i = 0; i < e->active_count && e->env->config->follow; i++) {
         struct stream *s = e->active[i];
         bool had = s->served >= SLICE_TOKENS || (s->lengthy && !for_lengthy);
-        if (had && s->phase == PHASE_RUNNING && !s->stopping && !s->want_pause && !s->ended &&
-            s->snapshot.step == SNAPSHOT_NONE) {
+        if (had && s->phase == PHASE_RUNNING && !s->give_up && !s->stopping && !s->want_pause &&
+            !s->ended && s->snapshot.step == SNAPSHOT_NONE) {
             rest(s);
             s->lengthy = true;
             turn_wanted(s);
@@ -257,6 +257,22 @@ static bool preempt(struct encode *e, bool for_lengthy)
         }
     }
     return false;
+}
+
+/* A checkpoint of s is durable. If it was made to make room, and holds all of s, its turn is over. */
+void turn_given_up(struct stream *s)
+{
+    if (!s->give_up)
+        return;
+    if (!is_clean(s)) {
+        s->want_snapshot = true; /* it was taken before */
+        return;
+    }
+    s->give_up = false;
+    if (s->active)
+        rest(s);
+    if (s->head)
+        turn_wanted(s);
 }
 
 /* Who is next, if there is a place. */
