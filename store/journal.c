@@ -29,8 +29,10 @@ enum err_code journal_open(struct journal **out, const char *path, struct err *e
     if (!journal)
         return err_set(err, ERR_MEMORY, 0, "open the journal '%s'", path);
     code = env_open(&journal->env, path, &options, err);
-    if (!code)
+    if (!code) {
+        memcpy(journal->id, journal->env->head.id, ENV_ID_BYTES);
         code = spool_start(journal, err);
+    }
     if (code)
         journal_close(&journal);
     else
@@ -50,7 +52,7 @@ void journal_close(struct journal **journal)
 
 const uint8_t *journal_id(const struct journal *journal)
 {
-    return journal->env->head.id;
+    return journal->id;
 }
 
 enum err_code journal_compact(struct journal *journal, uint64_t *before, uint64_t *after,

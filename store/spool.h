@@ -9,6 +9,7 @@
 enum { SPOOL_RESERVE_BYTES = 1 << 20 };
 
 struct journal {
+    uint8_t id[ENV_ID_BYTES]; /* as it was opened: the writer's thread replaces env->head */
     struct env *env;
     struct writer *writer;
     uint64_t used, in_flight; /* cost: as committed, of batches submitted and not collected */
