@@ -1,21 +1,9 @@
 /* The journal: entries by topic, numbered from 1 without gaps. A topic's next number is a value of its
- * own, so that numbers go on where they were when all entries have been trimmed. Each append is a
- * commit on the caller's thread: the caller waits for the disk anyway. */
+ * own, so that numbers go on where they were when all entries have been trimmed. */
 #include "store/care.h"
 #include "store/spool.h"
 
 #include <stdlib.h>
-
-struct append {
-    const char *topic;
-    struct view entry;
-    uint64_t number; /* given by the fill */
-};
-
-struct trim {
-    const char *topic;
-    uint64_t below;
-};
 
 enum err_code journal_open(struct journal **out, const char *path, struct err *err)
 {
@@ -79,46 +67,23 @@ static struct key key_topic(const char *topic)
     return key;
 }
 
-int journal_put(struct env_txn *txn, const char *name, struct view content, uint64_t *number,
-                struct err *err)
+int journal_put(struct env_txn *txn, const char *name, struct view content, struct err *err)
 {
     struct key topic = key_topic(name), entry;
     uint8_t next[8];
     struct view piece = {next, sizeof next}, found;
+    uint64_t number;
     int rc = env_get(txn, &topic, &found, err);
 
     if (rc && rc != MDB_NOTFOUND)
         return rc;
     if (rc == 0 && found.bytes != 8)
         return MDB_CORRUPTED;
-    *number = rc == 0 ? load_u64(found.data) : 1;
-    store_u64(next, *number + 1);
-    entry = key_entry(name, *number);
+    number = rc == 0 ? load_u64(found.data) : 1;
+    store_u64(next, number + 1);
+    entry = key_entry(name, number);
     rc = env_put(txn, &topic, &piece, 1, err);
     return rc ? rc : env_put(txn, &entry, &content, 1, err);
-}
-
-static int fill_append(void *user, struct env_txn *txn, struct err *err)
-{
-    struct append *append = user;
-
-    return journal_put(txn, append->topic, append->entry, &append->number, err);
-}
-
-enum err_code journal_append(struct journal *journal, const char *topic, struct view entry,
-                             uint64_t *number, struct err *err)
-{
-    struct append append = {topic, entry, 0};
-    enum err_code code = check_topic(topic, err);
-
-    if (!code && entry.bytes > JOURNAL_ENTRY_MAX)
-        code = err_set(err, ERR_LIMIT, 0, "a journal's entry has at most %d bytes, not %zu",
-                       JOURNAL_ENTRY_MAX, entry.bytes);
-    if (!code)
-        code = env_write(journal->env, entry.bytes + 3 * 4096, false, fill_append, &append, err);
-    if (!code && number)
-        *number = append.number;
-    return code;
 }
 
 static int find_entry(struct env_txn *txn, const char *topic, uint64_t *number, struct view *found,
@@ -179,18 +144,4 @@ int journal_cut(struct env_txn *txn, const char *topic, uint64_t number, struct 
 {
     struct key from = key_entry(topic, 0), to = key_entry(topic, number);
     return env_delete_range(txn, &from, &to, err);
-}
-
-static int fill_trim(void *user, struct env_txn *txn, struct err *err)
-{
-    const struct trim *trim = user;
-    return journal_cut(txn, trim->topic, trim->below, err);
-}
-
-enum err_code journal_trim(struct journal *journal, const char *topic, uint64_t number,
-                           struct err *err)
-{
-    struct trim trim = {topic, number};
-    enum err_code code = check_topic(topic, err);
-    return code ? code : env_write(journal->env, 64 * 1024, true, fill_trim, &trim, err);
 }

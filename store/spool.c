@@ -319,7 +319,6 @@ int spool_apply(const struct batch_op *op, struct env_txn *txn, struct err *err)
 {
     const char *name = (const char *)op->pieces[0].data;
     struct key key;
-    uint64_t number;
 
     require(txn->env->kind == ENV_JOURNAL);
     switch (op->kind) {
@@ -331,7 +330,7 @@ int spool_apply(const struct batch_op *op, struct env_txn *txn, struct err *err)
         key = key_named(KEY_FEED, name);
         return env_put(txn, &key, &op->pieces[1], 1, err);
     case OP_ENTRY:
-        return journal_put(txn, name, op->pieces[1], &number, err);
+        return journal_put(txn, name, op->pieces[1], err);
     case OP_CUT:
         return journal_cut(txn, name, op->number, err);
     default:

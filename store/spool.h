@@ -23,7 +23,7 @@ MUST_CHECK int spool_apply(const struct batch_op *op, struct env_txn *txn, struc
 
 /* An entry of a topic, in journal.c. */
 MUST_CHECK int journal_put(struct env_txn *txn, const char *topic, struct view entry,
-                           uint64_t *number, struct err *err);
+                           struct err *err);
 /* Drop the entries of a topic below number, in journal.c. */
 MUST_CHECK int journal_cut(struct env_txn *txn, const char *topic, uint64_t number,
                            struct err *err);

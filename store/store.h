@@ -150,8 +150,8 @@ MUST_CHECK enum err_code store_counter(struct store *store, uint64_t stream,
 /* For any open store; 0 where there is none. */
 uint64_t store_counter_read(struct store *store, uint64_t stream);
 
-/* ---- Journal: an append-only list of small entries in an environment of its own (ingest's), each
- * durable before journal_append returns. ---- */
+/* ---- Journal: lists of small entries in an environment of its own (ingest's), appended and trimmed by
+ * batches (batch_entry, batch_cut) through spool_submit. ---- */
 
 struct journal;
 enum { JOURNAL_ENTRY_MAX = 64 * 1024 };
@@ -159,16 +159,10 @@ MUST_CHECK enum err_code journal_open(struct journal **out, const char *path, st
 void journal_close(struct journal **journal);
 /* Random, made once, as store_id. */
 const uint8_t *journal_id(const struct journal *journal);
-/* Fails: ERR_LIMIT, ERR_FULL, ERR_SYSTEM. */
-MUST_CHECK enum err_code journal_append(struct journal *journal, const char *topic,
-                                        struct view entry, uint64_t *number, struct err *err);
 /* The entry of topic with the lowest number >= *number, copied out; *number becomes its number.
  * Fails: ERR_ABSENT when there is none, ERR_DAMAGED. */
 MUST_CHECK enum err_code journal_read(struct journal *journal, const char *topic, uint64_t *number,
                                       struct buffer *out, struct err *err);
-/* Drop the entries of topic below number. */
-MUST_CHECK enum err_code journal_trim(struct journal *journal, const char *topic, uint64_t number,
-                                      struct err *err);
 
 /* ---- Spool: what cannot be read again (standard input, the lines of a feed split by key, later
  * sockets), durable before it is consumed. It lies in the journal's environment and is used through its
@@ -217,11 +211,12 @@ MUST_CHECK enum err_code batch_feed(struct store_batch *batch, const char *feed,
  * first: begin tells. A queue that is not there is trimmed already. */
 MUST_CHECK enum err_code batch_trim(struct store_batch *batch, const char *queue, uint64_t below,
                                     struct err *err);
-/* An entry of the journal, for those who must not wait: as journal_append, durable at collect. */
+/* The topic's next entry: numbers begin at 1 and have no gaps, whatever was cut. A batch that is submitted
+ * again after ERR_SYSTEM may have it there twice. */
 MUST_CHECK enum err_code batch_entry(struct store_batch *batch, const char *topic,
                                      struct view entry, struct err *err);
 
-/* Entries of the topic below number go, as by journal_trim. */
+/* Drop the entries of topic below number. */
 MUST_CHECK enum err_code batch_cut(struct store_batch *batch, const char *topic, uint64_t number,
                                    struct err *err);
 

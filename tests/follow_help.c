@@ -1,5 +1,7 @@
 #include "tests/follow_help.h"
 
+#include "stages/ingest/spooled.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,13 +77,20 @@ static void take_control(struct feed *f, const Riverrun__Control *c)
     }
 }
 
+void feed_settle(struct driver *d)
+{
+    driver_work(d);
+    while (!spooled_is_settled(ingest_spooled(d->self)))
+        driver_poll(d);
+}
+
 void feed_work(struct feed *f)
 {
     struct msg *msg;
     struct frame m;
     Riverrun__Control *control;
 
-    driver_work(f->d);
+    feed_settle(f->d);
     while ((msg = driver_take(f->d, PORT_DOWN))) {
         assert_int_equal(msg_read(msg, &m, NULL), ERR_OK);
         if (m.kind == MSG_BYTES) {

@@ -36,7 +36,9 @@ struct feed {
 struct feed *feed_new(void **state);
 /* Follow the file called name in the test's folder too. */
 void feed_want(struct feed *f, const char *name);
-/* Let the stage work, and take what it sends. */
+/* Let ingest work until nothing it wants to be durable is on its way to the disk. */
+void feed_settle(struct driver *d);
+/* The same, and take what it sends. */
 void feed_work(struct feed *f);
 /* Begin a life of the stage. */
 void feed_start(struct feed *f);

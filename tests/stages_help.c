@@ -207,19 +207,24 @@ void driver_work(struct driver *d)
     while (d->progress == STAGE_RAN);
 }
 
+void driver_poll(struct driver *d)
+{
+    struct pollfd items[STAGE_DESCRIPTORS_MAX];
+    int fds[STAGE_DESCRIPTORS_MAX];
+    size_t count = d->ops->descriptors(d->self, fds);
+
+    require(count > 0);
+    for (size_t i = 0; i < count; i++)
+        items[i] = (struct pollfd){fds[i], POLLIN, 0};
+    require(poll(items, count, -1) > 0);
+    driver_work(d);
+}
+
 void driver_wait(struct driver *d, enum stage_port port)
 {
     driver_work(d);
-    while (d->count[port] == d->first[port]) {
-        struct pollfd items[STAGE_DESCRIPTORS_MAX];
-        int fds[STAGE_DESCRIPTORS_MAX];
-        size_t count = d->ops->descriptors(d->self, fds);
-        require(count > 0);
-        for (size_t i = 0; i < count; i++)
-            items[i] = (struct pollfd){fds[i], POLLIN, 0};
-        require(poll(items, count, -1) > 0);
-        driver_work(d);
-    }
+    while (d->count[port] == d->first[port])
+        driver_poll(d);
 }
 
 enum err_code driver_accept(struct driver *d, enum stage_port port, struct msg *msg)

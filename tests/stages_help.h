@@ -54,6 +54,8 @@ void driver_free(struct driver **d);
 void driver_event(struct driver *d, enum stage_event_kind kind, enum stage_port port);
 /* Work until the stage has nothing more to do now, or is done. */
 void driver_work(struct driver *d);
+/* For a stage with a thread: wait at its descriptors for one thing to happen, and work. */
+void driver_poll(struct driver *d);
 /* As driver_work, for a stage with a thread: wait at its descriptors until something was sent at port. */
 void driver_wait(struct driver *d, enum stage_port port);
 /* Hand it a message, which is taken in any case. */

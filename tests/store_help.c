@@ -170,6 +170,23 @@ enum err_code read_checkpoint(struct store *store, uint64_t stream, uint64_t num
     return code;
 }
 
+enum err_code append_entry(struct journal *journal, const char *topic, struct view entry)
+{
+    struct store_batch *batch = NULL;
+    struct err err = {0};
+    enum err_code code = store_batch_open(&batch, NULL);
+
+    if (!code)
+        code = batch_entry(batch, topic, entry, NULL);
+    if (!code) {
+        spool_submit(journal, &batch, NULL);
+        require(spool_collect(journal, true, &batch, NULL, &err));
+        code = err.code;
+    }
+    store_batch_close(&batch);
+    return code;
+}
+
 uint64_t random_next(uint64_t *seed)
 {
     *seed ^= *seed << 13;

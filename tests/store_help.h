@@ -35,6 +35,9 @@ enum err_code read_checkpoint(struct store *store, uint64_t stream, uint64_t num
 /* xorshift; *seed is not 0. */
 uint64_t random_next(uint64_t *seed);
 
+/* Make an entry of the journal durable. */
+enum err_code append_entry(struct journal *journal, const char *topic, struct view entry);
+
 /* Change one bit of file name in folder. */
 void flip_bit(const char *folder, const char *name, uint64_t byte, int bit);
 uint64_t file_bytes_of(const char *folder, const char *name);

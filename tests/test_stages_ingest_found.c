@@ -235,7 +235,7 @@ static void thousands_of_files_in_one_folder(void **state)
                          ERR_OK);
         if (i % 1000 != 999)
             continue;
-        driver_work(f->d);
+        feed_settle(f->d);
         while ((msg = driver_take(f->d, PORT_DOWN))) {
             assert_int_equal(msg_read(msg, &m, NULL), ERR_OK);
             *(m.kind == MSG_BYTES ? &data : &opened) += 1;
@@ -248,7 +248,7 @@ static void thousands_of_files_in_one_folder(void **state)
         snprintf(name, sizeof name, "logs/%04d.log", i);
         world_append(state, name, "second\n");
     }
-    driver_work(f->d);
+    feed_settle(f->d);
     for (int i = 0; i < FILES; i += 100) {
         msg = driver_expect_data(f->d, PORT_DOWN, MSG_BYTES, &m);
         assert_int_equal(m.stream, i + 1);
@@ -266,7 +266,7 @@ static void count_sent(struct driver *d, size_t *refused, size_t *data)
     struct frame m;
     Riverrun__Control *control;
 
-    driver_work(d);
+    feed_settle(d);
     while ((msg = driver_take(d, PORT_DOWN))) {
         assert_int_equal(msg_read(msg, &m, NULL), ERR_OK);
         if (m.kind == MSG_BYTES) {

@@ -668,8 +668,7 @@ static void a_journal_is_mended_exactly_or_left_alone(void **state)
     assert_int_equal(journal_open(&journal, path, NULL), ERR_OK);
     for (int i = 0; i < 400; i++) {
         snprintf(text, sizeof text, "entry %d of them, and some words to fill the pages", i);
-        assert_int_equal(
-            journal_append(journal, i % 3 ? "one" : "two", text_view(text), NULL, NULL), ERR_OK);
+        assert_int_equal(append_entry(journal, i % 3 ? "one" : "two", text_view(text)), ERR_OK);
     }
     journal_close(&journal);
     struct file good = load(path), bad = {malloc(good.bytes), good.bytes};

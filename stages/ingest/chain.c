@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TRIM_LEAST = 16 /* rows, since each trim waits for the disk */ };
+enum { TRIM_LEAST = 16 /* rows, since each trim is a commit */ };
 
 /* ---- Segments ---- */
 
@@ -93,60 +93,111 @@ static void take_row(struct chain *c, const struct segment_row *row, uint64_t nu
         chain_push(c, row->number, &row->name);
 }
 
-enum err_code chain_load(struct chain *c, struct err *err)
+/* Rows that are not known yet. */
+static enum err_code load_rows(struct chain *c, struct err *err)
 {
     struct journal *journal = ingest_journal(c->follow->ingest);
     struct buffer entry = buffer_of(JOURNAL_ENTRY_MAX);
     struct segment_row row;
-    uint64_t number = 1;
     enum err_code code = ERR_OK;
 
-    while (!c->loaded && !code) {
+    for (uint64_t number = c->known + 1; !code; number++) {
         code = journal_read(journal, c->topic, &number, &entry, err);
         if (!code)
             code = segment_row_decode(&row, (struct view){entry.data, entry.bytes}, err);
-        if (!code)
-            take_row(c, &row, number++);
+        if (!code) {
+            take_row(c, &row, number);
+            c->known = number;
+        }
     }
     buffer_release(&entry);
-    c->loaded = c->loaded || code == ERR_ABSENT;
     return code == ERR_ABSENT ? ERR_OK : code;
 }
 
-enum err_code chain_decide(struct chain *c, const struct segment_row *row, bool *done,
-                           struct err *err)
+enum err_code chain_load(struct chain *c, struct err *err)
+{
+    if (c->decide.in_flight && !spooled_settle(ingest_spooled(c->follow->ingest), &c->decide))
+        segment_file_close(&c->coming);
+    if (c->failed.code) {
+        *err = c->failed;
+        return err->code;
+    }
+    return load_rows(c, err);
+}
+
+/* It is durable. What begins with no file does so because the one before was truncated: its descriptor leads
+ * to something else by now. */
+static void decided(void *self)
+{
+    struct chain *c = self;
+    struct segment *s, *before;
+    struct err err;
+
+    STEP(ingest_journal);
+    if (load_rows(c, &err)) {
+        c->failed = err;
+        segment_file_close(&c->coming);
+    } else {
+        s = chain_find(c, c->deciding);
+        before = c->deciding ? chain_find(c, c->deciding - 1) : NULL;
+        require(s);
+        if (before)
+            chain_unwatch(c, before);
+        if (before && c->coming.fd < 0)
+            chain_let_go(c, before);
+        chain_hold(c, s, &c->coming);
+        c->coming.fd = -1;
+    }
+    followed_wake(c->owner);
+}
+
+enum err_code chain_decide(struct chain *c, const struct segment_row *row,
+                           const struct segment_file *file, struct err *err)
 {
     uint8_t bytes[SEGMENT_ROW_BYTES];
-    uint64_t number;
-    enum err_code code;
+    struct store_batch *batch = NULL;
+    enum err_code code = store_batch_open(&batch, err);
 
+    require(!chain_is_deciding(c));
+    c->coming = *file;
+    c->deciding = row->number;
     segment_row_encode(row, bytes);
-    code = journal_append(ingest_journal(c->follow->ingest), c->topic,
-                          (struct view){bytes, sizeof bytes}, &number, err);
-    *done = !code;
-    if (code == ERR_FULL) {
-        c->follow->full = true;
-        return ERR_OK;
-    }
-    if (code)
-        return code;
-    STEP(ingest_journal);
-    take_row(c, row, number);
-    return ERR_OK;
+    if (!code)
+        code = batch_entry(batch, c->topic, (struct view){bytes, sizeof bytes}, err);
+    if (!code)
+        spooled_submit(ingest_spooled(c->follow->ingest), &c->decide, &batch);
+    else
+        segment_file_close(&c->coming);
+    store_batch_close(&batch);
+    return code;
+}
+
+bool chain_is_deciding(const struct chain *c)
+{
+    return c->decide.in_flight;
+}
+
+static void was_cut(void *self)
+{
+    (void)self;
 }
 
 /* Rows that cannot be dropped now are dropped later. */
 static void trim(struct chain *c, size_t needed)
 {
     size_t drop = needed > CHAIN_ROWS_KEPT ? needed - CHAIN_ROWS_KEPT : 0;
+    struct store_batch *batch = NULL;
 
-    if (drop < TRIM_LEAST || journal_trim(ingest_journal(c->follow->ingest), c->topic,
-                                          c->segments[drop - 1].row + 1, NULL))
+    if (drop < TRIM_LEAST || c->cut.in_flight || store_batch_open(&batch, NULL))
         return;
-    for (size_t i = 0; i < drop; i++)
-        chain_let_go(c, &c->segments[i]);
-    c->count -= drop;
-    memmove(c->segments, c->segments + drop, c->count * sizeof *c->segments);
+    if (batch_cut(batch, c->topic, c->segments[drop - 1].row + 1, NULL) == ERR_OK) {
+        spooled_submit(ingest_spooled(c->follow->ingest), &c->cut, &batch);
+        for (size_t i = 0; i < drop; i++)
+            chain_let_go(c, &c->segments[i]);
+        c->count -= drop;
+        memmove(c->segments, c->segments + drop, c->count * sizeof *c->segments);
+    }
+    store_batch_close(&batch);
 }
 
 void chain_forget(struct chain *c, uint64_t number)
@@ -158,9 +209,12 @@ void chain_forget(struct chain *c, uint64_t number)
     trim(c, needed);
 }
 
-enum err_code chain_init(struct chain *c, struct follow *follow, const char *name, struct err *err)
+enum err_code chain_init(struct chain *c, struct follow *follow, struct followed *owner,
+                         const char *name, struct err *err)
 {
-    *c = (struct chain){.follow = follow};
+    *c = (struct chain){.follow = follow, .owner = owner, .coming = {.fd = -1}};
+    c->decide = (struct spool_task){.done = decided, .self = c};
+    c->cut = (struct spool_task){.done = was_cut, .self = c};
     if (asprintf(&c->topic, "segments/%s", name) >= 0)
         return ERR_OK;
     c->topic = NULL;
@@ -171,6 +225,8 @@ void chain_release(struct chain *c)
 {
     if (c->count)
         chain_cut(c, 0);
+    if (c->topic)
+        segment_file_close(&c->coming);
     free(c->segments);
     free(c->topic);
     *c = (struct chain){.follow = NULL};

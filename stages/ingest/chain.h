@@ -1,15 +1,17 @@
 /* stages/ingest/chain.h: the segments of one followed file, one behind the other, and the journal that says
  * how they do.
  *
- * Use      chain_load once; chain_find, and chain_decide for each segment that begins or ends.
+ * Use      chain_load at each open; chain_find, and chain_decide for each segment that begins or ends.
  * Memory   a descriptor of each segment that is held: of those that are over at most CHAIN_OLD_OPEN_MOST, and
  *          none where the run as a whole comes near its limit. */
 #ifndef STAGES_INGEST_CHAIN_H
 #define STAGES_INGEST_CHAIN_H
 
 #include "stages/ingest/segment.h"
+#include "stages/ingest/spooled.h"
 
 struct follow;
+struct followed;
 
 enum {
     CHAIN_OLD_OPEN_MOST = 8,
@@ -29,24 +31,31 @@ struct segment {
 
 struct chain {
     struct follow *follow;
+    struct followed *owner;
     char *topic;              /* of its journal */
     struct segment *segments; /* (count), their numbers ascending */
     size_t count;
-    bool loaded;
+    uint64_t known; /* rows of the journal */
+    struct spool_task decide, cut;
+    uint64_t deciding;          /* while decide is in flight: the segment that is to begin */
+    struct segment_file coming; /* its file */
+    struct err failed;          /* what was decided could not be read again */
 };
 
-/* Fails: ERR_MEMORY. */
-MUST_CHECK enum err_code chain_init(struct chain *c, struct follow *follow, const char *name,
-                                    struct err *err);
+/* owner is woken when what it decided is durable. Fails: ERR_MEMORY. */
+MUST_CHECK enum err_code chain_init(struct chain *c, struct follow *follow, struct followed *owner,
+                                    const char *name, struct err *err);
 /* Takes one that was not initialised, all zero. */
 void chain_release(struct chain *c);
 
-/* What the journal knows, once. Fails: ERR_DAMAGED, ERR_SYSTEM. */
+/* What the journal knows. What is on its way there arrives, or is given up. Fails: ERR_DAMAGED, ERR_SYSTEM. */
 MUST_CHECK enum err_code chain_load(struct chain *c, struct err *err);
-/* Make a decision durable, and then ours: segments move in memory. Not *done: the disk is full, and it is to
- * be decided later. Fails: ERR_SYSTEM. */
-MUST_CHECK enum err_code chain_decide(struct chain *c, const struct segment_row *row, bool *done,
-                                      struct err *err);
+/* Have a decision made durable: row, and file (which is the chain's from now on; fd -1: none yet) for the
+ * segment that it begins. Until then chain_is_deciding, and segments stay what they are; then they move, and
+ * the owner is woken. A full disk is waited for. Fails: ERR_MEMORY; file is closed then. */
+MUST_CHECK enum err_code chain_decide(struct chain *c, const struct segment_row *row,
+                                      const struct segment_file *file, struct err *err);
+bool chain_is_deciding(const struct chain *c);
 
 /* Lent until the chain grows. NULL: not of the chain. */
 struct segment *chain_find(const struct chain *c, uint64_t number);

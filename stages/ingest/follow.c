@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-enum { RETRY_MS = 5000, EVENTS_MOST = 4096 /* of one call of work */ };
+enum { EVENTS_MOST = 4096 /* of one call of work */ };
 
 /* What was asked for. */
 struct wanted {
@@ -42,7 +42,6 @@ struct feeder {
     size_t count, room;
     char output[PATH_MAX], store[PATH_MAX]; /* canonical, "" where not there yet: not read */
     bool again;                             /* look at everything again */
-    uint64_t now_ms, retry_ms;
 };
 
 /* ---- Files ---- */
@@ -479,24 +478,6 @@ static enum err_code follow_work(void *self, bool *ran, struct err *err)
     return code;
 }
 
-/* A full disk below the journal holds up those who have something to write there. */
-static void follow_event(void *self, const struct stage_event *event)
-{
-    struct feeder *g = self;
-
-    g->now_ms = event->now_ms;
-    if (g->follow.full && !g->retry_ms) {
-        stage_report(ingest_env(g->follow.ingest), STAGE_WARNING, NULL,
-                     "ingest's journal in '%s': no space is left; tried again every %d s",
-                     g->follow.config->feed, RETRY_MS / 1000);
-        g->retry_ms = g->now_ms + RETRY_MS;
-    } else if (g->retry_ms && g->now_ms >= g->retry_ms) {
-        g->retry_ms = 0;
-        g->follow.full = false;
-        wake_all(g);
-    }
-}
-
 static size_t follow_descriptors(void *self, int *fds, size_t room)
 {
     const struct feeder *g = self;
@@ -506,18 +487,9 @@ static size_t follow_descriptors(void *self, int *fds, size_t room)
     return room > 0;
 }
 
-static uint64_t follow_deadline(void *self)
-{
-    const struct feeder *g = self;
-
-    return g->retry_ms ? g->retry_ms : g->follow.full ? g->now_ms : UINT64_MAX;
-}
-
 const struct feeder_kind follow_feeder = {
     .open = follow_open,
     .work = follow_work,
-    .event = follow_event,
     .descriptors = follow_descriptors,
-    .deadline = follow_deadline,
     .close = follow_close,
 };

@@ -15,7 +15,6 @@ struct follow {
     const struct config *config;
     struct watch *watch;
     uint8_t *scratch;       /* (FOLLOW_SCRATCH_BYTES of config.read_bytes) */
-    bool full;              /* the journal's disk: looked at again later */
     size_t open, open_most; /* descriptors of segments; how many before old ones are let go */
 };
 

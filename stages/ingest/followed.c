@@ -9,8 +9,8 @@
  * A segment is over when its file is not at the path any more and another, not empty, is; it is then
  * read to its end once more, for a single writer has changed over by then. That depends on when we
  * looked: so the end, and which file goes on, is a row in the journal before anything that depends on it
- * leaves, and a replay does as the journal says. A last line without its newline gets one there: lines of
- * two files never join.
+ * leaves (nothing is read meanwhile), and a replay does as the journal says. A last line without its
+ * newline gets one there: lines of two files never join.
  *
  * Descriptors of segments that are over stay open until nobody needs them (keep), at most CHAIN_OLD_OPEN_MOST;
  * beyond that, and after a restart, a segment is found again by what it holds (rotated.h). */
@@ -140,30 +140,20 @@ static void go_on(struct followed *f)
 }
 
 /* There is no file yet: is there now? Its first byte may leave once the journal has it. */
-static enum err_code be_born(struct followed *f, struct segment *s, struct sight *out,
-                             struct err *err)
+static enum err_code be_born(struct followed *f, struct segment *s, struct err *err)
 {
     struct segment_row row = {.number = s->number};
     struct segment_file file;
-    bool done = false;
     enum err_code code = open_path(f, NULL, &file, &row.name, err);
 
     if (code || file.fd < 0)
         return code;
-    code = chain_decide(&f->chain, &row, &done, err);
-    if (!done) {
-        segment_file_close(&file);
-        return code;
-    }
-    chain_hold(&f->chain, chain_find(&f->chain, row.number), &file);
-    out->what = SEEN_AGAIN;
-    return ERR_OK;
+    return chain_decide(&f->chain, &row, &file, err);
 }
 
 /* The segment is over: next (or a file that is not there yet) goes on. */
 static enum err_code end_segment(struct followed *f, struct segment *s, struct segment_file *next,
-                                 const struct segment_name *name, bool newline, struct sight *out,
-                                 struct err *err)
+                                 const struct segment_name *name, bool newline, struct err *err)
 {
     const struct segment_row row = {.number = s->number + 1,
                                     .name = *name,
@@ -172,17 +162,8 @@ static enum err_code end_segment(struct followed *f, struct segment *s, struct s
                                     .before = s->name,
                                     .before_end = f->eof_end,
                                     .before_tail = f->eof_tail};
-    bool done = false;
-    enum err_code code = chain_decide(&f->chain, &row, &done, err);
 
-    if (!done) {
-        segment_file_close(next);
-        return code;
-    }
-    chain_hold(&f->chain, chain_find(&f->chain, row.number), next);
-    chain_unwatch(&f->chain, chain_find(&f->chain, row.number - 1));
-    out->what = SEEN_AGAIN;
-    return ERR_OK;
+    return chain_decide(&f->chain, &row, next, err);
 }
 
 /* What was read is not what the file holds there: it was truncated, or written over. */
@@ -193,7 +174,6 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
     struct segment_place place = f->at;
     struct segment_file file = {.fd = -1};
     enum rotated_found where;
-    uint64_t number;
     enum err_code code;
 
     out->what = SEEN_AGAIN;
@@ -213,23 +193,14 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
         chain_hold(&f->chain, s, &file);
         return ERR_OK;
     }
-    if (!f->warned)
-        stage_report(
-            ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),
-            "'%s' was truncated, or written over, when %llu bytes of it had been read, and "
-            "no copy of it is beside it: what else it held is lost",
-            f->path, (unsigned long long)f->at.offset);
-    f->warned = true; /* a full disk may have it decided later */
+    stage_report(ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),
+                 "'%s' was truncated, or written over, when %llu bytes of it had been read, and "
+                 "no copy of it is beside it: what else it held is lost",
+                 f->path, (unsigned long long)f->at.offset);
     f->eof_end = f->at.offset;
     f->eof_tail = f->at.tail;
     out->what = SEEN_NOTHING;
-    number = s->number;
-    code = end_segment(f, s, &file, &nobody, f->at.open_line, out, err);
-    if (!code && out->what == SEEN_AGAIN) {
-        f->warned = false;
-        chain_let_go(&f->chain, chain_find(&f->chain, number));
-    }
-    return code;
+    return end_segment(f, s, &file, &nobody, f->at.open_line, err);
 }
 
 /* Does file hold what s held, and no more, or (itself) is it the file of s? That may hold something else by
@@ -344,7 +315,7 @@ static enum err_code look_behind(struct followed *f, struct segment *s, size_t w
         out->what = SEEN_AGAIN;
         return ERR_OK;
     }
-    return end_segment(f, s, &next, &name, count || f->at.open_line, out, err);
+    return end_segment(f, s, &next, &name, count || f->at.open_line, err);
 }
 
 static enum err_code look_at(struct followed *f, struct segment *s, struct sight *out,
@@ -387,8 +358,14 @@ static enum err_code look(struct followed *f, struct sight *out, struct err *err
 
     require(s);
     *out = (struct sight){SEEN_NOTHING, 0, 0, false};
+    if (f->chain.failed.code) {
+        *err = f->chain.failed;
+        return err->code;
+    }
+    if (chain_is_deciding(&f->chain))
+        return ERR_OK; /* woken when it is durable */
     if (!s->name.id.inode)
-        return be_born(f, s, out, err);
+        return be_born(f, s, err);
     if (s->closed && f->at.offset == s->end && s->newline) {
         *out = (struct sight){SEEN_BYTES, 0, 0, true};
         return ERR_OK;
@@ -593,7 +570,7 @@ enum err_code followed_make(struct followed **out, struct follow *follow, const 
         f->folder = slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
         f->file = strdup(slash + 1);
     }
-    if (!f || !f->path || !f->folder || !f->file || chain_init(&f->chain, follow, name, err)) {
+    if (!f || !f->path || !f->folder || !f->file || chain_init(&f->chain, follow, f, name, err)) {
         followed_free(f);
         return err_set(err, ERR_MEMORY, 0, "input '%s'", path);
     }

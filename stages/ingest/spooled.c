@@ -38,6 +38,7 @@ struct spooled {
     size_t queue_count;
     struct refused *refused; /* oldest first */
     uint64_t now_ms, retry_ms;
+    size_t in_flight;
     bool full; /* somebody waits for room */
     bool told; /* that there is no room */
     struct err fatal;
@@ -48,6 +49,7 @@ struct spooled {
 static void submit(struct spooled *s, struct spool_task *task, struct store_batch **batch)
 {
     task->in_flight = true;
+    s->in_flight++;
     spool_submit(s->journal, batch, task);
 }
 
@@ -68,8 +70,7 @@ static void try_later(struct spooled *s, struct spool_task *task, struct store_b
     }
     if (!s->told)
         stage_report(ingest_env(s->ingest), STAGE_WARNING, NULL,
-                     "%s: tried again every %d s, and nothing more is read of what cannot be read "
-                     "again",
+                     "%s: tried again every %d s, and what has to be durable first is not read",
                      why->text, SPOOLED_RETRY_MS / 1000);
     s->told = true;
     struct refused **end = &s->refused, *refused = malloc(sizeof *refused);
@@ -93,25 +94,64 @@ static void try_again(struct spooled *s)
     }
 }
 
-static bool collect(struct spooled *s)
+static bool collect_one(struct spooled *s, bool wait)
 {
     struct store_batch *failed;
+    struct spool_task *task;
     struct err err;
     void *user;
+
+    if (!spool_collect(s->journal, wait, &failed, &user, &err))
+        return false;
+    task = user;
+    s->in_flight--;
+    if (err.code) {
+        try_later(s, task, failed, &err);
+        return true;
+    }
+    s->told = s->refused && s->told;
+    task->in_flight = false;
+    task->done(task->self);
+    return true;
+}
+
+static bool collect(struct spooled *s)
+{
     bool any = false;
 
-    while (spool_collect(s->journal, false, &failed, &user, &err)) {
-        struct spool_task *task = user;
+    while (collect_one(s, false))
         any = true;
-        if (err.code) {
-            try_later(s, task, failed, &err);
-            continue;
-        }
-        s->told = s->refused && s->told;
-        task->in_flight = false;
-        task->done(task->self);
-    }
     return any;
+}
+
+/* Of the refused ones, if it is there. */
+static bool give_up(struct spooled *s, const struct spool_task *task)
+{
+    struct refused **at = &s->refused, *gone;
+
+    while (*at && (*at)->task != task)
+        at = &(*at)->next;
+    gone = *at;
+    if (!gone)
+        return false;
+    *at = gone->next;
+    store_batch_close(&gone->batch);
+    free(gone);
+    return true;
+}
+
+bool spooled_settle(struct spooled *s, struct spool_task *task)
+{
+    while (task->in_flight && !give_up(s, task) && collect_one(s, true))
+        ;
+    bool durable = !task->in_flight;
+    task->in_flight = false;
+    return durable;
+}
+
+bool spooled_is_settled(const struct spooled *s)
+{
+    return s->in_flight == 0;
 }
 
 /* All of a queue was sent, and some of it is still here: what was sent is in need of checkpoints. */

@@ -1,8 +1,8 @@
 /* stages/ingest/spooled.h: the spool as ingest uses it: what goes in, and queues as sources of streams.
  *
  * A task is a batch on its way to the disk: one at a time for each task, so who feeds a queue reads on
- * only when what it read is durable. A batch that finds no room is tried again; its task hears of
- * success alone, and what cannot be mended ends the run.
+ * only when what it read is durable, and a followed file when what was decided of it is. A batch that
+ * finds no room is tried again; its task hears of success alone, and what cannot be mended ends the run.
  *
  * A cursor of a queue:  0 u8 version = 1 | 1 u8 kind = 3 | 2 u64 offset | 10 the spool's id, 16.  26 bytes. */
 #ifndef STAGES_INGEST_SPOOLED_H
@@ -48,6 +48,10 @@ void queue_durable(struct queue *q);
 bool queue_in_line(const struct queue *q);
 
 void spooled_submit(struct spooled *s, struct spool_task *task, struct store_batch **batch);
+/* Wait for the batch of a task that is in flight: done, or, where it finds no room, given up (false). */
+MUST_CHECK bool spooled_settle(struct spooled *s, struct spool_task *task);
+/* Is nothing on its way to the disk? A batch that found no room is not. */
+bool spooled_is_settled(const struct spooled *s);
 /* Is there room for an append of so many bytes now? */
 bool spooled_room(struct spooled *s, uint64_t cost);
 /* Did somebody ask for room, and there was none? */
