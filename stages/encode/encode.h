@@ -210,7 +210,8 @@ struct encode {
     uint8_t model[ENGINE_FINGERPRINT_BYTES];
     char arithmetic[96];
     struct stream **streams; /* (stream_count) in the order of their announcement */
-    size_t stream_count, stream_room, begun, turn;
+    size_t stream_count, stream_room, turn;
+    size_t begun, opened; /* of streams: have been begun, do not wait for upstream to open them */
     struct stream *active[ACTIVE_MAX];
     size_t active_count;
     struct queue {

@@ -623,7 +623,7 @@ void stream_resume(struct stream *s)
         return;
     stream_set_note(s, false);
     s->phase = PHASE_ANNOUNCED;
-    s->encode->begun = 0; /* look through them again */
+    s->encode->begun = s->encode->opened = 0; /* look through them again */
 }
 
 /* True when nothing of s is pending any more. */

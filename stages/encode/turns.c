@@ -18,8 +18,8 @@
 #include <stdlib.h>
 
 enum {
-    BEGIN_MOST =
-        64, /* streams opened in one call, so that the first answers are not kept waiting */
+    BEGIN_MOST = 64,    /* streams opened in one call, */
+    OPENING_MOST = 256, /* and asked of upstream at once: what is read is asked behind them */
     SLICE_TOKENS = 1024,
     REST_MS = 50,
     WANT_MS = 1000, /* ingest said that it has something, and does not send it */
@@ -311,13 +311,22 @@ static bool give_turns(struct encode *e)
     return ran;
 }
 
-/* Streams are begun in the order of their announcement: where they are followed all at once, else each
- * in its turn. */
+static bool is_opening(const struct stream *s)
+{
+    return (s->phase == PHASE_NEW_SOURCE || s->phase == PHASE_SOURCE) && !s->up_open;
+}
+
+/* Streams are begun in the order of their announcement: where they are followed, as fast as upstream opens
+ * them, else each in its turn. */
 static bool begin(struct encode *e)
 {
     bool ran = false;
 
-    for (int count = 0; count < BEGIN_MOST && e->begun < e->stream_count && !e->stopping; count++) {
+    while (e->opened < e->begun && !is_opening(e->streams[e->opened]))
+        e->opened++;
+    for (int count = 0; count < BEGIN_MOST && e->begun < e->stream_count && !e->stopping &&
+                        e->begun - e->opened < OPENING_MOST;
+         count++) {
         struct stream *s = e->streams[e->begun++];
         if (s->phase != PHASE_ANNOUNCED)
             continue;

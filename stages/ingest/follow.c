@@ -111,15 +111,15 @@ static enum err_code watch_parent(struct feeder *g, const char *path, struct err
     return watch_nearest(g, folder, err);
 }
 
-static enum err_code add_file(struct feeder *g, const char *path, const char *name, struct err *err)
+/* Its folder is watched before it is read for the first time. */
+static enum err_code add_watched(struct feeder *g, const char *path, const char *name,
+                                 const struct stat *is, struct err *err)
 {
     char *made = name ? strdup(name) : path_name(path);
     struct followed *file = NULL;
     struct input *in;
     enum err_code code = made ? ERR_OK : err_set(err, ERR_MEMORY, 0, "input '%s'", path);
 
-    if (!code)
-        code = watch_parent(g, path, err); /* before it is read for the first time */
     if (!code)
         code = followed_make(&file, &g->follow, path, made, err);
     if (!code) {
@@ -128,11 +128,22 @@ static enum err_code add_file(struct feeder *g, const char *path, const char *na
             followed_kind.free(file);
         } else {
             followed_bind(file, in);
+            if (is)
+                input_written(in, (uint64_t)is->st_mtim.tv_sec * 1000000000 +
+                                      (uint64_t)is->st_mtim.tv_nsec);
             code = remember(g, path, file, err);
         }
     }
     free(made);
     return code;
+}
+
+static enum err_code add_file(struct feeder *g, const char *path, const char *name,
+                              const struct stat *is, struct err *err)
+{
+    enum err_code code = watch_parent(g, path, err);
+
+    return code ? code : add_watched(g, path, name, is, err);
 }
 
 /* ---- What matches ---- */
@@ -180,22 +191,28 @@ static bool is_followed(void *self, const char *base)
             (matches(b->feeder, path) && !stat(path, &st) && S_ISREG(st.st_mode)));
 }
 
-/* A file that a folder or a pattern has: its own stream, unless it is there already, or rotation made it
- * of another one. */
-static enum err_code add_match(struct feeder *g, const char *path, struct err *err)
+/* Is the file at path, canonical, to be a stream of its own? Not if it is one, or rotation made it of another. */
+static bool is_new(const struct feeder *g, const char *path)
 {
-    char real[PATH_MAX], folder[PATH_MAX];
-    struct stat st;
-    const char *slash;
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_MAX];
     struct beside beside = {g, folder};
 
-    if (stat(path, &st) || !S_ISREG(st.st_mode) || !realpath(path, real) || find(g, real))
+    if (find(g, path))
+        return false;
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+    return !rotated_base(slash + 1, is_followed, &beside);
+}
+
+/* A file that a folder or a pattern has. */
+static enum err_code add_match(struct feeder *g, const char *path, struct err *err)
+{
+    char real[PATH_MAX];
+    struct stat st;
+
+    if (stat(path, &st) || !S_ISREG(st.st_mode) || !realpath(path, real) || !is_new(g, real))
         return ERR_OK;
-    slash = strrchr(real, '/');
-    snprintf(folder, sizeof folder, "%.*s", (int)(slash - real), real);
-    if (rotated_base(slash + 1, is_followed, &beside))
-        return ERR_OK;
-    return add_file(g, real, NULL, err);
+    return add_file(g, real, NULL, &st, err);
 }
 
 static bool child_of(char out[PATH_MAX], const char *folder, const char *name)
@@ -225,7 +242,7 @@ static enum err_code each_entry(struct feeder *g, const char *folder, entry_fn *
     return code;
 }
 
-/* As `read` does: links to folders are not followed. */
+/* Of a folder that is watched, its path canonical. As `read` does: links to folders are not followed. */
 static enum err_code expand_folder(struct feeder *g, const char *path, const char *name,
                                    const void *more, struct err *err)
 {
@@ -235,6 +252,8 @@ static enum err_code expand_folder(struct feeder *g, const char *path, const cha
     (void)more;
     if (lstat(path, &st) || left_out(g, path))
         return ERR_OK;
+    if (S_ISREG(st.st_mode))
+        return is_new(g, path) ? add_watched(g, path, NULL, &st, err) : ERR_OK;
     return S_ISDIR(st.st_mode) ? each_entry(g, path, expand_folder, NULL, err)
                                : add_match(g, path, err);
 }
@@ -353,7 +372,7 @@ static enum err_code take_paths(struct feeder *g, struct err *err)
     }
     for (size_t i = 0; i < g->wanted_count && !code; i++)
         if (g->wanted[i].kind == WANTED_FILE && !find(g, g->wanted[i].path))
-            code = add_file(g, g->wanted[i].path, config->name, err);
+            code = add_file(g, g->wanted[i].path, config->name, NULL, err);
     return code ? code : expand_all(g, err);
 }
 

@@ -26,6 +26,8 @@ struct input {
     const struct input_kind *kind;
     void *self; /* the kind's */
     char *name, *source;
+    uint64_t number;        /* in the order of their coming */
+    uint64_t written;       /* when, as its feeder says */
     uint64_t stream, epoch; /* of the open; stream 0: not open */
     uint64_t sent, limit;   /* source bytes since the open */
     bool opened;            /* `opened` was told */
@@ -48,7 +50,7 @@ struct ingest {
     void *feeder_selves[FEEDERS_MAX];
     size_t feeder_count;
     struct journal *journal;
-    struct input **inputs; /* in the order of their coming */
+    struct input **inputs; /* (input_count) */
     size_t input_count, input_room;
     struct table names;        /* inputs by the hash of their name */
     struct table streams;      /* the open ones */
@@ -120,6 +122,11 @@ struct journal *ingest_journal(const struct ingest *g)
     return g->journal;
 }
 
+void input_written(struct input *in, uint64_t when)
+{
+    in->written = when;
+}
+
 const char *input_name(const struct input *in)
 {
     return in->name;
@@ -148,11 +155,22 @@ static void announce(struct ingest *g, const struct input *in)
     outbox_tell(&g->outbox, RIVERRUN__CONTROL__IS_ANNOUNCE, &one);
 }
 
+static int newest_first(const void *a, const void *b)
+{
+    const struct input *one = *(struct input *const *)a, *two = *(struct input *const *)b;
+
+    if (one->written != two->written)
+        return one->written > two->written ? -1 : 1;
+    return one->number < two->number ? -1 : 1;
+}
+
 static void announce_all(struct ingest *g)
 {
     Riverrun__Announced announced = RIVERRUN__ANNOUNCED__INIT;
 
     STEP(ingest_announce);
+    if (g->input_count)
+        qsort(g->inputs, g->input_count, sizeof(struct input *), newest_first);
     for (size_t i = 0; i < g->input_count; i++)
         announce(g, g->inputs[i]);
     announced.streams = g->input_count;
@@ -247,8 +265,13 @@ enum err_code ingest_add(struct ingest *g, const struct input_kind *kind, void *
         input_free(in);
         return err_set(err, ERR_MEMORY, 0, "input '%s'", source);
     }
-    *in = (struct input){
-        .ingest = g, .kind = kind, .self = self, .name = in->name, .source = in->source};
+    *in = (struct input){.ingest = g,
+                         .kind = kind,
+                         .self = self,
+                         .name = in->name,
+                         .source = in->source,
+                         .number = g->input_count,
+                         .written = UINT64_MAX};
     if (feeds)
         return add_feed(g, in, feeds, out, err);
     if (entries)

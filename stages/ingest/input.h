@@ -89,6 +89,9 @@ struct journal *ingest_journal(const struct ingest *g);
 MUST_CHECK enum err_code ingest_add(struct ingest *g, const struct input_kind *kind, void *self,
                                     const char *name, const char *source, struct input **out,
                                     struct err *err);
+/* When it was written to, in any unit; UINT64_MAX where nothing is said. Those that are there when ingest is asked
+ * what there is are announced newest first: of thousands they are the ones that have something to read. */
+void input_written(struct input *in, uint64_t when);
 /* There may be something to read of it. Takes one that is not open. */
 void input_wake(struct input *in);
 const char *input_name(const struct input *in);
