@@ -149,7 +149,8 @@ static enum err_code load(struct stream *s, const Riverrun__Checkpoint *meta,
     s->unbound = meta->unbound;
     take_branched_from(s, meta);
     s->accepted.cursor_bytes = meta->cursor.len;
-    memcpy(s->accepted.cursor, meta->cursor.data, meta->cursor.len);
+    if (meta->cursor.len) /* a branch has none */
+        memcpy(s->accepted.cursor, meta->cursor.data, meta->cursor.len);
     s->submitted = s->accepted;
     s->submitted.used = s->skip = meta->used;
     s->tokens = s->tokens_submitted = meta->tokens;
