@@ -146,7 +146,7 @@ static void decided(void *self)
         if (before && c->coming.fd < 0)
             chain_let_go(c, before);
         chain_hold(c, s, &c->coming);
-        c->coming.fd = -1;
+        c->coming = (struct segment_file){.fd = -1};
     }
     followed_wake(c->owner);
 }
@@ -170,6 +170,11 @@ enum err_code chain_decide(struct chain *c, const struct segment_row *row,
         segment_file_close(&c->coming);
     store_batch_close(&batch);
     return code;
+}
+
+void chain_wait(struct chain *c)
+{
+    spooled_wait(ingest_spooled(c->follow->ingest), &c->decide);
 }
 
 bool chain_is_deciding(const struct chain *c)

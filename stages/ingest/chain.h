@@ -56,6 +56,8 @@ MUST_CHECK enum err_code chain_load(struct chain *c, struct err *err);
 MUST_CHECK enum err_code chain_decide(struct chain *c, const struct segment_row *row,
                                       const struct segment_file *file, struct err *err);
 bool chain_is_deciding(const struct chain *c);
+/* Wait for it, but not for a disk that is full. */
+void chain_wait(struct chain *c);
 
 /* Lent until the chain grows. NULL: not of the chain. */
 struct segment *chain_find(const struct chain *c, uint64_t number);

@@ -79,9 +79,8 @@ static enum err_code open_path(struct followed *f, const struct file_id *but,
 {
     enum err_code code;
 
-    out->fd = -1;
+    *out = (struct segment_file){.fd = -1};
     if (!segment_file_open(out, f->path, true)) {
-        out->fd = -1;
         if (errno == ENOENT || errno == ENOTDIR)
             return ERR_OK;
         (void)err_set(err, ERR_SOURCE, errno, "'%s' cannot be read", f->path);
@@ -151,10 +150,14 @@ static enum err_code be_born(struct followed *f, struct segment *s, struct err *
     return chain_decide(&f->chain, &row, &file, err);
 }
 
-/* The segment is over: next (or a file that is not there yet) goes on. */
+/* The segment is over: next (or a file that is not there yet) goes on. This is waited for: files beside it may
+ * be renamed, copied and truncated again at any moment, and the sooner next is read the better. */
 static enum err_code end_segment(struct followed *f, struct segment *s, struct segment_file *next,
-                                 const struct segment_name *name, bool newline, struct err *err)
+                                 const struct segment_name *name, bool newline, struct sight *out,
+                                 struct err *err)
 {
+    enum err_code code;
+
     const struct segment_row row = {.number = s->number + 1,
                                     .name = *name,
                                     .has_before = true,
@@ -163,7 +166,12 @@ static enum err_code end_segment(struct followed *f, struct segment *s, struct s
                                     .before_end = f->eof_end,
                                     .before_tail = f->eof_tail};
 
-    return chain_decide(&f->chain, &row, next, err);
+    code = chain_decide(&f->chain, &row, next, err);
+    if (code)
+        return code;
+    chain_wait(&f->chain);
+    out->what = chain_is_deciding(&f->chain) ? SEEN_NOTHING : SEEN_AGAIN;
+    return ERR_OK;
 }
 
 /* What was read is not what the file holds there: it was truncated, or written over. */
@@ -199,8 +207,7 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
                  f->path, (unsigned long long)f->at.offset);
     f->eof_end = f->at.offset;
     f->eof_tail = f->at.tail;
-    out->what = SEEN_NOTHING;
-    return end_segment(f, s, &file, &nobody, f->at.open_line, err);
+    return end_segment(f, s, &file, &nobody, f->at.open_line, out, err);
 }
 
 /* Does file hold what s held, and no more, or (itself) is it the file of s? That may hold something else by
@@ -234,6 +241,18 @@ static bool is_known(void *self, struct segment_file *file, bool sure)
     return known;
 }
 
+/* Is file what the segment's was copied from, and not truncated yet? It was born before its copy, and holds all that
+ * the copy does; so the two are one segment, and what is read on is read of it. */
+static bool is_original(const struct followed *f, const struct segment *s,
+                        struct segment_file *file)
+{
+    const struct file_id *a = &file->id, *b = &s->file.id;
+    bool older = a->birth_s != b->birth_s ? a->birth_s < b->birth_s : a->birth_ns < b->birth_ns;
+
+    return older && !s->file.packed && f->eof_end > 0 &&
+           segment_file_holds(file, &s->name, f->eof_end, f->eof_tail);
+}
+
 /* At the end of the segment's file, as it is now: which file goes on? next->fd -1: none yet. */
 static enum err_code what_follows(struct followed *f, struct segment *s, struct segment_file *next,
                                   struct segment_name *name, struct sight *out, struct err *err)
@@ -258,11 +277,20 @@ static enum err_code what_follows(struct followed *f, struct segment *s, struct 
     code = rotated_next(next, f->folder, f->file, &s->file, &end, is_known, f, err);
     if (code == ERR_SOURCE && err->cause)
         return unreadable(f, err);
-    if (code || next->fd < 0)
-        return code ? code : open_path(f, &s->file.id, next, name, err);
-    code = name_of(next, name, err);
-    if (code)
-        segment_file_close(next);
+    if (!code && next->fd >= 0) {
+        code = name_of(next, name, err);
+        if (code)
+            segment_file_close(next);
+        return code;
+    }
+    if (!code)
+        code = open_path(f, &s->file.id, next, name, err);
+    if (!code && next->fd >= 0 && is_original(f, s, next)) {
+        chain_let_go(&f->chain, s);
+        chain_hold(&f->chain, s, next);
+        next->fd = -1;
+        out->what = SEEN_AGAIN;
+    }
     return code;
 }
 
@@ -300,7 +328,7 @@ static uint64_t tail_of(const struct followed *f, size_t bytes)
 static enum err_code look_behind(struct followed *f, struct segment *s, size_t window, size_t count,
                                  struct sight *out, struct err *err)
 {
-    struct segment_file next;
+    struct segment_file next = {.fd = -1};
     struct segment_name name;
     enum err_code code;
 
@@ -315,7 +343,7 @@ static enum err_code look_behind(struct followed *f, struct segment *s, size_t w
         out->what = SEEN_AGAIN;
         return ERR_OK;
     }
-    return end_segment(f, s, &next, &name, count || f->at.open_line, err);
+    return end_segment(f, s, &next, &name, count || f->at.open_line, out, err);
 }
 
 static enum err_code look_at(struct followed *f, struct segment *s, struct sight *out,

@@ -266,6 +266,18 @@ static enum err_code list_siblings(struct siblings *s, const char *folder, const
     return code;
 }
 
+/* Does the folder hold just what it did? One that was renamed in between was looked for by its old name. */
+static bool same_siblings(const struct siblings *a, const struct siblings *b)
+{
+    size_t same = 0;
+
+    for (size_t i = 0; i < a->count; i++)
+        for (size_t j = 0; j < b->count; j++)
+            same += !strcmp(a->items[i].name, b->items[j].name) &&
+                    same_file(&a->items[i].is.id, &b->items[j].is.id);
+    return a->count == b->count && same == a->count;
+}
+
 /* ---- Finding ---- */
 
 /* Open the file at path if it is the one, by what it holds; with id, only where it is that file too. */
@@ -309,9 +321,9 @@ enum err_code rotated_find(struct segment_file *out, enum rotated_found *where, 
                            const char *name, const struct segment_place *place, bool beside,
                            struct err *err)
 {
-    struct siblings s = {.items = NULL};
+    struct siblings s = {.items = NULL}, then;
     char path[PATH_MAX];
-    bool here = !beside && join(path, folder, name), found, put_back;
+    bool here = !beside && join(path, folder, name), found, put_back, same;
     enum err_code code = ERR_OK;
     int cause = 0;
 
@@ -321,11 +333,20 @@ enum err_code rotated_find(struct segment_file *out, enum rotated_found *where, 
         return ERR_OK;
     }
     code = list_siblings(&s, folder, name, err);
-    found = !code && try_siblings(out, &s, place, true, &cause);
-    /* Without a byte that was read, what a file holds says too little. */
-    put_back =
-        !code && !found && here && place->offset && try_open(out, path, true, place, false, &cause);
-    found = found || (!code && !put_back && try_siblings(out, &s, place, false, &cause));
+    do {
+        cause = 0;
+        found = !code && try_siblings(out, &s, place, true, &cause);
+        /* Without a byte that was read, what a file holds says too little. */
+        put_back = !code && !found && here && place->offset &&
+                   try_open(out, path, true, place, false, &cause);
+        found = found || (!code && !put_back && try_siblings(out, &s, place, false, &cause));
+        same = true;
+        if (!code && !found && !put_back && !(code = list_siblings(&then, folder, name, err))) {
+            same = same_siblings(&s, &then);
+            siblings_release(&s);
+            s = then;
+        }
+    } while (!code && !same);
     *where = put_back ? ROTATED_AT_PATH : found ? ROTATED_BESIDE : ROTATED_NOWHERE;
     if (!code && !found && !put_back && cause)
         code = err_set(err, ERR_SOURCE, cause, "input '%s/%s'", folder, name);

@@ -124,14 +124,26 @@ static bool collect(struct spooled *s)
     return any;
 }
 
-/* Of the refused ones, if it is there. */
-static bool give_up(struct spooled *s, const struct spool_task *task)
+/* Where task stands among the refused ones; NULL there: it is none. */
+static struct refused **refused_at(struct spooled *s, const struct spool_task *task)
 {
-    struct refused **at = &s->refused, *gone;
+    struct refused **at = &s->refused;
 
     while (*at && (*at)->task != task)
         at = &(*at)->next;
-    gone = *at;
+    return at;
+}
+
+void spooled_wait(struct spooled *s, struct spool_task *task)
+{
+    while (task->in_flight && !*refused_at(s, task) && collect_one(s, true))
+        ;
+}
+
+static bool give_up(struct spooled *s, const struct spool_task *task)
+{
+    struct refused **at = refused_at(s, task), *gone = *at;
+
     if (!gone)
         return false;
     *at = gone->next;

@@ -48,6 +48,8 @@ void queue_durable(struct queue *q);
 bool queue_in_line(const struct queue *q);
 
 void spooled_submit(struct spooled *s, struct spool_task *task, struct store_batch **batch);
+/* Wait for the batch of a task, unless it finds no room and is tried again later. */
+void spooled_wait(struct spooled *s, struct spool_task *task);
 /* Wait for the batch of a task that is in flight: done, or, where it finds no room, given up (false). */
 MUST_CHECK bool spooled_settle(struct spooled *s, struct spool_task *task);
 /* Is nothing on its way to the disk? A batch that found no room is not. */
