@@ -3,8 +3,8 @@
  *     bench_kernels [isa [milliseconds a row]]
  *
  * One CSV line for each shape and way: what is timed, N x K x rows (scan: heads x size x tokens), who
- * computes it, median and 10 % and 90 % nanoseconds, GFLOP/s, and the share of one core's float32 peak, which
- * is measured first by multiply-adds that wait for nothing. */
+ * computes it, median and 10 % and 90 % nanoseconds, GFLOP/s, and the share of one core's peak for numbers of that
+ * type, which is measured first by multiply-adds that wait for nothing. */
 #include "engine/kernels/kernels.h"
 
 #include <stdio.h>
@@ -14,7 +14,9 @@
 
 enum { TIMES_MAX = 2001, ROWS_MAX = 256, CHECKED_ROWS = 3 };
 
-static double peak_gflops;
+static double peak_gflops;          /* of what is timed */
+static double peaks[3] = {1, 1, 1}; /* by enum kernels_weights */
+static uint8_t room[1 << 22];
 static double budget_ns = 60e6;
 
 static double now_ns(void)
@@ -52,20 +54,21 @@ static void time_work(work_fn *work, void *argument, double flops, const char *l
     fflush(stdout);
 }
 
-static double measure_peak(const struct kernels *kernels)
+/* A round is PEAK_FLOPS times wide. */
+static double measure_peak(peak_fn *peak, double wide)
 {
     double best = 1e30;
     volatile float sink = 0;
 
-    if (!kernels->peak)
+    if (!peak)
         return 1.0;
     for (int i = 0; i < 200; i++) {
         double start = now_ns();
-        sink = sink + kernels->peak(100000, 0.5f);
+        sink = sink + peak(100000, 0.5f);
         if (now_ns() - start < best)
             best = now_ns() - start;
     }
-    return PEAK_FLOPS * 100000.0 / best;
+    return wide * PEAK_FLOPS * 100000.0 / best;
 }
 
 static float *numbers(size_t count)
@@ -90,11 +93,11 @@ static void run_product(void *argument)
 {
     const struct product_work *w = argument;
     product_run(w->product, w->x, w->rows, product_inputs(w->product), w->y,
-                product_outputs(w->product));
+                product_outputs(w->product), room);
 }
 
 static struct product *open_product(const float *w, size_t N, size_t K, const char *isa,
-                                    const char *blas)
+                                    const char *blas, const char *narrow)
 {
     struct weights_plain plain = {w, K};
     struct weights weights = {N, K, weights_plain_rows, &plain};
@@ -102,22 +105,24 @@ static struct product *open_product(const float *w, size_t N, size_t K, const ch
     struct product *product = NULL;
     struct err err;
 
-    if (kernels_init(&kernels, isa, blas, &err) || product_open(&product, &weights, &kernels, &err))
+    if (kernels_init(&kernels, isa, blas, &err) || kernels_set_weights(&kernels, narrow, &err) ||
+        product_open(&product, &weights, &kernels, &err))
         fprintf(stderr, "%s: %s\n", blas, err.text);
     return product;
 }
 
-static void bench_product(size_t N, size_t K, const char *isa, const char *blas)
+static void bench_product(size_t N, size_t K, const char *isa, const char *blas, const char *narrow)
 {
     static const size_t counts[] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
     float *w = numbers(N * K), *x = numbers(ROWS_MAX * K), *y = numbers(ROWS_MAX * N);
     float *want = numbers(CHECKED_ROWS * N);
-    struct product *product = open_product(w, N, K, isa, blas);
-    struct product *key = open_product(w, N, K, "ref", "ref");
+    struct product *product = open_product(w, N, K, isa, blas, narrow);
+    struct product *key = open_product(w, N, K, "ref", "ref", narrow);
 
     if (product && key) {
-        product_run(product, x, CHECKED_ROWS, K, y, N);
-        product_run(key, x, CHECKED_ROWS, K, want, N);
+        peak_gflops = peaks[product_weights(product)];
+        product_run(product, x, CHECKED_ROWS, K, y, N, room);
+        product_run(key, x, CHECKED_ROWS, K, want, N, room);
         if (strcmp(blas, "openblas") != 0 && memcmp(y, want, CHECKED_ROWS * N * sizeof *y) != 0) {
             fprintf(stderr, "%s %zux%zu is not the key\n", blas, N, K);
             exit(1);
@@ -125,8 +130,8 @@ static void bench_product(size_t N, size_t K, const char *isa, const char *blas)
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
             struct product_work work = {product, x, y, counts[i]};
             char label[100];
-            snprintf(label, sizeof label, "product,%zux%zux%zu,%s-%s", N, K, counts[i],
-                     product_blas(product), isa);
+            snprintf(label, sizeof label, "product,%zux%zux%zu,%s-%s-%s", N, K, counts[i],
+                     product_blas(product), narrow, isa);
             time_work(run_product, &work, 2.0 * (double)(N * K * counts[i]), label);
         }
     }
@@ -268,7 +273,8 @@ int main(int count, char **arguments)
                                        {64, 768},   {768, 64},    {3072, 768}, {768, 3072},
                                        {1024, 768}, {2048, 2048}, {1024, 4096}};
     static const size_t scans[][2] = {{12, 64}, {12, 32}, {12, 16}, {12, 8}};
-    static const char *const ways[] = {"own", "onednn", "openblas"};
+    static const char *const ways[][2] = {
+        {"own", "f32"}, {"own", "bf16"}, {"own", "int8"}, {"onednn", "f32"}, {"openblas", "f32"}};
     const char *isa = count > 1 ? arguments[1] : "auto";
     struct kernels kernels;
     struct err err;
@@ -280,9 +286,13 @@ int main(int count, char **arguments)
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    peak_gflops = measure_peak(&kernels);
+    peak_gflops = peaks[WEIGHTS_F32] = measure_peak(kernels.peak, 1);
+    peaks[WEIGHTS_BF16] = measure_peak(kernels.bf16.peak, 2);
+    peaks[WEIGHTS_INT8] = measure_peak(kernels.int8.peak, 4);
     printf("subject,shape,kernel,median_ns,p10_ns,p90_ns,gflops,share_of_peak\n");
-    printf("peak,1 core,%s,,,,%.1f,1.00\n", kernels.isa, peak_gflops);
+    printf("peak,1 core f32,%s,,,,%.1f,1.00\n", kernels.isa, peaks[WEIGHTS_F32]);
+    printf("peak,1 core bf16,%s,,,,%.1f,1.00\n", kernels.isa, peaks[WEIGHTS_BF16]);
+    printf("peak,1 core int8,%s,,,,%.1f,1.00\n", kernels.isa, peaks[WEIGHTS_INT8]);
     for (size_t i = 0; i < sizeof scans / sizeof *scans; i++) {
         bench_scan(&kernels, run_wkv7, "wkv7", 9, scans[i][0], scans[i][1], 64);
         bench_scan(&kernels, run_wkv6, "wkv6", 7, scans[i][0], scans[i][1], 64);
@@ -290,6 +300,6 @@ int main(int count, char **arguments)
     bench_rows(&kernels);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (size_t way = 0; way < sizeof ways / sizeof *ways; way++)
-            bench_product(shapes[i][0], shapes[i][1], isa, ways[way]);
+            bench_product(shapes[i][0], shapes[i][1], isa, ways[way][0], ways[way][1]);
     return 0;
 }

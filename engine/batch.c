@@ -64,7 +64,8 @@ void batch_norm_shift(const struct model *model, const struct norm *norm, struct
 void batch_product_part(const struct matrix *matrix, struct batch *batch, const float *x,
                         size_t x_stride, float *y)
 {
-    product_run(matrix->product, x, batch->rows, x_stride, y, product_outputs(matrix->product));
+    product_run(matrix->product, x, batch->rows, x_stride, y, product_outputs(matrix->product),
+                batch->room);
     batch->products++;
 }
 

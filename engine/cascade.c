@@ -29,6 +29,7 @@ struct worker {
     struct head *head; /* the last worker has it */
     struct scratch scratch;
     float *memory;
+    void *room;            /* for products of narrow weights */
     struct block *arrived; /* under the lock, oldest first */
     pthread_cond_t wake;
     pthread_t thread;
@@ -155,6 +156,7 @@ static void work(struct worker *w, struct block *block)
 {
     const struct model *m = w->cascade->model;
 
+    block->batch.room = w->room;
     if (w->index == 0 && block->batch.rows)
         embed(w->cascade, block);
     for (uint32_t layer = w->first_layer; layer < w->end_layer && block->batch.rows; layer++)
@@ -286,6 +288,10 @@ static enum err_code open_worker(struct cascade *c, unsigned index, struct err *
     enum err_code code =
         allocate(&w->memory, (MIXES_MAX + 1) * plane + (size_t)c->block_tokens * wide, err);
 
+    if (!code && m->kernels.weights != WEIGHTS_F32) {
+        w->room = malloc(product_room(c->block_tokens, wide > m->channels ? wide : m->channels));
+        code = w->room ? ERR_OK : err_set(err, ERR_MEMORY, 0, "a worker's buffers");
+    }
     w->cascade = c;
     w->index = index;
     pthread_cond_init(&w->wake, NULL);
@@ -368,6 +374,7 @@ static void close_worker(struct worker *w)
     if (w->cascade)
         pthread_cond_destroy(&w->wake);
     head_close(&w->head);
+    free(w->room);
     free(w->memory);
 }
 

@@ -95,6 +95,8 @@ enum err_code engine_open(struct engine **out, const char *path,
     if (!code)
         code = kernels_init(&e->model->kernels, o->isa, o->blas, err);
     if (!code)
+        code = kernels_set_weights(&e->model->kernels, o->weights, err);
+    if (!code)
         code = model_pack(e->model, threads, err);
     if (!code)
         code = cascade_open(&e->cascade, e->model, threads,
@@ -149,6 +151,8 @@ enum err_code engine_arithmetic(const struct engine_options *options, char *name
     enum err_code code =
         kernels_init(&kernels, options ? options->isa : NULL, options ? options->blas : NULL, err);
 
+    if (!code)
+        code = kernels_set_weights(&kernels, options ? options->weights : NULL, err);
     if (code)
         return code;
     if (strlen(kernels.arithmetic) >= name_bytes)

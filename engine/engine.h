@@ -23,8 +23,12 @@ enum { ENGINE_FINGERPRINT_BYTES = 16, ENGINE_THREADS_MAX = 64, ENGINE_BLOCK_MAX 
 
 struct engine_options {
     const char *blas; /* "auto", "own", "onednn", "openblas", "ref"; NULL is "auto" */
-    const char *isa;  /* "auto", "avx512", "avx2", "ref": highest level to use; NULL is "auto" */
-    unsigned threads; /* workers, 1..ENGINE_THREADS_MAX; 0 is one per core; a model of L layers
+    const char
+        *isa; /* "auto", "avx512", "avx512f", "avx2", "ref": highest level to use; NULL is "auto" */
+    /* What matrices are multiplied as, whatever the file has: "f32", "bf16", "int8"; NULL and "auto" are "f32". An
+     * arithmetic each: bf16 takes half the memory and up to half the time, int8 a quarter. */
+    const char *weights;
+    unsigned threads;      /* workers, 1..ENGINE_THREADS_MAX; 0 is one per core; a model of L layers
                          uses L + 1 at most */
     uint32_t block_tokens; /* rows of one batch, 1..ENGINE_BLOCK_MAX; 0 is the default */
     /* Of the group norm, 0..1, part of the fingerprint. 0 is the model's own: 1e-5 for version 5 in
@@ -42,7 +46,7 @@ struct engine_info {
     uint64_t flops_head;      /* the head, for one token */
     size_t state_bytes;       /* of a stream's state as bytes, see engine_state_save */
     size_t layer_state_bytes; /* of one layer in it; layers x this + 4 x channels is state_bytes */
-    const char *arithmetic;   /* "f32-1", or "f32-openblas-0.3.21-SkylakeX" */
+    const char *arithmetic;   /* "f32-1", "bf16-1", "int8-1", or "f32-openblas-0.3.21-SkylakeX" */
     const char *blas, *isa;   /* what was chosen */
     unsigned threads;
     uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES]; /* of the model: tensors, version, epsilon */

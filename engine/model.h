@@ -123,6 +123,7 @@ struct batch {
     struct segment *segments;
     size_t segment_count;
     uint64_t products; /* done so far */
+    void *room;        /* of the worker, for product_run */
 };
 
 struct scratch {

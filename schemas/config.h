@@ -31,7 +31,7 @@ struct config {
     /* encode; tokenize: only to look for a vocabulary in it, may be NULL */
     const char *model;
     const char *store;
-    const char *blas, *isa;
+    const char *blas, *isa, *weights;
     unsigned threads;
     uint32_t block_tokens;
     enum unit unit;

@@ -22,6 +22,8 @@ nano_model(nano_tiles.safetensors --version 7 --seed 2 --vocab 2500 --channels 4
     --rank 5 --ffn 100 --dtype BF16)
 nano_model(nano6_tiles.safetensors --version 6 --seed 7 --vocab 2500 --channels 40 --head 8 --layers 5
     --rank 5 --ffn 100 --dtype BF16 --state)
+# Matrices large enough to be int8.
+nano_model(nano_wide.safetensors --version 7 --seed 9 --channels 144 --head 16 --layers 2 --ffn 208)
 # One whose state only grows: a carried state is as good as a fresh one for 8k tokens, and worse from there.
 nano_model(nano_drift.safetensors --version 7 --seed 1 --grow 2000000)
 add_custom_target(nano_models ALL DEPENDS ${NANO_MODELS})

@@ -281,7 +281,7 @@ static void case_product(const struct kernels *kernels, struct arena *a, size_t 
     struct err err;
 
     require(!product_open(&product, &weights, kernels, &err));
-    product_run(product, x, rows, n + 1, y, outputs + 2);
+    product_run(product, x, rows, n + 1, y, outputs + 2, NULL);
     product_close(&product);
 }
 

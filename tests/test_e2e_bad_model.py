@@ -217,6 +217,7 @@ def test_other_settings_are_refused(world):
     data, want = fixture(world)
     for more, words in ((["--unit", "line"], ["--unit", "paragraph", "line"]),
                         (["--normalize", "nfc"], ["--normalize", "none", "nfc"]),
+                        (["--weights", "bf16"], ["arithmetic", "f32-1", "bf16-1", "--accept-arithmetic"]),
                         (["--blas", "openblas"], ["arithmetic", "--accept-arithmetic"])):
         world.refused(MISMATCH, words + ["--restart"], *more)
         world.refused(MISMATCH, words + ["--restart"], *more)

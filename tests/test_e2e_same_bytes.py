@@ -15,7 +15,7 @@ SIZE = 30000
 def levels(place):
     """The instruction set levels of this machine."""
     flags = read("/proc/cpuinfo").split()
-    return ["ref"] + [level for level, flag in (("avx2", b"avx2"), ("avx512", b"avx512f"))
+    return ["ref"] + [level for level, flag in (("avx2", b"avx2"), ("avx512f", b"avx512f"), ("avx512", b"avx512f"))
                       if flag in flags]
 
 
@@ -59,6 +59,28 @@ def units_and_normalisation_do_not_depend_on_how_bytes_arrive(place):
     for options in ([], ["--unit", "line"], ["--normalize", "nfc"], ["--unit", "line", "--normalize", "nfc"]):
         sub = sub_place(place, "-".join(options) or "plain")
         count += variants(sub, source, options=options, small=small)
+    return f"{count} runs"
+
+
+def narrow_weights_read_alike(place):
+    """bf16 and int8: other numbers than f32, and the same in every way to read and at every level."""
+    model = os.path.join(place.build, "tests/nano_wide.safetensors")
+    source = place.text("text.txt", generated_text(place.seed, SIZE // 3))
+    small = place.text("small.txt", read(source)[:2000])
+    plain, count = undisturbed(place, "f32", source, model, ["--name", "text"]).records(), 0
+    for weights in ("bf16", "int8"):
+        options = ["--weights", weights, "--name", "text"]
+        want = undisturbed(place, weights, source, model, options).records()
+        check(want != plain, f"{weights} changed nothing")
+        few = undisturbed(place, weights + "-small", small, model, options).records()
+        for more in (["--read-bytes", "7"], ["--threads", "1"], ["--block", "33"],
+                     ["--checkpoint-seconds", "0.05", "--checkpoint-every", "100"],
+                     *(["--isa", level] for level in levels(place))):
+            slow = more[0] == "--isa"
+            job = Job(place, f"{weights}{count}", small if slow else source, model, [*options, *more])
+            job.run()
+            same(job, few if slow else want, f"{weights} {' '.join(more)}")
+            count += 1
     return f"{count} runs"
 
 
@@ -187,7 +209,8 @@ def a_book_by_a_trained_model(place):
 
 CASES = (units_and_normalisation_do_not_depend_on_how_bytes_arrive,
          normalised_text_scores_as_its_composed_form, four_processes_write_what_one_writes,
-         a_stream_does_not_see_its_neighbours, more_streams_than_are_read_at_a_time, world_vocabulary,
+         a_stream_does_not_see_its_neighbours, narrow_weights_read_alike,
+         more_streams_than_are_read_at_a_time, world_vocabulary,
          worlds_own_vocabulary, a_book_by_a_trained_model)
 
 if __name__ == "__main__":

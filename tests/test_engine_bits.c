@@ -11,7 +11,8 @@ static const char *const models[] = {
     NANO_DIR "/nano.safetensors",       NANO_DIR "/nano4.safetensors",
     NANO_DIR "/nano_tiles.safetensors", NANO_DIR "/nano51.safetensors",
     NANO_DIR "/nano51g.safetensors",    NANO_DIR "/nano52.safetensors",
-    NANO_DIR "/nano6.safetensors",      NANO_DIR "/nano6_tiles.safetensors"};
+    NANO_DIR "/nano6.safetensors",      NANO_DIR "/nano6_tiles.safetensors",
+    NANO_DIR "/nano_wide.safetensors"};
 enum { MODELS = sizeof models / sizeof *models };
 
 struct outcome {
@@ -56,6 +57,28 @@ static char *poisoned(const char *path)
 }
 
 static char *paths[MODELS];
+static const char *weights = "f32"; /* of every engine that is opened */
+
+static int weights_bf16(void **unused)
+{
+    (void)unused;
+    weights = "bf16";
+    return 0;
+}
+
+static int weights_int8(void **unused)
+{
+    (void)unused;
+    weights = "int8";
+    return 0;
+}
+
+static int weights_f32(void **unused)
+{
+    (void)unused;
+    weights = "f32";
+    return 0;
+}
 
 static int make_models(void **unused)
 {
@@ -80,11 +103,13 @@ static struct engine *try_open(const char *path, const char *blas, const char *i
 {
     struct engine *engine = NULL;
     struct err err = {0};
-    enum err_code code =
-        engine_open(&engine, path,
-                    &(struct engine_options){
-                        .blas = blas, .isa = isa, .threads = threads, .block_tokens = block},
-                    &err);
+    enum err_code code = engine_open(&engine, path,
+                                     &(struct engine_options){.blas = blas,
+                                                              .isa = isa,
+                                                              .weights = weights,
+                                                              .threads = threads,
+                                                              .block_tokens = block},
+                                     &err);
 
     if (code && code != ERR_MISMATCH)
         fail_msg("%s", err.text);
@@ -178,7 +203,7 @@ static struct outcome *answer(const char *path)
     struct engine *engine = try_open(path, "ref", "ref", 1, 1);
     struct outcome *out = alone(engine, ONE_BY_ONE, 0);
 
-    assert_string_equal(engine_info(engine)->arithmetic, "f32-1");
+    assert_memory_equal(engine_info(engine)->arithmetic, weights, strlen(weights));
     for (size_t i = 1; i < TOKENS; i++)
         assert_true(isfinite(out->loss[i]) && out->loss[i] > 0);
     engine_close(&engine);
@@ -215,7 +240,7 @@ static void cuts_threads_and_blocks_do_not_matter(void **unused)
 static void every_product_and_level_gives_its_arithmetic(void **unused)
 {
     static const char *const blas[] = {"ref", "own", "onednn", "openblas"};
-    static const char *const isa[] = {"ref", "avx2", "avx512", "auto"};
+    static const char *const isa[] = {"ref", "avx2", "avx512", "avx512f"};
     int same = 0;
 
     (void)unused;
@@ -227,7 +252,7 @@ static void every_product_and_level_gives_its_arithmetic(void **unused)
             char what[120];
             if (!engine)
                 continue;
-            if (strcmp(engine_info(engine)->arithmetic, "f32-1"))
+            if (strstr(engine_info(engine)->arithmetic, "openblas"))
                 want = alone(engine, ONE_BY_ONE, 0);
             got = alone(engine, RANDOM, (uint64_t)i);
             snprintf(what, sizeof what, "model %d, %s at %s", model, blas[i / 4], isa[i % 4]);
@@ -462,9 +487,44 @@ static void products_do_not_grow_with_streams(void **unused)
     }
 }
 
+/* Of a model whose matrices are all large enough for int8. */
+static void narrow_weights_are_other_numbers_and_near(void **unused)
+{
+    struct outcome *f32 = answer(paths[MODELS - 1]);
+
+    (void)unused;
+    for (int i = 0; i < 2; i++) {
+        weights = i ? "int8" : "bf16";
+        struct outcome *narrow = answer(paths[MODELS - 1]);
+        double most = 0, sum = 0;
+        for (size_t t = 1; t < TOKENS; t++) {
+            most = fmax(most, fabs((double)narrow->loss[t] - (double)f32->loss[t]));
+            sum += (double)narrow->loss[t] - (double)f32->loss[t];
+        }
+        printf("%s: losses differ by at most %.4f, on average by %.5f nats\n", weights, most,
+               sum / (TOKENS - 1));
+        assert_true(most > 0 && most < 0.25 && fabs(sum / (TOKENS - 1)) < 0.02);
+        free(narrow);
+    }
+    weights = "f32";
+    free(f32);
+}
+
+#define NARROW(test)                                         \
+    {#test "_bf16", test, weights_bf16, weights_f32, NULL},  \
+    {                                                        \
+#test "_int8", test, weights_int8, weights_f32, NULL \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        NARROW(cuts_threads_and_blocks_do_not_matter),
+        NARROW(every_product_and_level_gives_its_arithmetic),
+        NARROW(other_streams_do_not_matter_even_with_nan),
+        NARROW(the_row_does_not_matter),
+        NARROW(saving_and_loading_does_not_matter),
+        cmocka_unit_test(narrow_weights_are_other_numbers_and_near),
         cmocka_unit_test(cuts_threads_and_blocks_do_not_matter),
         cmocka_unit_test(every_product_and_level_gives_its_arithmetic),
         cmocka_unit_test(other_streams_do_not_matter_even_with_nan),

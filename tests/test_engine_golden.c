@@ -9,26 +9,33 @@ static const struct {
     const char *file, *isa;
     unsigned threads;
     uint64_t hash;
+    const char *weights;
 } golden[] = {
-    {"nano.safetensors", "auto", 1, 0x0F28D308F14796C3},
-    {"nano.safetensors", "auto", 2, 0x0F28D308F14796C3},
-    {"nano.safetensors", "ref", 1, 0x0F28D308F14796C3},
-    {"nano4.safetensors", "auto", 1, 0xF0C17616447C78CE},
-    {"nano4.safetensors", "ref", 2, 0xF0C17616447C78CE},
-    {"nano_tiles.safetensors", "auto", 1, 0x1E0030750D75AA1C},
-    {"nano_tiles.safetensors", "auto", 2, 0x1E0030750D75AA1C},
-    {"nano51.safetensors", "auto", 2, 0x606B0EC4A52532BF},
-    {"nano51.safetensors", "ref", 1, 0x606B0EC4A52532BF},
-    {"nano51g.safetensors", "auto", 1, 0xFD32FE189FF9F272},
-    {"nano51g.safetensors", "ref", 2, 0xFD32FE189FF9F272},
-    {"nano52.safetensors", "auto", 2, 0x3AC8BB0978B33622},
-    {"nano52.safetensors", "ref", 1, 0x3AC8BB0978B33622},
-    {"nano6.safetensors", "auto", 1, 0x85201A53BD68E6F5},
-    {"nano6.safetensors", "ref", 2, 0x85201A53BD68E6F5},
-    {"nano6_tiles.safetensors", "auto", 2, 0x496AE52BF058BDD5},
-    {"nano6_tiles.safetensors", "ref", 1, 0x496AE52BF058BDD5},
-    {"nano_state.safetensors", "auto", 1, 0xA23691499A5238A1},
-    {"nano_state.safetensors", "ref", 2, 0xA23691499A5238A1},
+    {"nano.safetensors", "auto", 1, 0x0F28D308F14796C3, "f32"},
+    {"nano.safetensors", "auto", 2, 0x0F28D308F14796C3, "f32"},
+    {"nano.safetensors", "ref", 1, 0x0F28D308F14796C3, "f32"},
+    {"nano4.safetensors", "auto", 1, 0xF0C17616447C78CE, "f32"},
+    {"nano4.safetensors", "ref", 2, 0xF0C17616447C78CE, "f32"},
+    {"nano_tiles.safetensors", "auto", 1, 0x1E0030750D75AA1C, "f32"},
+    {"nano_tiles.safetensors", "auto", 2, 0x1E0030750D75AA1C, "f32"},
+    {"nano51.safetensors", "auto", 2, 0x606B0EC4A52532BF, "f32"},
+    {"nano51.safetensors", "ref", 1, 0x606B0EC4A52532BF, "f32"},
+    {"nano51g.safetensors", "auto", 1, 0xFD32FE189FF9F272, "f32"},
+    {"nano51g.safetensors", "ref", 2, 0xFD32FE189FF9F272, "f32"},
+    {"nano52.safetensors", "auto", 2, 0x3AC8BB0978B33622, "f32"},
+    {"nano52.safetensors", "ref", 1, 0x3AC8BB0978B33622, "f32"},
+    {"nano6.safetensors", "auto", 1, 0x85201A53BD68E6F5, "f32"},
+    {"nano6.safetensors", "ref", 2, 0x85201A53BD68E6F5, "f32"},
+    {"nano6_tiles.safetensors", "auto", 2, 0x496AE52BF058BDD5, "f32"},
+    {"nano6_tiles.safetensors", "ref", 1, 0x496AE52BF058BDD5, "f32"},
+    {"nano_state.safetensors", "auto", 1, 0xA23691499A5238A1, "f32"},
+    {"nano_state.safetensors", "ref", 2, 0xA23691499A5238A1, "f32"},
+    {"nano_wide.safetensors", "auto", 2, 0xE199EAEBEC3084A9, "f32"},
+    {"nano_wide.safetensors", "auto", 2, 0xD1918D40124805C0, "bf16"},
+    {"nano_wide.safetensors", "ref", 1, 0xD1918D40124805C0, "bf16"},
+    {"nano_wide.safetensors", "auto", 2, 0x54AE4400DCD8A0EC, "int8"},
+    {"nano_wide.safetensors", "ref", 1, 0x54AE4400DCD8A0EC, "int8"},
+    {"nano4.safetensors", "auto", 1, 0x7C2AEE77A5321531, "bf16"},
 };
 
 /* FNV-1a. */
@@ -41,9 +48,9 @@ static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes)
     return hash;
 }
 
-static uint64_t hash_model(const char *file, const char *isa, unsigned threads)
+static uint64_t hash_model(const char *file, const char *isa, unsigned threads, const char *weights)
 {
-    struct engine_options options = {.isa = isa, .threads = threads};
+    struct engine_options options = {.isa = isa, .threads = threads, .weights = weights};
     char path[400];
     static uint32_t tokens[TOKENS];
     static float loss[TOKENS];
@@ -79,11 +86,12 @@ static void models_give_the_bits_of_yesterday(void **unused)
 
     (void)unused;
     for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
-        uint64_t hash = hash_model(golden[i].file, golden[i].isa, golden[i].threads);
+        uint64_t hash =
+            hash_model(golden[i].file, golden[i].isa, golden[i].threads, golden[i].weights);
         same = same && hash == golden[i].hash;
         if (hash != golden[i].hash)
-            print_message("%s, isa %s, %u workers: 0x%016llX\n", golden[i].file, golden[i].isa,
-                          golden[i].threads, (unsigned long long)hash);
+            print_message("%s, isa %s, %u workers, %s: 0x%016llX\n", golden[i].file, golden[i].isa,
+                          golden[i].threads, golden[i].weights, (unsigned long long)hash);
     }
     assert_true(same);
 }

@@ -4,6 +4,8 @@
 
 #include "engine/kernels/kernels.h"
 
+#include <string.h>
+
 /* ---- Constants of f32-1: changing one makes another arithmetic. ---- */
 
 #define EXP_HIGH   89.0f     /* exp of it is infinite */
@@ -41,18 +43,88 @@ static inline size_t product_block(size_t inputs)
 /* The key: one output of a product. */
 float product_key(const float *x, const float *w, size_t inputs);
 
+/* The key of bf16-1, both factors rounded by bf16_of, and of int8-1, the row w with its scale. */
+float product_key_bf16(const float *x, const float *w, size_t inputs);
+float product_key_int8(const float *x, const float *w, size_t inputs);
+
 /* Weights for our own kernel: output n stands in panel n / 16, and a panel is [inputs][16], so that
- * one load gives what 16 outputs multiply one x with. The last panel is padded with zeros. */
+ * one load gives what 16 outputs multiply one x with. The last panel is padded with zeros. Narrow weights:
+ * [words][16][inputs of a word], a word's being 2 or 4. Of int8: each output's scale, and the sum of its weights
+ * times -128, which is where a chain of unsigned activations begins. */
 struct panels {
-    const float *data;
+    const void *data;
     size_t outputs, inputs;
+    const float *scales;
+    const int32_t *sums;
 };
+
+/* ---- Narrow numbers. ---- */
+
+/* To nearest, ties to even; subnormal numbers are zero. */
+static inline uint32_t bf16_of(float x)
+{
+    uint32_t bits, rounded;
+
+    memcpy(&bits, &x, sizeof bits);
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+    rounded = (bits & 0x7FFFFFFF) > 0x7F800000 ? bits >> 16 | 0x40 : rounded;
+    return (bits & 0x7F800000) ? rounded : bits >> 16 & 0x8000;
+}
+
+static inline float bf16_float(uint32_t bf16)
+{
+    uint32_t bits = bf16 << 16;
+    float x;
+
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* The unit of a row: the largest size / 127; 1 for zeros; NaN where the row is not finite. */
+static inline float int8_scale(const float *x, size_t count)
+{
+    uint32_t top = 0;
+    float largest;
+
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7FFFFFFF;
+        top = bits > top ? bits : top;
+    }
+    if (top >= 0x7F800000)
+        return __builtin_nanf("");
+    memcpy(&largest, &top, sizeof largest);
+    largest /= 127.0f;
+    return largest > 0 ? largest : 1.0f;
+}
+
+/* x / scale to nearest, ties to even, + offset; a row without a scale is 0. */
+static inline void int8_row(uint8_t *to, const float *x, size_t count, float scale, int offset)
+{
+    if (!(scale > 0)) {
+        memset(to, offset, count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        float q = __builtin_rintf(x[i] / scale);
+        q = q > 127.0f ? 127.0f : q < -127.0f ? -127.0f : q;
+        to[i] = (uint8_t)((int)q + offset);
+    }
+}
 
 /* ---- Levels. ---- */
 
 void kernels_ref(struct kernels *kernels);
 void kernels_avx2(struct kernels *kernels);
 void kernels_avx512(struct kernels *kernels);
+/* Their narrow products; native: by instructions for them. */
+void kernels_bf16_avx2(struct kernels *kernels);
+void kernels_bf16_avx512(struct kernels *kernels);
+void kernels_bf16_native(struct kernels *kernels);
+void kernels_int8_avx2(struct kernels *kernels);
+void kernels_int8_avx512(struct kernels *kernels);
+void kernels_int8_native(struct kernels *kernels);
 /* Fill in the level called isa, or for "auto" the best one that runs here.
  * Fails  ERR_USAGE, ERR_MISMATCH. */
 MUST_CHECK enum err_code kernels_level(struct kernels *kernels, const char *isa, struct err *err);

@@ -3,9 +3,9 @@
  * Use      kernels_init once; then call through the table, rows at a time. product_open packs a
  *          matrix, product_run multiplies. Each worker calls float_control_set when it starts and
  *          require(float_control_is_set()) after library calls it is not sure of.
- * Promise  Arithmetic f32-1: ref.c is the definition, and every other level gives its bits (NaN
- *          payloads aside). A row's result depends on that row alone: not on how many rows a call
- *          has, nor on their neighbours. Kernels cannot fail.
+ * Promise  Arithmetic f32-1, and bf16-1 and int8-1 that differ from it in products alone: ref.c is the
+ *          definition, and every other level gives its bits (NaN payloads aside). A row's result depends
+ *          on that row alone: not on how many rows a call has, nor on their neighbours. Kernels cannot fail.
  * Shapes   Activations are [rows][channels] without gaps unless a stride is named. Strides count
  *          floats from one row to the next. No alignment is asked for, but buffers and states that
  *          begin on 64 bytes are read up to 1.5 times faster. No overlap, except that an output
@@ -156,18 +156,32 @@ struct panels;
 typedef void panels_fn(const struct panels *panels, const float *x, size_t rows, size_t x_stride,
                        float *y, size_t y_stride);
 
+/* The same on narrow weights, in two steps: rows into the caller's room, and the product. */
+typedef void narrow_pack_fn(void *room, const float *x, size_t rows, size_t x_stride,
+                            size_t inputs);
+typedef void narrow_panels_fn(const struct panels *panels, const void *room, size_t rows, float *y,
+                              size_t y_stride);
+
 /* For bench: rounds times PEAK_FLOPS of fused multiply-adds that wait for nothing. Returns a number that
  * depends on all of them. */
 enum { PEAK_FLOPS = 24 * 16 * 2 };
 typedef float peak_fn(size_t rounds, float x);
 
+struct narrow {
+    narrow_pack_fn *pack; /* NULL at level ref */
+    narrow_panels_fn *panels;
+    peak_fn *peak; /* a round is PEAK_FLOPS times 2 for bf16, times 4 for int8 */
+};
+
+enum kernels_weights { WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_INT8 };
 enum kernels_blas { BLAS_AUTO, BLAS_REF, BLAS_OWN, BLAS_ONEDNN, BLAS_OPENBLAS };
 
 struct kernels {
-    const char *isa;     /* "ref", "avx2", "avx512": what was chosen */
+    const char *isa;     /* "ref", "avx2", "avx512f", "avx512": what was chosen */
     const char *blas;    /* "ref", "own", "onednn", "openblas": what products are asked to use */
-    char arithmetic[64]; /* "f32-1", or "f32-openblas-0.3.21-SkylakeX" */
+    char arithmetic[64]; /* "f32-1", "bf16-1", "int8-1", or "f32-openblas-0.3.21-SkylakeX" */
     enum kernels_blas which; /* the same; never BLAS_AUTO */
+    enum kernels_weights weights;
     layernorm_fn *layernorm;
     groupnorm_fn *groupnorm;
     shift_fn *shift4, *shift6, *shift7;
@@ -186,14 +200,20 @@ struct kernels {
     loss_tile_fn *loss_tile;
     panels_fn *panels; /* our own product; NULL at level ref */
     peak_fn *peak;     /* NULL at level ref */
+    struct narrow bf16, int8;
 };
 
-/* Choose the level and the product. isa: "auto", "avx512", "avx2", "ref", NULL as "auto": the best one
+/* Choose the level and the product. isa: "auto", "avx512", "avx512f", "avx2", "ref", NULL as "auto": the best one
  * or exactly that one. blas: "auto", "own", "onednn", "openblas", "ref", NULL as "auto", which is "own".
  * With isa "ref", blas "auto" and "own" are the key itself.
  * Fails  ERR_USAGE: no such name; ERR_MISMATCH: this processor cannot, the text names the remedy. */
 MUST_CHECK enum err_code kernels_init(struct kernels *kernels, const char *isa, const char *blas,
                                       struct err *err);
+/* What products that are opened from now on keep of their weights: "f32" (as kernels_init leaves it), "bf16" or
+ * "int8"; NULL and "auto" are "f32".
+ * Fails  ERR_USAGE: no such name; ERR_MISMATCH: not with the product of a library */
+MUST_CHECK enum err_code kernels_set_weights(struct kernels *kernels, const char *weights,
+                                             struct err *err);
 
 /* ---- Products: y = x W^T, W [outputs][inputs], packed once. ---- */
 
@@ -218,18 +238,27 @@ struct product;
  * this shape is replaced by our own kernel, see product_blas.
  * For the head open one product for every LOSS_TILE rows of the matrix: equal shapes share all but
  * their weights.
- * Memory  4 N K bytes, N rounded up to 16; while it is opened less than 1 MiB more (onednn: twice as
- *         much, and some 1 MiB that stays for each shape; openblas: its check's 300 rows)
+ * Of int8 weights only those matrices are narrow whose N is at least 128 and K 128 to 65,536; smaller ones, of
+ * low rank, are f32.
+ * Memory  4 N K bytes (bf16: 2; int8: 1), N rounded up to 16; while it is opened less than 1 MiB more
+ *         (onednn: twice as much, and some 1 MiB that stays for each shape; openblas: its check's 300 rows)
  * Fails   ERR_MEMORY; ERR_MISMATCH: openblas only, where its sums depend on the number of rows */
 MUST_CHECK enum err_code product_open(struct product **out, const struct weights *weights,
                                       const struct kernels *kernels, struct err *err);
 void product_close(struct product **product);
 
 /* y (rows, N) = x (rows, K) W^T. rows 1..PRODUCT_ROWS_MAX, strides at least K and N; 0 rows do nothing.
- * Runs in the calling thread alone, any number of threads at once. Touches only rows x N floats of y. */
+ * Runs in the calling thread alone, any number of threads at once. Touches only rows x N floats of y.
+ * room    product_room bytes for so many rows and inputs, on 4 bytes; may be NULL for f32 weights */
 void product_run(const struct product *product, const float *x, size_t rows, size_t x_stride,
-                 float *y, size_t y_stride);
+                 float *y, size_t y_stride, void *room);
+/* Enough for products of any weights. */
+static inline size_t product_room(size_t rows, size_t inputs)
+{
+    return rows * ((inputs + 3) / 4 * 16 + 4);
+}
 
+enum kernels_weights product_weights(const struct product *product);
 size_t product_outputs(const struct product *product);
 size_t product_inputs(const struct product *product);
 /* "ref", "own", "onednn", "openblas": what multiplies here, after the checks. */

@@ -9,7 +9,9 @@
  *     TILE_ROWS, TILE_PANELS   the product's register tile: ROWS x PANELS accumulators
  *     SCAN_ROWS                rows of the state that version 7's scan sums at a time
  *     SCAN_VECTORS             columns of the state, in vectors, that version 6's scan sums at a time
- *     PEAK_CHAINS              chains of fma that fit the registers, a divisor of 24 */
+ *     PEAK_CHAINS              chains of fma that fit the registers, a divisor of 24
+ *
+ * words are 16 numbers of 32 bits, for products of narrow weights (bf16.c, int8.c). */
 #ifndef ENGINE_KERNELS_LANES_H
 #define ENGINE_KERNELS_LANES_H
 
@@ -196,6 +198,62 @@ INLINE void lanes_sums(const struct lanes x[SCAN_ROWS], float *sums)
     lanes_store(sums, fold21(a, b, c, d));
 }
 
+/* 16 words of 32 bits. */
+struct words {
+    __m512i v;
+};
+
+INLINE struct words words_of(__m512i v)
+{
+    return (struct words){v};
+}
+
+INLINE struct words words_load(const void *from)
+{
+    return words_of(_mm512_loadu_si512(from));
+}
+
+INLINE struct words words_set(uint32_t x)
+{
+    return words_of(_mm512_set1_epi32((int)x));
+}
+
+INLINE struct words words_add(struct words a, struct words b)
+{
+    return words_of(_mm512_add_epi32(a.v, b.v));
+}
+
+INLINE struct words words_shift_left(struct words x, int bits)
+{
+    return words_of(_mm512_slli_epi32(x.v, (unsigned)bits));
+}
+
+INLINE struct words words_and(struct words a, struct words b)
+{
+    return words_of(_mm512_and_si512(a.v, b.v));
+}
+
+/* The bits as they are, and the integers as floats. */
+INLINE struct lanes words_bits(struct words x)
+{
+    return lanes_of(_mm512_castsi512_ps(x.v));
+}
+
+INLINE struct lanes words_to_lanes(struct words x)
+{
+    return lanes_of(_mm512_cvtepi32_ps(x.v));
+}
+
+/* The four signed bytes of each word multiplied pair by pair and added up. */
+INLINE struct words words_dot(struct words a, struct words b)
+{
+    __m512i a_odd = _mm512_srai_epi16(a.v, 8), b_odd = _mm512_srai_epi16(b.v, 8);
+    __m512i a_even = _mm512_srai_epi16(_mm512_slli_epi16(a.v, 8), 8);
+    __m512i b_even = _mm512_srai_epi16(_mm512_slli_epi16(b.v, 8), 8);
+    return words_of(
+        _mm512_add_epi32(_mm512_madd_epi16(a_even, b_even), _mm512_madd_epi16(a_odd, b_odd)));
+}
+
 #elif defined(__AVX2__) && defined(__FMA__)
 
 #define LEVEL        avx2
@@ -357,11 +415,84 @@ INLINE void lanes_sums(const struct lanes x[SCAN_ROWS], float *sums)
     _mm_storeu_ps(sums, _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xDD)));
 }
 
+struct words {
+    __m256i a, b;
+};
+
+INLINE struct words words_of(__m256i a, __m256i b)
+{
+    return (struct words){a, b};
+}
+
+INLINE struct words words_load(const void *from)
+{
+    const __m256i *at = from;
+    return words_of(_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1));
+}
+
+INLINE struct words words_set(uint32_t x)
+{
+    __m256i v = _mm256_set1_epi32((int)x);
+    return words_of(v, v);
+}
+
+INLINE struct words words_add(struct words a, struct words b)
+{
+    return words_of(_mm256_add_epi32(a.a, b.a), _mm256_add_epi32(a.b, b.b));
+}
+
+INLINE struct words words_shift_left(struct words x, int bits)
+{
+    return words_of(_mm256_slli_epi32(x.a, bits), _mm256_slli_epi32(x.b, bits));
+}
+
+INLINE struct words words_and(struct words a, struct words b)
+{
+    return words_of(_mm256_and_si256(a.a, b.a), _mm256_and_si256(a.b, b.b));
+}
+
+INLINE struct lanes words_bits(struct words x)
+{
+    return lanes_of(_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b));
+}
+
+INLINE struct lanes words_to_lanes(struct words x)
+{
+    return lanes_of(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b));
+}
+
+INLINE __m256i dot8(__m256i a, __m256i b)
+{
+    __m256i a_odd = _mm256_srai_epi16(a, 8), b_odd = _mm256_srai_epi16(b, 8);
+    __m256i a_even = _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8);
+    __m256i b_even = _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8);
+    return _mm256_add_epi32(_mm256_madd_epi16(a_even, b_even), _mm256_madd_epi16(a_odd, b_odd));
+}
+
+INLINE struct words words_dot(struct words a, struct words b)
+{
+    return words_of(dot8(a.a, b.a), dot8(a.b, b.b));
+}
+
 #else
 #error "no lanes for this level"
 #endif
 
 /* ---- On x86 both levels end alike. ---- */
+
+/* A row's end: left numbers or more are there. */
+INLINE struct lanes load(const float *from, size_t left)
+{
+    return left >= 16 ? lanes_load(from) : lanes_load_part(from, left);
+}
+
+INLINE void store(float *to, struct lanes x, size_t left)
+{
+    if (left >= 16)
+        lanes_store(to, x);
+    else
+        lanes_store_part(to, x, left);
+}
 
 /* The tree 8-4-2-1 over the lanes. */
 INLINE float lanes_sum(struct lanes x)

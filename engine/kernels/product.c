@@ -1,7 +1,7 @@
 /* product.c: one matrix, packed for the product that was chosen.
  *
  * Four ways, three of them with the same bits: "ref" keeps the rows and calls the key, "own" packs
- * panels for wide.c, "onednn" lets the library pack and is taken only where it was seen to equal the key
+ * panels for wide.c and narrow.c, "onednn" lets the library pack and is taken only where it was seen to equal the key
  * for this shape. "openblas" is an arithmetic of its own, under its own name. */
 #include "engine/kernels/inside.h"
 
@@ -16,7 +16,11 @@ struct product {
     enum kernels_blas blas;
     bool fell_back;
     panels_fn *multiply;
-    float *data; /* ref: [outputs][inputs]; own: panels */
+    enum kernels_weights weights;
+    struct narrow narrow;
+    void *data;    /* ref: [outputs][inputs] f32; own: panels */
+    float *scales; /* int8, as struct panels has them */
+    int32_t *sums;
     struct onednn *onednn;
     struct openblas *openblas;
 };
@@ -38,9 +42,8 @@ void check_floats(float *out, size_t count, uint64_t seed)
     }
 }
 
-static enum err_code allocate(float **out, size_t count, struct err *err)
+static enum err_code allocate(void **out, size_t bytes, struct err *err)
 {
-    size_t bytes = count * sizeof **out;
     size_t align = bytes < HUGE_BYTES ? ALIGN : HUGE_BYTES;
 
     *out = aligned_alloc(align, (bytes + ALIGN - 1) / ALIGN * ALIGN);
@@ -54,7 +57,7 @@ static enum err_code allocate(float **out, size_t count, struct err *err)
 
 static enum err_code open_ref(struct product *p, const struct weights *w, struct err *err)
 {
-    enum err_code code = allocate(&p->data, w->outputs * w->inputs, err);
+    enum err_code code = allocate(&p->data, w->outputs * w->inputs * sizeof(float), err);
 
     if (!code)
         w->rows(w->from, 0, w->outputs, p->data);
@@ -73,22 +76,74 @@ static void pack(float *panel, const float *rows, size_t count, size_t inputs)
             panel[k * 16 + row] = row < count ? rows[row * inputs + k] : 0.0f;
 }
 
+/* The same of narrow weights: 16 words lie together. */
+static void pack_bf16(uint16_t *panel, const float *rows, size_t count, size_t inputs)
+{
+    for (size_t k = 0; k < (inputs + 1) / 2 * 2; k++)
+        for (size_t row = 0; row < 16; row++)
+            panel[(k / 2 * 16 + row) * 2 + k % 2] =
+                row < count && k < inputs ? (uint16_t)bf16_of(rows[row * inputs + k]) : 0;
+}
+
+/* line: room for a row. */
+static void pack_int8(struct product *p, size_t first, uint8_t *line, const float *rows,
+                      size_t count)
+{
+    const size_t words = (p->inputs + 3) / 4;
+    uint8_t *panel = (uint8_t *)p->data + first * words * 4;
+
+    for (size_t row = 0; row < count; row++) {
+        const float *from = rows + row * p->inputs;
+        const float scale = int8_scale(from, p->inputs);
+        int8_row(line, from, p->inputs, scale, 0);
+        p->scales[first + row] = scale;
+        for (size_t k = 0; k < p->inputs; k++) {
+            panel[(k / 4 * 16 + row) * 4 + k % 4] = line[k];
+            p->sums[first + row] -= 128 * (int8_t)line[k];
+        }
+    }
+}
+
+static size_t panel_bytes(const struct product *p)
+{
+    size_t bytes[] = {[WEIGHTS_F32] = p->inputs * 4,
+                      [WEIGHTS_BF16] = (p->inputs + 1) / 2 * 4,
+                      [WEIGHTS_INT8] = (p->inputs + 3) / 4 * 4};
+    return 16 * bytes[p->weights];
+}
+
+static enum err_code allocate_own(struct product *p, struct err *err)
+{
+    const size_t panels = (p->outputs + 15) / 16;
+    enum err_code code = allocate(&p->data, panels * panel_bytes(p), err);
+
+    if (code || p->weights != WEIGHTS_INT8)
+        return code;
+    memset(p->data, 0, panels * panel_bytes(p));
+    p->scales = calloc(panels * 16, sizeof *p->scales);
+    p->sums = calloc(panels * 16, sizeof *p->sums);
+    return p->scales && p->sums ? ERR_OK : err_set(err, ERR_MEMORY, 0, "the scales of a matrix");
+}
+
 static enum err_code open_own(struct product *p, const struct weights *w, struct err *err)
 {
-    float *piece = NULL;
-    enum err_code code = allocate(&p->data, (w->outputs + 15) / 16 * 16 * w->inputs, err);
+    float *piece = malloc(17 * w->inputs * sizeof *piece);
+    enum err_code code =
+        piece ? allocate_own(p, err) : err_set(err, ERR_MEMORY, 0, "16 rows of a matrix");
 
-    if (!code)
-        code = allocate(&piece, 16 * w->inputs, err);
-    if (code)
-        return code;
-    for (size_t row = 0, some; row < w->outputs; row += some) {
+    for (size_t row = 0, some; row < w->outputs && !code; row += some) {
+        void *panel = (uint8_t *)p->data + row / 16 * panel_bytes(p);
         some = w->outputs - row < 16 ? w->outputs - row : 16;
         w->rows(w->from, row, some, piece);
-        pack(p->data + row * w->inputs, piece, some, w->inputs);
+        if (p->weights == WEIGHTS_F32)
+            pack(panel, piece, some, w->inputs);
+        else if (p->weights == WEIGHTS_BF16)
+            pack_bf16(panel, piece, some, w->inputs);
+        else
+            pack_int8(p, row, (uint8_t *)(piece + 16 * w->inputs), piece, some);
     }
     free(piece);
-    return ERR_OK;
+    return code;
 }
 
 static enum err_code open_kind(struct product *p, const struct weights *w, struct err *err)
@@ -107,6 +162,16 @@ static enum err_code open_kind(struct product *p, const struct weights *w, struc
     return p->blas == BLAS_OWN ? open_own(p, w, err) : open_ref(p, w, err);
 }
 
+/* Matrices of low rank gain nothing by int8, and would lose; beyond 65,536 inputs sums might not fit. */
+static enum kernels_weights weights_of(enum kernels_weights asked, const struct weights *w)
+{
+    enum { LEAST = 128, MOST = 65536 };
+
+    if (asked != WEIGHTS_INT8)
+        return asked;
+    return w->outputs >= LEAST && w->inputs >= LEAST && w->inputs <= MOST ? asked : WEIGHTS_F32;
+}
+
 enum err_code product_open(struct product **out, const struct weights *weights,
                            const struct kernels *kernels, struct err *err)
 {
@@ -122,6 +187,8 @@ enum err_code product_open(struct product **out, const struct weights *weights,
     p->inputs = weights->inputs;
     p->multiply = kernels->panels;
     p->blas = kernels->which;
+    p->weights = weights_of(kernels->weights, weights);
+    p->narrow = p->weights == WEIGHTS_BF16 ? kernels->bf16 : kernels->int8;
     code = open_kind(p, weights, err);
     if (code)
         product_close(&p);
@@ -139,6 +206,8 @@ void product_close(struct product **product)
     onednn_close(&p->onednn);
     openblas_close(&p->openblas);
     free(p->data);
+    free(p->scales);
+    free(p->sums);
     free(p);
     *product = NULL;
 }
@@ -146,28 +215,55 @@ void product_close(struct product **product)
 static void run_ref(const struct product *p, const float *x, size_t rows, size_t x_stride, float *y,
                     size_t y_stride)
 {
+    typedef float key_fn(const float *x, const float *w, size_t inputs);
+    static key_fn *const keys[] = {[WEIGHTS_F32] = product_key,
+                                   [WEIGHTS_BF16] = product_key_bf16,
+                                   [WEIGHTS_INT8] = product_key_int8};
+    const float *data = p->data;
+
     for (size_t row = 0; row < rows; row++)
         for (size_t n = 0; n < p->outputs; n++)
             y[row * y_stride + n] =
-                product_key(x + row * x_stride, p->data + n * p->inputs, p->inputs);
+                keys[p->weights](x + row * x_stride, data + n * p->inputs, p->inputs);
+}
+
+static void run_own(const struct product *p, const float *x, size_t rows, size_t x_stride, float *y,
+                    size_t y_stride, void *room)
+{
+    const struct panels panels = {p->data, p->outputs, p->inputs, p->scales, p->sums};
+
+    if (p->weights == WEIGHTS_F32) {
+        p->multiply(&panels, x, rows, x_stride, y, y_stride);
+        return;
+    }
+    require(room);
+    p->narrow.pack(room, x, rows, x_stride, p->inputs);
+    p->narrow.panels(&panels, room, rows, y, y_stride);
 }
 
 void product_run(const struct product *p, const float *x, size_t rows, size_t x_stride, float *y,
-                 size_t y_stride)
+                 size_t y_stride, void *room)
 {
-    const struct panels panels = {p->data, p->outputs, p->inputs};
-
     require(rows <= PRODUCT_ROWS_MAX && x_stride >= p->inputs && y_stride >= p->outputs);
     if (rows == 0)
         return;
+    if (p->weights == WEIGHTS_BF16)
+        float_control_flush();
     if (p->onednn)
         onednn_run(p->onednn, x, rows, x_stride, y, y_stride);
     else if (p->openblas)
         openblas_run(p->openblas, x, rows, x_stride, y, y_stride);
     else if (p->blas == BLAS_OWN)
-        p->multiply(&panels, x, rows, x_stride, y, y_stride);
+        run_own(p, x, rows, x_stride, y, y_stride, room);
     else
         run_ref(p, x, rows, x_stride, y, y_stride);
+    if (p->weights == WEIGHTS_BF16)
+        float_control_set();
+}
+
+enum kernels_weights product_weights(const struct product *product)
+{
+    return product->weights;
 }
 
 size_t product_outputs(const struct product *product)

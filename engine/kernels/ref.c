@@ -480,6 +480,41 @@ float product_key(const float *x, const float *w, size_t inputs)
     return total;
 }
 
+/* Pairs of inputs, of each the second one first; a missing one is zero. The caller has subnormal numbers taken
+ * as zero, which is what processors do that have this as an instruction. */
+float product_key_bf16(const float *x, const float *w, size_t inputs)
+{
+    size_t block = product_block(inputs);
+    float total = 0.0f;
+
+    for (size_t begin = 0; begin < inputs; begin += block) {
+        float chain = 0.0f;
+        for (size_t k = begin; k < inputs && k < begin + block; k += 2) {
+            for (size_t i = 2; i-- > 0;) {
+                float a = k + i < inputs ? bf16_float(bf16_of(x[k + i])) : 0.0f;
+                float b = k + i < inputs ? bf16_float(bf16_of(w[k + i])) : 0.0f;
+                chain = fmaf(a, b, chain);
+            }
+        }
+        total = begin == 0 ? chain : total + chain;
+    }
+    return total;
+}
+
+float product_key_int8(const float *x, const float *w, size_t inputs)
+{
+    float x_scale = int8_scale(x, inputs), w_scale = int8_scale(w, inputs);
+    int32_t sum = 0;
+
+    for (size_t k = 0; k < inputs; k++) {
+        uint8_t a, b;
+        int8_row(&a, x + k, 1, x_scale, 128);
+        int8_row(&b, w + k, 1, w_scale, 128);
+        sum += ((int32_t)a - 128) * ((int32_t)b - 128);
+    }
+    return (float)sum * (w_scale * x_scale);
+}
+
 void kernels_ref(struct kernels *kernels)
 {
     kernels->isa = "ref";

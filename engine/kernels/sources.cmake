@@ -10,17 +10,24 @@ target_sources(engine PRIVATE
     kernels/product.c
     kernels/ref.c)
 
-# Only wide.c gets flags of an instruction set, once a level; the functions it exports end in the level's
+# Only wide.c, bf16.c and int8.c get flags of an instruction set, once a level; the functions it exports end in the level's
 # name and are called where x86.c has found that the processor has it. -O3 for its unrolled tiles.
-function(kernels_add_level level)
-    add_library(kernels_${level} OBJECT kernels/wide.c)
+function(kernels_add_level level file)
+    add_library(kernels_${level} OBJECT kernels/${file})
     target_compile_options(kernels_${level} PRIVATE -O3 ${ARGN})
     target_sources(engine PRIVATE $<TARGET_OBJECTS:kernels_${level}>)
 endfunction()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
     target_sources(engine PRIVATE kernels/x86.c)
-    kernels_add_level(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma)
-    kernels_add_level(avx2 -mavx2 -mfma -mf16c)
+    set(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma)
+    kernels_add_level(avx512 wide.c ${avx512})
+    kernels_add_level(avx2 wide.c -mavx2 -mfma -mf16c)
+    kernels_add_level(bf16_avx2 bf16.c -mavx2 -mfma -mf16c)
+    kernels_add_level(bf16_avx512 bf16.c ${avx512})
+    kernels_add_level(bf16_native bf16.c ${avx512} -mavx512bf16)
+    kernels_add_level(int8_avx2 int8.c -mavx2 -mfma -mf16c)
+    kernels_add_level(int8_avx512 int8.c ${avx512})
+    kernels_add_level(int8_native int8.c ${avx512} -mavx512vnni)
 else()
     target_sources(engine PRIVATE kernels/plain.c)
 endif()

@@ -11,19 +11,6 @@
 
 typedef struct lanes lanes_fn(struct lanes x);
 
-INLINE struct lanes load(const float *from, size_t left)
-{
-    return left >= 16 ? lanes_load(from) : lanes_load_part(from, left);
-}
-
-INLINE void store(float *to, struct lanes x, size_t left)
-{
-    if (left >= 16)
-        lanes_store(to, x);
-    else
-        lanes_store_part(to, x, left);
-}
-
 /* Lanes beyond left become +0, whatever was computed in them. */
 INLINE struct lanes cut(struct lanes x, size_t left)
 {
@@ -593,7 +580,7 @@ static void loss_tile(struct loss *loss, const float *logits, size_t rows, size_
 INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end, const float *x,
                  size_t x_stride, float *y, size_t y_stride, size_t rows, size_t panels)
 {
-    const float *at = w->data + (panel * w->inputs + begin) * 16;
+    const float *at = (const float *)w->data + (panel * w->inputs + begin) * 16;
     const size_t next = w->inputs * 16;
     struct lanes sums[TILE_ROWS][8];
 

@@ -8,7 +8,10 @@ void engine_settings_options(struct engine_settings *s, struct option *options)
         {"blas", 0, OPTION_TEXT, &s->blas, 0, 0, "NAME",
          "matrix products by auto, own, onednn, openblas or ref (default: auto)"},
         {"isa", 0, OPTION_TEXT, &s->isa, 0, 0, "LEVEL",
-         "highest instruction set: auto, avx512, avx2 or ref (default: auto)"},
+         "highest instruction set: auto, avx512, avx512f (without VNNI and BF16), avx2 or ref "
+         "(default: auto)"},
+        {"weights", 0, OPTION_TEXT, &s->weights, 0, 0, "TYPE",
+         "multiply as f32, bf16 or int8, whatever the file has (default: auto, which is f32)"},
         {"threads", 0, OPTION_COUNT, &s->threads, 0, ENGINE_THREADS_MAX, "N",
          "workers of the engine (default: one a core)"},
         {"block", 0, OPTION_COUNT, &s->block, 0, ENGINE_BLOCK_MAX, "TOKENS",
@@ -63,6 +66,7 @@ struct engine_options engine_settings_end(const struct engine_settings *s)
 {
     return (struct engine_options){.blas = s->blas,
                                    .isa = s->isa,
+                                   .weights = s->weights,
                                    .threads = (unsigned)s->threads,
                                    .block_tokens = (uint32_t)s->block,
                                    .gn_eps = (float)s->gn_eps};

@@ -24,6 +24,7 @@ void settings_begin(struct settings *s)
                            .spool_bytes = 256 << 20,
                            .state_bytes = 256 << 20,
                            .blas = "auto",
+                           .weights = "auto",
                            .isa = "auto"};
 }
 
@@ -109,7 +110,11 @@ void settings_options(struct settings *s, const char *who, struct option *option
           "matrix products by auto, own, onednn, openblas or ref (default: auto)"}},
         {"erf",
          {"isa", 0, OPTION_TEXT, &s->isa, 0, 0, "LEVEL",
-          "highest instruction set: auto, avx512, avx2 or ref (default: auto)"}},
+          "highest instruction set: auto, avx512, avx512f (without VNNI and BF16), avx2 or ref "
+          "(default: auto)"}},
+        {"erf",
+         {"weights", 0, OPTION_TEXT, &s->weights, 0, 0, "TYPE",
+          "multiply as f32, bf16 or int8, whatever the file has (default: auto, which is f32)"}},
         {"erf",
          {"threads", 0, OPTION_COUNT, &s->threads, 0, ENGINE_THREADS_MAX, "N",
           "workers of the engine (default: one a core)"}},
@@ -174,6 +179,7 @@ enum err_code settings_end(struct settings *s, struct err *err)
                                 .store = s->store,
                                 .blas = s->blas,
                                 .isa = s->isa,
+                                .weights = s->weights,
                                 .threads = (unsigned)s->threads,
                                 .block_tokens = (uint32_t)s->block,
                                 .unit = unit_of(s),

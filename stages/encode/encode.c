@@ -12,8 +12,7 @@ static enum err_code encode_open(void **self, const struct stage_env *env, struc
 {
     struct encode *e = calloc(1, sizeof *e);
     const struct config *c = env->config;
-    struct engine_options options = {
-        .blas = c->blas, .isa = c->isa, .threads = c->threads, .block_tokens = c->block_tokens};
+    const struct engine_options options = engine_options_of(c);
     const struct store_options write = {.write = true};
     enum err_code code;
 

@@ -243,6 +243,15 @@ struct encode {
     struct request *requests; /* oldest first */
 };
 
+static inline struct engine_options engine_options_of(const struct config *c)
+{
+    return (struct engine_options){.blas = c->blas,
+                                   .isa = c->isa,
+                                   .weights = c->weights,
+                                   .threads = c->threads,
+                                   .block_tokens = c->block_tokens};
+}
+
 /* stream.c */
 void stream_announce(struct encode *e, const Riverrun__Announce *announce);
 void stream_begin(struct stream *s);

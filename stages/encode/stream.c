@@ -233,8 +233,7 @@ static void give_up(struct stream *s)
 static enum err_code need_engine(struct encode *e, struct err *err)
 {
     const struct config *c = e->env->config;
-    struct engine_options options = {
-        .blas = c->blas, .isa = c->isa, .threads = c->threads, .block_tokens = c->block_tokens};
+    const struct engine_options options = engine_options_of(c);
 
     if (e->engine)
         return ERR_OK;

@@ -33,9 +33,9 @@ void product_close(struct product **product)
 }
 
 void product_run(const struct product *product, const float *x, size_t rows, size_t x_stride,
-                 float *y, size_t y_stride)
+                 float *y, size_t y_stride, void *room)
 {
-    (void)product, (void)x, (void)rows, (void)x_stride, (void)y, (void)y_stride;
+    (void)product, (void)x, (void)rows, (void)x_stride, (void)y, (void)y_stride, (void)room;
     require(false);
 }
 
