@@ -1,5 +1,9 @@
 /* engine/cascade.c: see cascade.h for the picture.
  *
+ * Who has which layers follows what was measured: over each window of blocks the time that a worker needed for a
+ * layer, and the last one for the head, losses or not; so a core that others use too gets fewer layers. A new share
+ * begins when no block is on its way, for a layer's states have one owner at a time.
+ *
  * Blocks in flight are bounded by their number, workers + 1 of them: each worker has one in its hands
  * and one is being filled or waits. Nobody spins: worker 0 waits for a job and a free block, the others
  * for a block, the caller for a job that is done. */
@@ -11,9 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { ALIGN = 64, MARKERS_EXTRA = 64 };
+enum {
+    ALIGN = 64,
+    MARKERS_EXTRA = 64,
+    WINDOW = 32 /* blocks between two looks at the shares */
+};
+static const double worth_it =
+    0.93; /* of the longest worker's time, to let the pipe run dry once */
 
 struct block {
     struct batch batch;
@@ -29,8 +40,9 @@ struct worker {
     struct head *head; /* the last worker has it */
     struct scratch scratch;
     float *memory;
-    void *room;            /* for products of narrow weights */
-    struct block *arrived; /* under the lock, oldest first */
+    void *room;              /* for products of narrow weights */
+    double layers_s, head_s; /* of this window, under the lock */
+    struct block *arrived;   /* under the lock, oldest first */
     pthread_cond_t wake;
     pthread_t thread;
     bool started;
@@ -53,6 +65,10 @@ struct cascade {
     size_t taken_tokens;                        /* of job number `taken` */
     uint64_t block_number;                      /* of the block filled last; the first is 1 */
     uint64_t products;
+    unsigned on_their_way; /* blocks */
+    unsigned window;       /* blocks done since the shares were looked at */
+    bool reshare;          /* as soon as no block is on its way: */
+    uint32_t shares[ENGINE_THREADS_MAX];
     bool held, stop;
 };
 
@@ -94,6 +110,22 @@ static void fill(struct cascade *c, struct block *block)
             break;
 }
 
+/* Layers for each worker in turn. Nobody works. */
+static void take_shares(struct cascade *c)
+{
+    uint32_t first = 0;
+
+    for (unsigned i = 0; i < c->worker_count; i++) {
+        c->workers[i].first_layer = first;
+        first += c->shares[i];
+        c->workers[i].end_layer = first;
+        c->workers[i].layers_s = c->workers[i].head_s = 0;
+    }
+    require(first == c->model->layer_count);
+    c->window = 0;
+    c->reshare = false;
+}
+
 /* The block to work on next; NULL: stop. */
 static struct block *take_block(struct worker *w)
 {
@@ -102,11 +134,15 @@ static struct block *take_block(struct worker *w)
 
     pthread_mutex_lock(&c->lock);
     if (w->index == 0) {
-        while (!c->stop && (!c->free || c->held || c->taken == c->submitted))
+        while (!c->stop &&
+               (!c->free || c->held || c->taken == c->submitted || (c->reshare && c->on_their_way)))
             pthread_cond_wait(&w->wake, &c->lock);
+        if (!c->stop && c->reshare)
+            take_shares(c);
         if (!c->stop) {
             block = c->free;
             c->free = block->next;
+            c->on_their_way++;
             fill(c, block);
         }
     } else {
@@ -152,9 +188,19 @@ static void copy_snapshots(const struct worker *w, const struct block *block)
     }
 }
 
-static void work(struct worker *w, struct block *block)
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Seconds for the layers and for the head are added up. */
+static void work(struct worker *w, struct block *block, double *layers_s, double *head_s)
 {
     const struct model *m = w->cascade->model;
+    double begin = now(), between;
 
     block->batch.room = w->room;
     if (w->index == 0 && block->batch.rows)
@@ -162,9 +208,94 @@ static void work(struct worker *w, struct block *block)
     for (uint32_t layer = w->first_layer; layer < w->end_layer && block->batch.rows; layer++)
         m->version->forward(m, layer, &block->batch, &w->scratch);
     copy_snapshots(w, block);
+    between = now();
     if (w->head)
         head_run(w->head, &block->batch, block->parts, &w->scratch);
     require(float_control_is_set());
+    *layers_s = between - begin;
+    *head_s = now() - between;
+}
+
+/* ---- Who gets which layers. ---- */
+
+/* What each worker needs for a layer, and the last one for the head, in any unit. */
+struct costs {
+    double layer[ENGINE_THREADS_MAX], head;
+};
+
+/* How many layers worker i can have under load, and at most left. */
+static uint32_t layers_under(const struct cascade *c, const struct costs *costs, double load,
+                             unsigned i, uint32_t left)
+{
+    double room = load - (i + 1 == c->worker_count ? costs->head : 0);
+    double layers = room > 0 ? room / costs->layer[i] * (1 + 1e-9) : 0;
+
+    return layers < left ? (uint32_t)layers : left;
+}
+
+/* Shares under load, the last worker's first; true where all layers found a place. */
+static bool share_under(const struct cascade *c, const struct costs *costs, double load,
+                        uint32_t shares[ENGINE_THREADS_MAX])
+{
+    uint32_t left = c->model->layer_count;
+
+    for (unsigned i = c->worker_count; i-- > 0;) {
+        shares[i] = layers_under(c, costs, load, i, left);
+        left -= shares[i];
+    }
+    return left == 0;
+}
+
+static double load_of(const struct cascade *c, const struct costs *costs, const uint32_t *shares)
+{
+    double most = 0;
+
+    for (unsigned i = 0; i < c->worker_count; i++) {
+        double load = shares[i] * costs->layer[i] + (i + 1 == c->worker_count ? costs->head : 0);
+        most = load > most ? load : most;
+    }
+    return most;
+}
+
+/* The shares with which the longest worker's time is as short as it can be. */
+static void share(const struct cascade *c, const struct costs *costs,
+                  uint32_t shares[ENGINE_THREADS_MAX])
+{
+    double low = 0, high = costs->head + c->model->layer_count * costs->layer[0];
+
+    for (int i = 0; i < 60; i++) {
+        double load = (low + high) / 2;
+        *(share_under(c, costs, load, shares) ? &high : &low) = load;
+    }
+    require(share_under(c, costs, high, shares));
+}
+
+/* A window is over: is there a better share? A worker without layers is taken for what the others are. */
+static void look_at_shares(struct cascade *c)
+{
+    struct costs costs = {.head = c->workers[c->worker_count - 1].head_s};
+    uint32_t shares[ENGINE_THREADS_MAX], now_shares[ENGINE_THREADS_MAX];
+    double sum = 0;
+    uint32_t layers = 0;
+
+    for (unsigned i = 0; i < c->worker_count; i++) {
+        now_shares[i] = c->workers[i].end_layer - c->workers[i].first_layer;
+        sum += c->workers[i].layers_s;
+        layers += now_shares[i];
+    }
+    for (unsigned i = 0; i < c->worker_count; i++) {
+        struct worker *w = &c->workers[i];
+        costs.layer[i] = now_shares[i] ? w->layers_s / now_shares[i] : sum / layers;
+        w->layers_s = w->head_s = 0;
+    }
+    c->window = 0;
+    if (!(sum > 0))
+        return;
+    share(c, &costs, shares);
+    if (load_of(c, &costs, shares) < worth_it * load_of(c, &costs, now_shares)) {
+        memcpy(c->shares, shares, sizeof shares);
+        c->reshare = true;
+    }
 }
 
 /* ---- Handing over. ---- */
@@ -184,6 +315,9 @@ static void finish(struct cascade *c, struct block *block)
     for (size_t i = 0; i < block->batch.segment_count; i++)
         c->done += block->parts[i].last;
     c->products += block->batch.products;
+    c->on_their_way--;
+    if (++c->window >= WINDOW && c->worker_count > 1 && !c->reshare)
+        look_at_shares(c);
     append(&c->free, block);
     pthread_cond_signal(&c->workers[0].wake);
     if (c->done > before) {
@@ -192,11 +326,13 @@ static void finish(struct cascade *c, struct block *block)
     }
 }
 
-static void hand_over(struct worker *w, struct block *block)
+static void hand_over(struct worker *w, struct block *block, double layers_s, double head_s)
 {
     struct cascade *c = w->cascade;
 
     pthread_mutex_lock(&c->lock);
+    w->layers_s += layers_s;
+    w->head_s += head_s;
     if (w->index + 1 == c->worker_count) {
         finish(c, block);
     } else {
@@ -213,42 +349,24 @@ static void *run(void *context)
 
     float_control_set();
     while ((block = take_block(w))) {
-        work(w, block);
-        hand_over(w, block);
+        double layers_s, head_s;
+        work(w, block, &layers_s, &head_s);
+        hand_over(w, block, layers_s, head_s);
     }
     return NULL;
 }
 
-/* ---- Opening: who gets which layers. ---- */
+/* ---- Opening. ---- */
 
-/* The smallest load that `workers` can share all under, in equal layers and one head. */
-static uint64_t smallest_load(uint64_t layers, uint64_t layer, uint64_t head, unsigned workers)
+/* As if all cores were alike, and each token's loss were asked for. */
+static void first_shares(struct cascade *c)
 {
-    uint64_t low = head > layer ? head : layer, high = layers * layer + head;
+    struct costs costs = {.head = (double)c->model->head_flops};
 
-    while (low < high) {
-        uint64_t load = low + (high - low) / 2;
-        if ((load - head) / layer + (workers - 1) * (load / layer) >= layers)
-            high = load;
-        else
-            low = load + 1;
-    }
-    return low;
-}
-
-static void share_layers(struct cascade *c)
-{
-    const struct model *m = c->model;
-    uint64_t layer = m->layers_flops / m->layer_count, head = m->head_flops;
-    uint64_t load = smallest_load(m->layer_count, layer, head, c->worker_count);
-    uint32_t end = m->layer_count;
-
-    for (unsigned i = c->worker_count; i-- > 0;) {
-        uint64_t room = (load - (i + 1 == c->worker_count ? head : 0)) / layer;
-        c->workers[i].end_layer = end;
-        end -= i == 0 || room > end ? end : (uint32_t)room;
-        c->workers[i].first_layer = end;
-    }
+    for (unsigned i = 0; i < c->worker_count; i++)
+        costs.layer[i] = (double)c->model->layers_flops / c->model->layer_count;
+    share(c, &costs, c->shares);
+    take_shares(c);
 }
 
 static enum err_code allocate(float **out, size_t floats, struct err *err)
@@ -352,7 +470,7 @@ enum err_code cascade_open(struct cascade **out, const struct model *model, unsi
     c->block_count = c->worker_count == 1 ? 1 : c->worker_count + 1;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->done_wake, NULL);
-    share_layers(c);
+    first_shares(c);
     c->descriptor = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (c->descriptor < 0)
         code = err_set(err, ERR_SYSTEM, errno, "eventfd");
@@ -466,6 +584,22 @@ void cascade_hold(struct cascade *cascade, bool held)
 {
     pthread_mutex_lock(&cascade->lock);
     cascade->held = held;
+    pthread_cond_signal(&cascade->workers[0].wake);
+    pthread_mutex_unlock(&cascade->lock);
+}
+
+void cascade_share(struct cascade *cascade, uint32_t first)
+{
+    const struct model *m = cascade->model;
+    uint32_t left = m->layer_count;
+
+    pthread_mutex_lock(&cascade->lock);
+    for (unsigned i = 0; i < cascade->worker_count; i++) {
+        bool last = i + 1 == cascade->worker_count;
+        cascade->shares[i] = last ? left : i == 0 ? first % (left + 1) : (left + 1) / 2;
+        left -= cascade->shares[i];
+    }
+    cascade->reshare = true;
     pthread_cond_signal(&cascade->workers[0].wake);
     pthread_mutex_unlock(&cascade->lock);
 }

@@ -6,7 +6,8 @@
  *
  * Layer l of block t needs layer l - 1 of block t and its own states after block t - 1, so each worker
  * owns a run of layers with their part of every stream's state, and works on block t while the next one
- * works on block t - 1. A block is handed over once per worker; products are single-threaded.
+ * works on block t - 1. The runs follow measured time. A block is handed over once per worker; products
+ * are single-threaded.
  *
  * Order    Blocks never overtake each other, and jobs enter them in the order of submission: so a
  *          stream's tokens meet each layer in order, and jobs are done in order.
@@ -48,6 +49,10 @@ uint64_t cascade_products(struct cascade *cascade);
 /* While held, submitted jobs wait: for tests, which need jobs to meet in one block. */
 void cascade_hold(struct cascade *cascade, bool held);
 void engine_hold(struct engine *engine, bool held);
+/* For tests: share the layers anew before the next block, the first worker gets `first` of them, or what is left when
+ * that is divided by their number + 1. */
+void cascade_share(struct cascade *cascade, uint32_t first);
+void engine_share(struct engine *engine, uint32_t first);
 
 /* ---- engine/head.c: from the last layer to losses and logits. ---- */
 

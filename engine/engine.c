@@ -287,3 +287,8 @@ void engine_hold(struct engine *engine, bool held)
 {
     cascade_hold(engine->cascade, held);
 }
+
+void engine_share(struct engine *engine, uint32_t first)
+{
+    cascade_share(engine->cascade, first);
+}

@@ -268,6 +268,37 @@ static void every_product_and_level_gives_its_arithmetic(void **unused)
     printf("%d combinations of %d could be had\n", same, 16 * MODELS);
 }
 
+/* Layers go from worker to worker while a stream is read. */
+static void who_has_which_layers_does_not_matter(void **unused)
+{
+    (void)unused;
+    for (int model = 0; model < MODELS; model++) {
+        struct outcome *want = answer(paths[model]);
+        for (unsigned threads = 2; threads <= 3; threads++) {
+            struct engine *engine = try_open(paths[model], NULL, NULL, threads, 8);
+            struct outcome *got = calloc(1, sizeof *got);
+            struct engine_state *state = state_of(engine);
+            uint32_t tokens[TOKENS];
+            uint64_t seed = threads;
+            struct feed feed;
+            make_tokens(tokens, 0, engine_info(engine)->vocab);
+            plan(&feed, state, tokens, 0, TOKENS, RANDOM, &seed, got);
+            for (size_t i = 0; i < feed.count; i++) {
+                must_submit(engine, &feed.jobs[i]);
+                if (next_random(&seed) % 2)
+                    engine_share(engine, (uint32_t)(next_random(&seed) % 100));
+            }
+            collect_all(engine);
+            finish(engine, state, got);
+            assert_same(want, got, "with layers that change hands");
+            engine_state_close(&state);
+            engine_close(&engine);
+            free(got);
+        }
+        free(want);
+    }
+}
+
 /* Our stream beside others, whose jobs come before, between and after ours. */
 static void crowd(struct engine *engine, size_t others, uint64_t seed, const struct outcome *want)
 {
@@ -527,6 +558,7 @@ int main(void)
         cmocka_unit_test(narrow_weights_are_other_numbers_and_near),
         cmocka_unit_test(cuts_threads_and_blocks_do_not_matter),
         cmocka_unit_test(every_product_and_level_gives_its_arithmetic),
+        cmocka_unit_test(who_has_which_layers_does_not_matter),
         cmocka_unit_test(other_streams_do_not_matter_even_with_nan),
         cmocka_unit_test(the_row_does_not_matter),
         cmocka_unit_test(saving_and_loading_does_not_matter),

@@ -1,0 +1,197 @@
+/* bench_engine: how fast a model is read, as a share of what the machine can do.
+ *
+ *     bench_engine MODEL [THREADS [f32|bf16|int8]...]      default: one a core; all three
+ *
+ * One CSV row a case, medians of 5 runs: tokens a second, GFLOP/s of the layers' matrices alone, and their share of the
+ * limit measured just before (roofline.h), which is multiply-adds, or for cases bound by memory reading it. Cases:
+ *
+ *     sequence  one stream, T tokens a job, without and with the loss     share of flops
+ *     single    one stream, one token at a time                           share of memory reading
+ *     streams   S streams, T new tokens each, in one go                   share of flops
+ *
+ * peak_mib is the process's anonymous memory so far. Losses are of the model as it is: with random
+ * weights they mean nothing, and cost the same. */
+#include "bench/roofline.h"
+#include "engine/engine.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { RUNS = 5, STREAMS_MOST = 512, TOKENS_MOST = 8192 };
+static const double run_s = 0.8; /* of one run, about */
+
+struct bench {
+    struct engine *engine;
+    const char *weights;
+    enum kernels_weights type;
+    const struct roofline *limit;
+    struct engine_state *states[STREAMS_MOST];
+    struct engine_job jobs[TOKENS_MOST];
+    uint32_t tokens[TOKENS_MOST];
+    float *losses; /* (TOKENS_MOST) */
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void must(enum err_code code, const struct err *err)
+{
+    if (!code)
+        return;
+    fprintf(stderr, "bench_engine: %s\n", err->text);
+    exit(err_status(code));
+}
+
+static double memory_mib(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    double kib = 0;
+
+    while (file && fgets(line, sizeof line, file))
+        if (!strncmp(line, "RssAnon:", 8))
+            kib = strtod(line + 8, NULL);
+    if (file)
+        fclose(file);
+    return kib / 1024;
+}
+
+/* Jobs of `each` tokens until `total`, round the streams. Seconds. */
+static double go(struct bench *b, size_t streams, size_t each, size_t total, bool loss)
+{
+    double begin = now();
+    struct err err;
+    size_t count = 0;
+
+    for (size_t done = 0; done < total; done += each, count++) {
+        struct engine_job *job = &b->jobs[count % (TOKENS_MOST / 2)];
+        if (count >= TOKENS_MOST / 2)
+            require(engine_collect(b->engine, true) == job);
+        *job = (struct engine_job){.state = b->states[count % streams],
+                                   .tokens = b->tokens,
+                                   .count = each,
+                                   .loss = loss ? b->losses : NULL};
+        must(engine_submit(b->engine, job, &err), &err);
+    }
+    while (engine_collect(b->engine, true))
+        continue;
+    return now() - begin;
+}
+
+/* One job at a time: nothing is in flight while the caller waits. */
+static double go_alone(struct bench *b, size_t total)
+{
+    double begin = now();
+    struct err err;
+
+    for (size_t i = 0; i < total; i++)
+        must(engine_run(b->engine,
+                        &(struct engine_job){.state = b->states[0],
+                                             .tokens = b->tokens + i % TOKENS_MOST,
+                                             .count = 1},
+                        &err),
+             &err);
+    return now() - begin;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void measure(struct bench *b, const char *name, size_t streams, size_t each, bool loss)
+{
+    const struct engine_info *info = engine_info(b->engine);
+    const double width[] = {4, 2, 1};
+    bool single = !strcmp(name, "single");
+    size_t round = streams * each;
+    double s = single ? go_alone(b, 4) : go(b, streams, each, round, loss), times[RUNS];
+    size_t rounds = single ? (size_t)(run_s / (s / 4)) + 1 : (size_t)(run_s / s) + 1;
+
+    for (int i = 0; i < RUNS; i++)
+        times[i] = (single ? go_alone(b, rounds) : go(b, streams, each, rounds * round, loss)) /
+                   (double)(rounds * round);
+    qsort(times, RUNS, sizeof *times, by_value);
+    double per_s = 1 / times[RUNS / 2], flops = per_s * (double)info->flops_per_token;
+    double share = single ? flops / 2 * width[b->type] / b->limit->read_bytes
+                          : flops / b->limit->flops[b->type];
+    printf("%s,%zu,%zu,%d,%u,%s,%.1f,%.1f,%.1f,%.1f,%.3f,%.0f\n", name, streams, each, loss,
+           info->threads, b->weights, per_s, 1 / times[RUNS - 1], 1 / times[0], flops / 1e9, share,
+           memory_mib());
+    fflush(stdout);
+}
+
+static void bench_weights(struct bench *b, const char *model, unsigned threads)
+{
+    const struct engine_options options = {.threads = threads, .weights = b->weights};
+    static const size_t lengths[] = {16, 64, 256, 1024}, many[] = {1, 2, 8, 64, 512};
+    struct err err;
+
+    must(engine_open(&b->engine, model, &options, &err), &err);
+    for (size_t i = 0; i < TOKENS_MOST; i++)
+        b->tokens[i] = (uint32_t)(i * 7919 % engine_info(b->engine)->vocab);
+    for (size_t i = 0; i < STREAMS_MOST; i++) {
+        must(engine_state_open(b->engine, &b->states[i], &err), &err);
+        must(
+            engine_run(b->engine,
+                       &(struct engine_job){.state = b->states[i], .tokens = b->tokens, .count = 1},
+                       &err),
+            &err);
+    }
+    for (size_t i = 0; i < 4; i++)
+        for (int loss = 0; loss < 2; loss++)
+            measure(b, "sequence", 1, lengths[i], loss);
+    measure(b, "sequence", 1, 4096, false);
+    measure(b, "single", 1, 1, false);
+    for (size_t i = 0; i < 5; i++)
+        measure(b, "streams", many[i], 1, false);
+    measure(b, "streams", 512, 8, false);
+    for (size_t i = 0; i < STREAMS_MOST; i++)
+        engine_state_close(&b->states[i]);
+    engine_close(&b->engine);
+}
+
+int main(int count, char **arguments)
+{
+    static const char *const names[] = {"f32", "bf16", "int8"};
+    static struct bench b;
+    struct roofline limit;
+    cpu_set_t cores;
+    struct err err;
+    unsigned threads = count > 2 ? (unsigned)strtoul(arguments[2], NULL, 10) : 0;
+
+    if (count < 2) {
+        fprintf(stderr, "bench_engine MODEL [THREADS [f32|bf16|int8]...]\n");
+        return err_status(ERR_USAGE);
+    }
+    if (!threads)
+        threads = sched_getaffinity(0, sizeof cores, &cores) ? 1 : (unsigned)CPU_COUNT(&cores);
+    must(roofline_measure(&limit, threads, &err), &err);
+    b.limit = &limit;
+    b.losses = calloc(TOKENS_MOST, sizeof *b.losses);
+    require(b.losses);
+    printf("# limits, %u threads: f32 %.1f, bf16 %.1f, int8 %.1f GFLOP/s, read %.1f GB/s\n",
+           threads, limit.flops[0] / 1e9, limit.flops[1] / 1e9, limit.flops[2] / 1e9,
+           limit.read_bytes / 1e9);
+    printf("case,streams,tokens,loss,threads,weights,tokens_per_s,slowest,fastest,gflops,share,"
+           "memory_mib\n");
+    for (enum kernels_weights type = WEIGHTS_F32; type <= WEIGHTS_INT8; type++) {
+        bool asked = count <= 3;
+        for (int i = 3; i < count; i++)
+            asked = asked || !strcmp(arguments[i], names[type]);
+        b.type = type;
+        b.weights = names[type];
+        if (asked)
+            bench_weights(&b, arguments[1], threads);
+    }
+    free(b.losses);
+    return 0;
+}
