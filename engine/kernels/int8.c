@@ -56,9 +56,7 @@ INLINE void tile(const struct panels *w, size_t panel, const uint32_t *x, const 
 
     UNROLL_ALL
     for (size_t j = 0; j < panels; j++) {
-        struct words begin = words_set(0);
-        if (OFFSET)
-            begin = words_load(w->sums + (panel + j) * 16);
+        struct words begin = OFFSET ? words_load(w->sums + (panel + j) * 16) : words_set(0);
         UNROLL_ALL
         for (size_t i = 0; i < rows; i++)
             sums[i][j] = begin;

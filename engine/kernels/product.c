@@ -128,9 +128,11 @@ static enum err_code allocate_own(struct product *p, struct err *err)
 static enum err_code open_own(struct product *p, const struct weights *w, struct err *err)
 {
     float *piece = malloc(17 * w->inputs * sizeof *piece);
-    enum err_code code =
-        piece ? allocate_own(p, err) : err_set(err, ERR_MEMORY, 0, "16 rows of a matrix");
+    enum err_code code;
 
+    if (!piece)
+        return err_set(err, ERR_MEMORY, 0, "16 rows of a matrix");
+    code = allocate_own(p, err);
     for (size_t row = 0, some; row < w->outputs && !code; row += some) {
         void *panel = (uint8_t *)p->data + row / 16 * panel_bytes(p);
         some = w->outputs - row < 16 ? w->outputs - row : 16;
