@@ -277,6 +277,7 @@ static void look_at_shares(struct cascade *c)
     uint32_t shares[ENGINE_THREADS_MAX], now_shares[ENGINE_THREADS_MAX];
     double sum = 0;
     uint32_t layers = 0;
+    bool measured = true;
 
     for (unsigned i = 0; i < c->worker_count; i++) {
         now_shares[i] = c->workers[i].end_layer - c->workers[i].first_layer;
@@ -286,10 +287,11 @@ static void look_at_shares(struct cascade *c)
     for (unsigned i = 0; i < c->worker_count; i++) {
         struct worker *w = &c->workers[i];
         costs.layer[i] = now_shares[i] ? w->layers_s / now_shares[i] : sum / layers;
+        measured = measured && costs.layer[i] > 0;
         w->layers_s = w->head_s = 0;
     }
     c->window = 0;
-    if (!(sum > 0))
+    if (!measured)
         return;
     share(c, &costs, shares);
     if (load_of(c, &costs, shares) < worth_it * load_of(c, &costs, now_shares)) {

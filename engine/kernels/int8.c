@@ -126,14 +126,9 @@ static void multiply(const struct panels *w, const void *room, size_t rows, floa
 
     for (; rows == 1 && panel + 4 <= all; panel += 4)
         group(w, panel, room, 1, y, y_stride, 4);
-#if TILE_PANELS == 3
-    for (; all - panel >= 5 || all - panel == 3; panel += 3)
-        group(w, panel, room, rows, y, y_stride, 3);
-    for (; all - panel >= 2; panel += 2)
-        group(w, panel, room, rows, y, y_stride, 2);
-#endif
-    for (; panel < all; panel++)
-        group(w, panel, room, rows, y, y_stride, 1);
+#define GROUP(n) group(w, panel, room, rows, y, y_stride, n)
+    EACH_GROUP(panel, all, GROUP);
+#undef GROUP
 }
 
 static float peak(size_t rounds, float x)

@@ -480,6 +480,22 @@ INLINE struct words words_dot(struct words a, struct words b)
 
 /* ---- On x86 both levels end alike. ---- */
 
+/* All panels from panel on, CALL(n) with as many at once as have a tile of their own. Four are two twos, not three
+ * and one. */
+#if TILE_PANELS == 3
+#define EACH_GROUP(panel, all, CALL)                                   \
+    for (; (all) - (panel) >= 5 || (all) - (panel) == 3; (panel) += 3) \
+        CALL(3);                                                       \
+    for (; (all) - (panel) >= 2; (panel) += 2)                         \
+        CALL(2);                                                       \
+    for (; (panel) < (all); (panel)++)                                 \
+    CALL(1)
+#else
+#define EACH_GROUP(panel, all, CALL)   \
+    for (; (panel) < (all); (panel)++) \
+    CALL(1)
+#endif
+
 /* A row's end: left numbers or more are there. */
 INLINE struct lanes load(const float *from, size_t left)
 {

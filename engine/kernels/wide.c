@@ -676,15 +676,9 @@ static void panels_product(const struct panels *w, const float *x, size_t rows, 
 {
     size_t all = (w->outputs + 15) / 16, panel = rows == 1 ? single_row(w, x, y) : 0;
 
-#if TILE_PANELS == 3
-    for (; all - panel >= 5 || all - panel == 3;
-         panel += 3) /* four are two twos, not three and one */
-        group(w, panel, x, rows, x_stride, y, y_stride, 3);
-    for (; all - panel >= 2; panel += 2)
-        group(w, panel, x, rows, x_stride, y, y_stride, 2);
-#endif
-    for (; panel < all; panel++)
-        group(w, panel, x, rows, x_stride, y, y_stride, 1);
+#define GROUP(n) group(w, panel, x, rows, x_stride, y, y_stride, n)
+    EACH_GROUP(panel, all, GROUP);
+#undef GROUP
 }
 
 /* 24 chains of 16 lanes, as many at a time as fit the registers. */

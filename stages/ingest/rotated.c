@@ -340,8 +340,9 @@ enum err_code rotated_find(struct segment_file *out, enum rotated_found *where, 
         put_back = !code && !found && here && place->offset &&
                    try_open(out, path, true, place, false, &cause);
         found = found || (!code && !put_back && try_siblings(out, &s, place, false, &cause));
-        same = true;
-        if (!code && !found && !put_back && !(code = list_siblings(&then, folder, name, err))) {
+        same = code || found || put_back;
+        if (!same) {
+            code = list_siblings(&then, folder, name, err);
             same = same_siblings(&s, &then);
             siblings_release(&s);
             s = then;

@@ -140,25 +140,22 @@ void spooled_wait(struct spooled *s, struct spool_task *task)
         ;
 }
 
-static bool give_up(struct spooled *s, const struct spool_task *task)
-{
-    struct refused **at = refused_at(s, task), *gone = *at;
-
-    if (!gone)
-        return false;
-    *at = gone->next;
-    store_batch_close(&gone->batch);
-    free(gone);
-    return true;
-}
-
 bool spooled_settle(struct spooled *s, struct spool_task *task)
 {
-    while (task->in_flight && !give_up(s, task) && collect_one(s, true))
-        ;
-    bool durable = !task->in_flight;
+    struct refused **at, *gone;
+
+    spooled_wait(s, task);
+    if (!task->in_flight)
+        return true;
+    at = refused_at(s, task);
+    gone = *at;
+    if (gone) {
+        *at = gone->next;
+        store_batch_close(&gone->batch);
+        free(gone);
+    }
     task->in_flight = false;
-    return durable;
+    return false;
 }
 
 bool spooled_is_settled(const struct spooled *s)
