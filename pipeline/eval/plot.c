@@ -1,4 +1,5 @@
 #include "pipeline/eval/plot.h"
+#include "pipeline/eval/svg.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -10,8 +11,7 @@ enum {
     LEFT = 70,
     RIGHT = 24,
     TOP = 70,
-    BOTTOM = 56,
-    TICKS_MOST = 8
+    BOTTOM = 56
 };
 
 /* Bits per byte from low to high, a line every step; bins 0..bins side by side. */
@@ -20,81 +20,6 @@ struct scale {
     size_t bins;
     double top; /* of the panel, in the picture */
 };
-
-/* Presentation attributes say the light colours, for readers without style sheets. */
-static const char head[] =
-    "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
-    "font-family=\"system-ui, sans-serif\" font-size=\"12\" role=\"img\">\n"
-    "<title>Bits per byte by position in the document</title>\n"
-    "<style>\n"
-    ".paper { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #59636e }\n"
-    ".grid { stroke: #d1d9e0 } .axis { stroke: #59636e }\n"
-    ".carried { stroke: #0550ae } .reset { stroke: #bc4c00 }\n"
-    "@media (prefers-color-scheme: dark) {\n"
-    ".paper { fill: #0d1117 } .ink { fill: #f0f6fc } .soft { fill: #9198a1 }\n"
-    ".grid { stroke: #30363d } .axis { stroke: #9198a1 }\n"
-    ".carried { stroke: #79c0ff } .reset { stroke: #ffa657 }\n"
-    "}\n"
-    "</style>\n"
-    "<rect class=\"paper\" width=\"%d\" height=\"%d\" fill=\"#ffffff\"/>\n";
-
-/* ---- Text ---- */
-
-/* Bytes of the character at text when it is UTF-8 that XML takes, else 0. */
-static size_t character_bytes(const unsigned char *text)
-{
-    size_t bytes = text[0] < 0x80   ? 1
-                   : text[0] < 0xC2 ? 0
-                   : text[0] < 0xE0 ? 2
-                   : text[0] < 0xF0 ? 3
-                   : text[0] < 0xF5 ? 4
-                                    : 0;
-
-    if (bytes == 1)
-        return text[0] >= 0x20 && text[0] != 0x7F;
-    for (size_t i = 1; i < bytes; i++)
-        if ((text[i] & 0xC0) != 0x80)
-            return 0;
-    if ((text[0] == 0xE0 && text[1] < 0xA0) || (text[0] == 0xED && text[1] > 0x9F) ||
-        (text[0] == 0xEF && text[1] == 0xBF && text[2] > 0xBD) ||
-        (text[0] == 0xF0 && text[1] < 0x90) || (text[0] == 0xF4 && text[1] > 0x8F))
-        return 0;
-    return bytes;
-}
-
-static void put_text(FILE *out, const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-
-    while (*at) {
-        size_t bytes = character_bytes(at);
-        if (bytes == 0)
-            fputs("\xEF\xBF\xBD", out);
-        else if (*at == '<')
-            fputs("&lt;", out);
-        else if (*at == '&')
-            fputs("&amp;", out);
-        else
-            fwrite(at, 1, bytes, out);
-        at += bytes ? bytes : 1;
-    }
-}
-
-static void label(FILE *out, double x, double y, const char *anchor, const char *text)
-{
-    fprintf(out, "<text class=\"soft\" fill=\"#59636e\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">",
-            x, y, anchor);
-    put_text(out, text);
-    fputs("</text>\n", out);
-}
-
-static void line(FILE *out, const char *class, const char *colour, double x1, double y1, double x2,
-                 double y2)
-{
-    fprintf(out,
-            "<line class=\"%s\" stroke=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
-            class, colour, x1, y1, x2, y2);
-}
 
 /* ---- Where things lie ---- */
 
@@ -113,18 +38,6 @@ static double bits_of(const struct curve_part *bin, bool carried)
     return curve_bits_per_byte(carried ? bin->carried : bin->reset, bin->bytes);
 }
 
-/* 1, 2 or 5 times a power of ten, with at most TICKS_MOST of them between low and high. */
-static double step_of(double span)
-{
-    static const double steps[] = {1, 2, 5, 10};
-    double power = pow(10, floor(log10(span / TICKS_MOST)));
-
-    for (size_t i = 0; i < 3; i++)
-        if (span / (steps[i] * power) <= TICKS_MOST)
-            return steps[i] * power;
-    return steps[3] * power;
-}
-
 static struct scale scale_of(const struct curve *curve, double top)
 {
     struct scale s = {.low = INFINITY, .high = -INFINITY, .bins = curve->bin_count, .top = top};
@@ -140,7 +53,7 @@ static struct scale scale_of(const struct curve *curve, double top)
         s.low = 0;
         s.high = 1;
     }
-    s.step = step_of(s.high - s.low > 0.05 ? s.high - s.low : 0.05);
+    s.step = svg_step(s.high - s.low > 0.05 ? s.high - s.low : 0.05);
     s.low = floor(s.low / s.step) * s.step;
     s.high = s.low + ceil((s.high - s.low) / s.step + 1e-9) * s.step;
     return s;
@@ -155,21 +68,21 @@ static void draw_axes(FILE *out, const struct scale *s)
 
     for (int i = 0; s->low + i * s->step <= s->high + s->step / 2; i++) {
         double bits = s->low + i * s->step;
-        line(out, "grid", "#d1d9e0", LEFT, y_of(s, bits), WIDTH - RIGHT, y_of(s, bits));
+        svg_line(out, "grid", "#d1d9e0", LEFT, y_of(s, bits), WIDTH - RIGHT, y_of(s, bits));
         snprintf(text, sizeof text, "%.*f", s->step < 0.1 ? 2 : s->step < 1 ? 1 : 0, bits);
-        label(out, LEFT - 8, y_of(s, bits) + 4, "end", text);
+        svg_label(out, LEFT - 8, y_of(s, bits) + 4, "end", text);
     }
-    line(out, "axis", "#59636e", LEFT, bottom, WIDTH - RIGHT, bottom);
+    svg_line(out, "axis", "#59636e", LEFT, bottom, WIDTH - RIGHT, bottom);
     for (size_t edge = 0; edge <= s->bins; edge++) {
-        line(out, "axis", "#59636e", x_of(s, edge), bottom, x_of(s, edge), bottom + 5);
+        svg_line(out, "axis", "#59636e", x_of(s, edge), bottom, x_of(s, edge), bottom + 5);
         curve_position(curve_bin_begin(edge), text, sizeof text);
-        label(out, x_of(s, edge), bottom + 19, "middle", text);
+        svg_label(out, x_of(s, edge), bottom + 19, "middle", text);
     }
-    label(out, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, bottom + 40, "middle",
-          "position in the document, tokens (1k = 1,024)");
+    svg_label(out, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, bottom + 40, "middle",
+              "position in the document, tokens (1k = 1,024)");
     fprintf(out, "<g transform=\"translate(18 %.1f) rotate(-90)\">",
             s->top + TOP + (PANEL - TOP - BOTTOM) / 2.0);
-    label(out, 0, 0, "middle", "bits per byte");
+    svg_label(out, 0, 0, "middle", "bits per byte");
     fputs("</g>\n", out);
 }
 
@@ -179,7 +92,7 @@ static void draw_curve(FILE *out, const struct scale *s, const struct curve *cur
     bool drawn = false;
 
     fprintf(out, "<path class=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"%s\"%s d=\"",
-            carried ? "carried" : "reset", carried ? "#0550ae" : "#bc4c00", carried ? "2.5" : "2",
+            carried ? "first" : "second", carried ? "#0550ae" : "#bc4c00", carried ? "2.5" : "2",
             carried ? "" : " stroke-dasharray=\"6 4\"");
     for (size_t i = 0; i < curve->bin_count; i++) {
         if (curve->bins[i].scored == 0)
@@ -197,16 +110,15 @@ static void draw_legend(FILE *out, double y, const struct curve *curve)
 
     curve_position(curve->reset_tokens, reset, sizeof reset);
     snprintf(text, sizeof text, "reset every %s tokens", reset);
-    fprintf(
-        out,
-        "<path class=\"carried\" stroke=\"#0550ae\" stroke-width=\"2.5\" d=\"M%d %.1f h28\"/>\n",
-        LEFT, y);
-    label(out, LEFT + 34, y + 4, "start", "state carried");
     fprintf(out,
-            "<path class=\"reset\" stroke=\"#bc4c00\" stroke-width=\"2\" stroke-dasharray=\"6 4\" "
+            "<path class=\"first\" stroke=\"#0550ae\" stroke-width=\"2.5\" d=\"M%d %.1f h28\"/>\n",
+            LEFT, y);
+    svg_label(out, LEFT + 34, y + 4, "start", "state carried");
+    fprintf(out,
+            "<path class=\"second\" stroke=\"#bc4c00\" stroke-width=\"2\" stroke-dasharray=\"6 4\" "
             "d=\"M%d %.1f h28\"/>\n",
             LEFT + 140, y);
-    label(out, LEFT + 174, y + 4, "start", text);
+    svg_label(out, LEFT + 174, y + 4, "start", text);
 }
 
 static void draw_panel(FILE *out, const struct plot_panel *panel, double top)
@@ -217,10 +129,10 @@ static void draw_panel(FILE *out, const struct plot_panel *panel, double top)
             "<text class=\"ink\" fill=\"#1f2328\" x=\"%d\" y=\"%.1f\" font-size=\"15\" "
             "font-weight=\"600\">",
             LEFT, top + 22);
-    put_text(out, panel->title);
+    svg_text(out, panel->title);
     fputs("</text>\n", out);
     if (panel->words)
-        label(out, LEFT, top + 40, "start", panel->words);
+        svg_label(out, LEFT, top + 40, "start", panel->words);
     draw_legend(out, top + 55, panel->curve);
     draw_axes(out, &s);
     draw_curve(out, &s, panel->curve, true);
@@ -231,7 +143,7 @@ void plot_write(FILE *out, const struct plot_panel *panels, size_t count)
 {
     int height = (int)count * PANEL;
 
-    fprintf(out, head, WIDTH, height, WIDTH, height, WIDTH, height);
+    svg_begin(out, WIDTH, height, "Bits per byte by position in the document");
     for (size_t i = 0; i < count; i++)
         draw_panel(out, &panels[i], (double)i * PANEL);
     fputs("</svg>\n", out);
