@@ -26,6 +26,7 @@ static const struct {
     {"generate", command_generate, "write on from a text"},
     {"model", command_model, "what a model file holds, its logits; convert it"},
     {"train", command_train, "make a model from text"},
+    {"adapt", command_adapt, "go on training a model on text of your own"},
     {"tokenize", command_tokenize, "the ids of a text"},
     {"vocab", command_vocab, "learn a vocabulary from text"},
     {"stage", command_stage, "one stage of the flow as a process of its own"},

@@ -3,26 +3,38 @@
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 import e2e
 from e2e import HANG_S, STOPPED, check, read, wait_for
+from e2e_faults import EVERYWHERE, KILL, MOMENTS, Page
 
-MISMATCH = 13
+USAGE, MISMATCH, BUSY = 2, 13, 18
+SVG = "{http://www.w3.org/2000/svg}"
 SMALL = ["--layers", "2", "--channels", "32", "--head-size", "16", "--rank-w", "16", "--rank-a", "16",
          "--rank-v", "16", "--rank-g", "16", "--streams", "4", "--window", "32", "--warm-up", "4", "--rate", "4e-3"]
 
 
-class Training:
-    def __init__(self, place, name, text, steps, *options):
-        self.place, self.output = place, place.path(name + ".safetensors")
-        self.saved = self.output + ".training"
-        self.command = [place.riverrun, "train", text, "-o", self.output, "-q", *SMALL, "--steps", str(steps),
-                        "--save-every", "0", *options]
+ADAPT = ["--streams", "4", "--window", "32", "--span-kib", "1"]
 
-    def start(self):
-        return self.place.start(self.command)
+
+class Training:
+    """model: adapt this one instead of training from scratch."""
+
+    def __init__(self, place, name, text, steps, *options, model=None):
+        self.place, self.output = place, place.path(name + ".safetensors")
+        self.saved, self.curve = self.output + ".training", place.path(name + ".svg")
+        what = ["adapt", model, text, *ADAPT] if model else ["train", text, *SMALL]
+        self.command = [place.riverrun, *what, "-o", self.output, "-q", "--steps", str(steps), "--save-every", "0",
+                        *options]
+
+    def start(self, page=None):
+        shim = {"LD_PRELOAD": shim_of(self.place), "FAULT_PAGE": page.path, "FAULT_FOLDER": self.place.folder} if page \
+            else {}
+        return self.place.start(self.command, more=shim)
 
     def run(self, want=0):
         process = self.start()
@@ -31,6 +43,14 @@ class Training:
 
     def files(self):
         return read(self.output), read(self.saved)
+
+    def points(self):
+        """Steps, losses and held-out figures as engine/train/saved.c keeps them."""
+        data = read(self.saved)
+        settings = struct.unpack_from("<I", data, 8)[0]
+        at = 12 + settings + 9 * 8 + 4 * 28  # 4 streams
+        count = struct.unpack_from("<Q", data, at)[0]
+        return [struct.unpack_from("<Qdd", data, at + 8 + 24 * i) for i in range(count)]
 
     def wait_saved(self, process, times):
         """It has saved itself so many times more, or has ended."""
@@ -52,27 +72,62 @@ def text_of(place):
     return place.text("text", b"\0".join(documents))
 
 
-def killed_trainings_end_with_the_same_bytes(place):
-    """kill -9 at random instants between and during saves."""
+def shim_of(place):
+    """Sanitizers have memory of their own, so no shim."""
+    path = os.path.join(place.build, "tests/libfault_shim.so")
+    return path if os.path.exists(path) else None
+
+
+def kill_somewhere(place, rng, cut, steps, kills):
+    """Begin or go on, and kill -9: between two instants of a step, or in a call of a save. What it was killed at, or
+    None where it came to its end."""
+    in_a_call = shim_of(place) and rng.random() < 0.5
+    page = Page(place.path("page"), {}) if in_a_call else None
+    if page:
+        page.arm(KILL, rng.randint(0, 6 * 2 * steps // kills), where=EVERYWHERE, detail=rng.choice(MOMENTS))
+    process = cut.start(page)
+    if page:
+        place.end_of(process)
+        page.close()
+        return "call" if process.returncode == -signal.SIGKILL else None
+    cut.wait_saved(process, rng.randint(0, 2 * steps // kills))
+    for _ in range(rng.randint(0, 20000)):  # somewhere in what comes next
+        pass
+    lives = process.poll() is None
+    place.kill(process)
+    return "instant" if lives else None
+
+
+def killed(place, name, model=None):
+    """The same bytes as without."""
     kills, steps = (20, 200) if place.nightly else (6, 60)
     rng, text = random.Random(place.seed), text_of(place)
-    whole = Training(place, "whole", text, steps)
-    cut = Training(place, "cut", text, steps, "--threads", "1")
+    whole = Training(place, name + "-whole", text, steps, model=model)
+    cut = Training(place, name + "-cut", text, steps, "--threads", "1", model=model)
     whole.run()
-    done = 0
-    while done < kills:
-        process = cut.start()
-        cut.wait_saved(process, rng.randint(1, 2 * steps // kills))
-        for _ in range(rng.randint(0, 20000)):  # somewhere in what comes next
-            pass
-        done += process.poll() is None
-        place.kill(process)
-        if process.returncode == 0:
+    done = []
+    while len(done) < kills:
+        at = kill_somewhere(place, rng, cut, steps, kills)
+        if not at:
             break
+        done.append(at)
     cut.run()
-    check(done >= kills // 2, f"only {done} kills before the end")
-    check(cut.files() == whole.files(), f"other bytes after {done} kills")
-    return f"{done} kills"
+    check(len(done) >= kills // 2, f"only {len(done)} kills before the end")
+    check(cut.files() == whole.files(), f"other bytes after {len(done)} kills")
+    check(read(cut.curve).replace(b"-cut", b"-whole") == read(whole.curve), "another picture")
+    left = [path for path in os.listdir(place.folder) if path.endswith((".lock", ".part"))]
+    check(not left, f"left behind: {left}")
+    return f"{len(done)} kills, {done.count('call')} of them in calls of a save"
+
+
+def killed_trainings_end_with_the_same_bytes(place):
+    return killed(place, "train")
+
+
+def killed_adaptations_end_with_the_same_bytes(place):
+    model = Training(place, "model", text_of(place), 5)
+    model.run()
+    return killed(place, "adapt", model.output)
 
 
 def stopped_trainings_go_on(place):
@@ -127,7 +182,85 @@ def a_learned_vocabulary_trains_and_reads(place):
     check(len(job.records()) == 1, "nothing was read")
 
 
+def an_adaptation_lowers_what_a_text_costs(place):
+    """Defaults but for the size of a step: so many that the text is read ten times. What was gained is said."""
+    model = Training(place, "model", text_of(place), 60)
+    model.run()
+    text = place.text("own", b"level=info msg=ok user=7\n" * 400 + e2e.generated_text(20, 3000, invalid=False))
+    rest = place.text("rest", b"level=info msg=ok user=8\n" * 40)
+    output, before = place.path("own.safetensors"), read(model.output)
+    done = subprocess.run([place.riverrun, "adapt", model.output, text, "-o", output, *ADAPT, "--held-out", rest],
+                          check=True, stdout=subprocess.PIPE, timeout=HANG_S).stdout.decode()
+    last = done.splitlines()[-1].split()
+    check(last[:2] == ["held-out", "text:"] and last[-1] == "less", done)
+    check(float(last[5]) < 0.8 * float(last[2]), done)
+    steps, size = int(done.split(" of ", 2)[2].split(",")[0]), len(read(text))
+    check(0 <= 128 * steps - 10 * size <= 10 * (2 + size // 512) + 128, f"{steps} steps for {size} bytes")
+    check(read(model.output) == before, "the model that was adapted has changed")
+    process = place.start([place.riverrun, "adapt", model.output, text, "-o", model.output, "-q"])
+    check(place.end_of(process) == USAGE and "give -o another name" in place.said(process), place.said(process))
+    return " ".join(last)
+
+
+def one_training_at_a_time(place):
+    """The second is refused, in a line that names the file and what to do; what the first makes is what it makes."""
+    text = text_of(place)
+    whole, first = Training(place, "alone", text, 60), Training(place, "both", text, 60)
+    whole.run()
+    process = first.start()
+    first.wait_saved(process, 1)
+    process.send_signal(signal.SIGSTOP)
+    second = first.start()
+    status, said = place.end_of(second), place.said(second)
+    check(status == BUSY, f"exit status {status}: {said}")
+    check(said.count("\n") == 1 and first.output in said and "another -o" in said, said)
+    process.send_signal(signal.SIGCONT)
+    check(place.end_of(process) == 0, place.said(process))
+    check(first.files() == whole.files(), "other bytes")
+
+
+def coordinates(root, kind):
+    """Of the polyline of a class: pairs of numbers, and the words above it."""
+    (line,) = [one for one in root.iter(SVG + "polyline") if one.get("class") == kind]
+    return [tuple(map(float, pair.split(","))) for pair in line.get("points").split()]
+
+
+def lies_on_a_line(pairs, most):
+    """Is the second of each pair a linear function of the first, but for rounding?"""
+    (x0, y0), (x1, y1) = min(pairs), max(pairs)
+    slope = (y1 - y0) / (x1 - x0)
+    for x, y in pairs:
+        check(abs(y0 + slope * (x - x0) - y) <= most, f"{x}: {y} instead of {y0 + slope * (x - x0)}")
+
+
+def the_curve_shows_every_point(place):
+    text, held_out = text_of(place), place.text("held <out> & more", b"A river runs past.\n" * 30)
+    training = Training(place, "a < b & c", text, 40, "--held-out", held_out, "--evaluate-every", "4")
+    training.run()
+    root = xml.etree.ElementTree.parse(training.curve).getroot()
+    check(root.tag == SVG + "svg", root.tag)
+    points = training.points()
+    check(len(points) == 40 and [point[0] for point in points] == list(range(1, 41)), points)
+    for kind, place_in, count in (("first", 1, 40), ("second", 2, 10)):
+        drawn = coordinates(root, kind)
+        known = [point for point in points if point[place_in] > 0]
+        check(len(drawn) == len(known) == count, f"{kind}: {len(drawn)} points drawn, {len(known)} saved")
+        lies_on_a_line([(point[0], x) for point, (x, _) in zip(known, drawn)], 0.011)
+        lies_on_a_line([(point[place_in], y) for point, (_, y) in zip(known, drawn)], 0.011)
+        check(drawn[0][1] < drawn[-1][1], "the loss goes up")
+    words = "".join(root.itertext())
+    for word in ("a < b & c.safetensors", f"nats a token: {points[-1][1]:.4f}", f"bits per byte: {points[-1][2]:.4f}",
+                 "steps", "prefers-color-scheme: dark"):
+        check(word in words, f"no {word!r} in the picture: {words}")
+    check(b"<script" not in read(training.curve), "the picture is not self-contained")
+    elsewhere = place.path("no/curve.svg")
+    process = place.start([*Training(place, "other", text, 5).command, "--curve", elsewhere])
+    check(place.end_of(process) == 14 and elsewhere in place.said(process), place.said(process))
+
+
 if __name__ == "__main__":
-    sys.exit(e2e.main([killed_trainings_end_with_the_same_bytes, stopped_trainings_go_on,
+    sys.exit(e2e.main([killed_trainings_end_with_the_same_bytes, killed_adaptations_end_with_the_same_bytes,
+                       stopped_trainings_go_on, an_adaptation_lowers_what_a_text_costs, one_training_at_a_time,
+                       the_curve_shows_every_point,
                        a_finished_training_stays_as_it_is, another_text_is_refused,
                        a_learned_vocabulary_trains_and_reads]))

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-enum { SPANS_MAX = 1 << 26 };
+enum { SPANS_MAX = 1 << 26, COUNTED_BYTES = 8 << 20 };
 
 struct span {
     const uint8_t *data;
@@ -205,6 +205,35 @@ void corpus_close(struct corpus **corpus)
 uint64_t corpus_bytes(const struct corpus *corpus)
 {
     return corpus->bytes;
+}
+
+static uint64_t span_tokens(struct corpus *corpus, const struct span *span)
+{
+    struct tokenizer_piece piece;
+    uint64_t tokens = 1; /* 0, which it begins with */
+
+    for (size_t at = 0; at < span->bytes;) {
+        at += tokenizer_next(corpus->reader, span->data + at, span->bytes - at, true, &piece);
+        tokens += piece.count;
+    }
+    return tokens;
+}
+
+/* Every so many-th span is counted, and the weights of all. */
+uint64_t corpus_tokens(struct corpus *corpus)
+{
+    const size_t stride = (size_t)(1 + corpus->bytes / COUNTED_BYTES);
+    double counted = 0, bytes = 0, weighted = 0;
+
+    for (size_t i = 0; i < corpus->span_count; i++) {
+        const struct span *span = &corpus->spans[i];
+        weighted += corpus->files[span->file].weight * span->bytes;
+        if (i % stride == 0) {
+            counted += (double)span_tokens(corpus, span);
+            bytes += span->bytes;
+        }
+    }
+    return bytes > 0 ? (uint64_t)(weighted * counted / bytes) : 0;
 }
 
 uint64_t corpus_fingerprint(const struct corpus *corpus)

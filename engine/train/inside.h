@@ -9,7 +9,8 @@
 /* Some of the streams: work, and the gradient it makes, are this part's alone. */
 struct part {
     struct net_work *work;
-    struct gemm_desk *desk; /* NULL: products are float32 */
+    struct net_work *reader; /* of one stream, for losses alone; NULL: there is no held-out text */
+    struct gemm_desk *desk;  /* NULL: products are float32 */
     float *gradient;
     struct net_loss loss;
 };
@@ -19,7 +20,8 @@ enum { SETTINGS_BYTES_MAX = 2048 };
 
 struct train {
     struct train_options options;
-    char *output, *saved_path;
+    char *output, *saved_path, *lock_path;
+    int lock_fd; /* -1: not held */
     struct train_status status;
     struct layout layout;
     const struct net_ops *ops;
@@ -50,6 +52,10 @@ struct train {
 };
 
 /* ---- saved.c: the training as a file. ---- */
+
+/* No other run may train this output until the release. */
+MUST_CHECK enum err_code saved_claim(struct train *train, struct err *err);
+void saved_release(struct train *train);
 
 void saved_settings(struct train *train);
 MUST_CHECK enum err_code saved_write(const struct train *train, struct err *err);

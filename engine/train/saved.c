@@ -61,6 +61,55 @@ enum err_code points_add(struct train *t, struct train_point point, struct err *
     return ERR_OK;
 }
 
+/* ---- One owner at a time. ----
+ *
+ * The lock is an open file description lock, as the store's: it goes with the run, however that ends. The file
+ * goes too, where the run ends by itself, so who has locked it asks whether it still stands under its name. */
+
+static bool still_stands(int fd, const char *path)
+{
+    struct stat own, named;
+
+    return !fstat(fd, &own) && !stat(path, &named) && own.st_dev == named.st_dev &&
+           own.st_ino == named.st_ino;
+}
+
+enum err_code saved_claim(struct train *t, struct err *err)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd, cause;
+
+    for (;;) {
+        fd = open(t->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (fd < 0)
+            return err_set(err, errno == ENOSPC || errno == EDQUOT ? ERR_FULL : ERR_SINK, errno,
+                           "open '%s'", t->lock_path);
+        cause = fcntl(fd, F_OFD_SETLK, &whole) ? errno : 0;
+        if (cause || still_stands(fd, t->lock_path))
+            break;
+        close(fd);
+    }
+    if (!cause) {
+        t->lock_fd = fd;
+        return ERR_OK;
+    }
+    close(fd);
+    if (cause != EAGAIN && cause != EACCES)
+        return err_set(err, ERR_SYSTEM, cause, "lock '%s'", t->lock_path);
+    return err_set(err, ERR_BUSY, 0,
+                   "'%s' is being trained by another run: wait for its end, or use another -o",
+                   t->output);
+}
+
+void saved_release(struct train *t)
+{
+    if (t->lock_fd < 0)
+        return;
+    unlink(t->lock_path);
+    close(t->lock_fd);
+    t->lock_fd = -1;
+}
+
 /* ---- Writing. ---- */
 
 struct writer {

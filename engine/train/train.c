@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -88,7 +89,9 @@ static enum err_code check_options(const struct train_options *o, struct err *er
     if (!o->tokens || o->tokens > TRAIN_TOKENS_MAX || o->tokens % NET_SCAN_TOKENS)
         return err_set(err, ERR_USAGE, 0, "a window of %u tokens: want a multiple of %d up to %d",
                        o->tokens, NET_SCAN_TOKENS, TRAIN_TOKENS_MAX);
-    if (!o->steps || !(o->rate > 0 && o->rate <= 1) || !(o->rate_last >= 0) || !(o->clip > 0))
+    if (!(o->steps || (o->passes > 0 && o->passes <= 1e6)))
+        return err_set(err, ERR_USAGE, 0, "a training has steps, or passes from 0 to 1000000");
+    if (!(o->rate > 0 && o->rate <= 1) || !(o->rate_last >= 0) || !(o->clip > 0))
         return err_set(err, ERR_USAGE, 0, "learning rates are from 0 to 1, clipping is above 0");
     return ERR_OK;
 }
@@ -213,6 +216,18 @@ static size_t window_streams(const struct train_options *o)
     return 1;
 }
 
+static bool open_part(const struct train *t, struct part *part)
+{
+    const struct train_options *o = &t->options;
+    multiply_fn *multiply = part->desk ? multiply_bf16 : multiply_plain;
+
+    part->gradient = floats(t->layout.count);
+    part->work = t->ops->open(&o->shape, t->window_streams, o->tokens, true, multiply, part->desk);
+    if (o->held_out)
+        part->reader = t->ops->open(&o->shape, 1, o->tokens, false, multiply, part->desk);
+    return part->gradient && part->work && (part->reader || !o->held_out);
+}
+
 static bool take_memory(struct train *t)
 {
     const struct train_options *o = &t->options;
@@ -230,13 +245,8 @@ static bool take_memory(struct train *t)
     t->target = calloc(rows, sizeof *t->target);
     t->cursors = calloc(o->streams, sizeof *t->cursors);
     t->window_streams = window_streams(o);
-    for (size_t i = 0; i < o->parts; i++) {
-        t->parts[i].gradient = floats(t->layout.count);
-        t->parts[i].work =
-            t->ops->open(&o->shape, t->window_streams, o->tokens, true,
-                         t->parts[i].desk ? multiply_bf16 : multiply_plain, t->parts[i].desk);
-        whole = whole && t->parts[i].gradient && t->parts[i].work;
-    }
+    for (size_t i = 0; i < o->parts; i++)
+        whole = open_part(t, &t->parts[i]) && whole;
     return whole && t->parameters && t->mean && t->square && t->before && t->after && t->squares &&
            t->ranges && t->input && t->target && t->cursors;
 }
@@ -254,6 +264,44 @@ static enum err_code begin(struct train *t, struct err *err)
     return ERR_OK;
 }
 
+/* As many as there are tokens to be read in. */
+static void find_steps(struct train *t)
+{
+    struct train_options *o = &t->options;
+    double pass = (double)corpus_tokens(t->corpus), tokens = o->passes * pass;
+
+    if (o->tokens_most && tokens > (double)o->tokens_most && tokens > pass)
+        tokens = (double)o->tokens_most > pass ? (double)o->tokens_most : pass;
+    o->steps = 1 + (uint64_t)(tokens / ((double)o->streams * o->tokens));
+}
+
+/* A training that begins anew would read what it has itself written. */
+static enum err_code check_model(const struct train_options *o, struct err *err)
+{
+    struct stat model, output;
+
+    if (o->model && !stat(o->model, &model) && !stat(o->output, &output) &&
+        model.st_dev == output.st_dev && model.st_ino == output.st_ino)
+        return err_set(err, ERR_USAGE, 0, "'%s' is what to begin with: give -o another name",
+                       o->output);
+    return ERR_OK;
+}
+
+/* Where things lie, and that they are nobody else's. */
+static enum err_code claim(struct train *t, struct err *err)
+{
+    const struct train_options *o = &t->options;
+    enum err_code code = check_model(o, err);
+
+    if (code)
+        return code;
+    t->output = strdup(o->output);
+    if (!t->output || asprintf(&t->saved_path, "%s.training", o->output) < 0 ||
+        asprintf(&t->lock_path, "%s.lock", o->output) < 0)
+        return err_set(err, ERR_MEMORY, 0, "a training");
+    return saved_claim(t, err);
+}
+
 static enum err_code open_all(struct train *t, struct err *err)
 {
     const struct train_options *o = &t->options;
@@ -263,6 +311,8 @@ static enum err_code open_all(struct train *t, struct err *err)
     bool found = false;
 
     if (!code)
+        code = claim(t, err);
+    if (!code)
         code = choose_level(t, err);
     if (!code)
         code = open_texts(t, err);
@@ -270,14 +320,14 @@ static enum err_code open_all(struct train *t, struct err *err)
         code = find_shape(t, err);
     if (code)
         return code;
+    if (!o->steps)
+        find_steps(t);
     net_layout(&o->shape, &t->layout);
-    t->output = strdup(o->output);
     t->parts = calloc(o->parts, sizeof *t->parts);
     code = t->parts ? open_desks(t, err) : ERR_OK;
     if (code)
         return code;
-    if (!t->output || !t->parts || asprintf(&t->saved_path, "%s.training", o->output) < 0 ||
-        !take_memory(t))
+    if (!t->parts || !take_memory(t))
         return err_set(err, ERR_MEMORY, 0, "a training of %zu parameters, %u x %u tokens",
                        t->layout.count, o->streams, o->tokens);
     make_ranges(t);
@@ -303,6 +353,7 @@ enum err_code train_open(struct train **out, const struct train_options *options
     if (!t)
         return err_set(err, ERR_MEMORY, 0, "a training");
     t->options = *options;
+    t->lock_fd = -1;
     code = open_all(t, err);
     if (code)
         train_close(&t);
@@ -320,15 +371,17 @@ void train_close(struct train **train)
     pool_close(&t->pool);
     for (size_t i = 0; t->parts && t->ops && i < t->options.parts; i++) {
         t->ops->close(&t->parts[i].work);
+        t->ops->close(&t->parts[i].reader);
         gemm_desk_close(&t->parts[i].desk);
         free(t->parts[i].gradient);
     }
     corpus_close(&t->corpus);
     corpus_close(&t->held_out);
     tokenizer_close(&t->tokenizer);
-    void *owned[] = {t->output, t->saved_path, t->parameters, t->mean,   t->square,
-                     t->before, t->after,      t->squares,    t->ranges, t->input,
-                     t->target, t->cursors,    t->parts,      t->points};
+    saved_release(t);
+    void *owned[] = {t->output, t->saved_path, t->lock_path, t->parameters, t->mean,
+                     t->square, t->before,     t->after,     t->squares,    t->ranges,
+                     t->input,  t->target,     t->cursors,   t->parts,      t->points};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
     free(t);
@@ -348,25 +401,42 @@ const struct train_point *train_points(const struct train *train, size_t *count)
 
 /* ---- A step. ---- */
 
+/* A stream that has ended has none, and its state is of no use. */
+static bool has_target(const struct train *t, size_t stream)
+{
+    const uint32_t *target = t->target + stream * t->options.tokens;
+
+    for (size_t i = 0; i < t->options.tokens; i++)
+        if (target[i] != NET_NO_TARGET)
+            return true;
+    return false;
+}
+
+/* A step's windows, several streams together; or for losses alone one by one: held-out texts are few, and most
+ * streams have none. */
 static void run_part(void *self, size_t index)
 {
     struct train *t = self;
     const struct train_options *o = &t->options;
     struct part *part = &t->parts[index];
     const size_t streams = o->streams / o->parts, state = net_state(&o->shape);
+    const size_t together = t->with_gradient ? t->window_streams : 1;
     float *gradient = t->with_gradient ? part->gradient : NULL;
 
     float_control_flush();
     if (gradient)
         memset(gradient, 0, t->layout.count * sizeof *gradient);
     part->loss = (struct net_loss){0};
-    for (size_t i = index * streams; i < (index + 1) * streams; i += t->window_streams) {
+    for (size_t i = index * streams; i < (index + 1) * streams; i += together) {
         const struct window window = {.input = t->input + i * o->tokens,
                                       .target = t->target + i * o->tokens,
                                       .before = t->before + i * state,
                                       .after = t->after + i * state,
                                       .weight = t->weight};
-        struct net_loss loss = t->ops->step(part->work, t->parameters, gradient, &window);
+        struct net_loss loss;
+        if (!gradient && !has_target(t, i))
+            continue;
+        loss = t->ops->step(gradient ? part->work : part->reader, t->parameters, gradient, &window);
         part->loss.nats += loss.nats;
         part->loss.tokens += loss.tokens;
     }
@@ -532,6 +602,18 @@ static bool draw_held_out(struct train *t, struct corpus_place *place,
     return any;
 }
 
+/* A point that there is no memory for is missing from the curve alone. */
+static void note_held_out(struct train *t)
+{
+    const struct train_status *s = &t->status;
+    struct train_point here = {.step = s->step, .loss = s->loss, .held_out = s->held_out};
+
+    if (t->point_count && t->points[t->point_count - 1].step == s->step)
+        t->points[t->point_count - 1].held_out = s->held_out;
+    else if (points_add(t, here, NULL))
+        return;
+}
+
 double train_evaluate(struct train *t)
 {
     const size_t states = t->options.streams * net_state(&t->options.shape);
@@ -554,8 +636,7 @@ double train_evaluate(struct train *t)
         t->before = kept[0];
         t->after = kept[1];
         t->status.held_out = text ? nats / log(2) / (double)text : 0;
-        if (t->point_count)
-            t->points[t->point_count - 1].held_out = t->status.held_out;
+        note_held_out(t);
     }
     free(own[0]);
     free(own[1]);

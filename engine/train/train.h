@@ -2,7 +2,7 @@
  *
  * Use      train_open; train_step until train_status says that it is done, train_evaluate and train_save
  *          in between; train_close. What is left of a training under its output path goes on from
- *          where it was saved.
+ *          where it was saved. The output belongs to one training at a time.
  * Promise  A training that was stopped anywhere and went on is, bit for bit, the one that was not: all
  *          that decides what comes next is saved, and sums are in an order that depends on settings
  *          alone, not on the number of threads. On another kind of processor bits may differ.
@@ -34,8 +34,10 @@ struct train_options {
     uint32_t parts;           /* threads at most; streams is a multiple */
     unsigned threads;         /* 0: one a core */
     enum train_products products;
-    uint64_t steps;   /* of the whole schedule */
-    uint64_t warm_up; /* steps */
+    uint64_t steps; /* of the whole schedule; 0: as many as read the text `passes` times */
+    double passes;
+    uint64_t tokens_most; /* of these passes, though never less than one; 0: all */
+    uint64_t warm_up;     /* steps */
     double rate, rate_last, decay, clip;
     uint64_t span_bytes, seed;
     const char *isa; /* "auto", "avx512", "avx2", "plain" */
@@ -61,7 +63,8 @@ struct train;
 
 /* Fails  ERR_USAGE, ERR_SOURCE, ERR_INPUT, ERR_MEMORY, ERR_MODEL: the model to begin with;
  *        ERR_MISMATCH: a saved training with other settings: the text names the first;
- *        ERR_DAMAGED: a saved training that is no longer whole. */
+ *        ERR_DAMAGED: a saved training that is no longer whole;
+ *        ERR_BUSY: another run trains this output; ERR_SINK, ERR_FULL: nothing can be written beside it. */
 MUST_CHECK enum err_code train_open(struct train **out, const struct train_options *options,
                                     struct err *err);
 void train_close(struct train **train);
@@ -70,7 +73,8 @@ const struct train_status *train_status(const struct train *train);
 
 /* One step of the schedule. Fails: ERR_LIMIT: the loss is no longer a number; nothing was changed. */
 MUST_CHECK enum err_code train_step(struct train *train, struct err *err);
-/* Bits a byte of the held-out text, states carried through each document. Training is not touched. */
+/* Bits a byte of the held-out text, states carried through each document; a point of the curve. Training is not
+ * touched. */
 double train_evaluate(struct train *train);
 /* Save the training, and the model as it is. What was saved before stays until the new one is whole.
  * Fails: ERR_SINK, ERR_FULL, ERR_MEMORY. */
@@ -79,7 +83,7 @@ MUST_CHECK enum err_code train_save(struct train *train, struct err *err);
 /* The loss so far, for a curve: places at steps that are not far apart. */
 struct train_point {
     uint64_t step;
-    double loss, held_out; /* held_out 0: not evaluated here */
+    double loss, held_out; /* 0: not known here */
 };
 const struct train_point *train_points(const struct train *train, size_t *count);
 

@@ -1,35 +1,54 @@
-/* riverrun train: make a model from text. */
+/* riverrun train: make a model from text. riverrun adapt: the same from a model that is there, with defaults that
+ * suit less text and a model that can read already. */
 #include "pipeline/commands/train.h"
 #include "pipeline/commands/commands.h"
-#include "pipeline/report.h"
 
-#include <errno.h>
-#include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 struct settings_train {
-    struct train_options train;
+    struct training training;
     uint64_t layers, channels, head_size, ffn, rank_w, rank_a, rank_v, rank_g;
     uint64_t streams, window, parts, threads, steps, warm_up, held_out_kib, span_kib, seed;
-    uint64_t save_ms, evaluate_every;
-    const char *rate, *rate_last, *decay;
+    double passes;
     int isa, products;
-    bool quiet;
 };
 
-enum { OPTIONS_MAX = 32 };
+enum { OPTIONS_MAX = 40 };
 static const char *const isas[] = {"auto", "avx512", "avx2", "plain"};
 
-static void settings_defaults(struct settings_train *s)
-{
-    const struct train_options *t = &s->train;
+/* ---- Defaults. ---- */
 
-    train_defaults(&s->train);
+/* What was measured (engine/train/README.md): a tenth of the rate that a model is made with forgets little; texts of
+ * some hundred KB want to be read often, of some MB once or twice. */
+static void adapt_defaults(struct training *training)
+{
+    struct train_options *t = &training->train;
+
+    t->steps = 0;
+    t->passes = 10;
+    t->tokens_most = 1 << 20;
+    t->warm_up = 10;
+    t->rate = 1e-3;
+    t->rate_last = 1e-5;
+    t->streams = 8;
+    t->tokens = 128;
+    t->span_bytes = 32 << 10;
+    training->compare = true;
+}
+
+static void settings_defaults(struct settings_train *s, bool adapt)
+{
+    struct training *training = &s->training;
+    const struct train_options *t = &training->train;
+
+    train_defaults(&training->train);
+    training->save_ms = 600 * 1000;
+    training->evaluate_every = 500;
+    if (adapt)
+        adapt_defaults(training);
     s->layers = t->shape.layers;
     s->channels = t->shape.channels;
     s->head_size = t->shape.head_size;
@@ -40,88 +59,109 @@ static void settings_defaults(struct settings_train *s)
     s->streams = t->streams;
     s->window = t->tokens;
     s->parts = t->parts;
-    s->steps = t->steps;
     s->warm_up = t->warm_up;
     s->held_out_kib = t->held_out_bytes >> 10;
     s->span_kib = t->span_bytes >> 10;
     s->seed = t->seed;
-    s->save_ms = 600 * 1000;
-    s->evaluate_every = 500;
 }
 
-static void settings_table(struct settings_train *s, struct option *options)
+/* ---- Options. ---- */
+
+/* An option, and who has it: t train, a adapt. */
+struct row {
+    const char *who;
+    struct option option;
+};
+
+static void settings_table(struct settings_train *s, bool adapt, struct option *options)
 {
-    const struct option table[] = {
-        {"output", 'o', OPTION_TEXT, &s->train.output, 0, 0, "MODEL", "the model to make"},
-        {"model", 0, OPTION_TEXT, &s->train.model, 0, 0, "FILE", "begin with this RWKV-7 model"},
-        {"vocab", 0, OPTION_TEXT, &s->train.vocabulary, 0, 0, "FILE",
-         "a vocabulary, as of `vocab learn` (the model's own, or bytes)"},
-        {"held-out", 0, OPTION_TEXT, &s->train.held_out, 0, 0, "FILE",
-         "text to measure bits per byte on"},
-        {"held-out-kib", 0, OPTION_COUNT, &s->held_out_kib, 0, 1 << 30, "N",
-         "of each of its documents; 0: all (default 64)"},
-        {"layers", 0, OPTION_COUNT, &s->layers, 1, NET_LAYERS_MAX, "N", "layers (default 8)"},
-        {"channels", 0, OPTION_COUNT, &s->channels, 16, NET_CHANNELS_MAX, "N",
-         "width (default 256)"},
-        {"head-size", 0, OPTION_COUNT, &s->head_size, 16, NET_HEAD_MAX, "N", "default 32"},
-        {"ffn", 0, OPTION_COUNT, &s->ffn, 0, NET_FFN_MAX, "N",
-         "width of the channel mix (default: 4 x channels)"},
-        {"rank-w", 0, OPTION_COUNT, &s->rank_w, 16, NET_RANK_MAX, "N", "of the decay (32)"},
-        {"rank-a", 0, OPTION_COUNT, &s->rank_a, 16, NET_RANK_MAX, "N", "of the rate (32)"},
-        {"rank-v", 0, OPTION_COUNT, &s->rank_v, 16, NET_RANK_MAX, "N", "of the values (16)"},
-        {"rank-g", 0, OPTION_COUNT, &s->rank_g, 16, NET_RANK_MAX, "N", "of the gate (64)"},
-        {"streams", 0, OPTION_COUNT, &s->streams, 1, TRAIN_STREAMS_MAX, "N",
-         "documents read side by side (16)"},
-        {"window", 0, OPTION_COUNT, &s->window, 16, TRAIN_TOKENS_MAX, "N",
-         "tokens that a gradient spans (256)"},
-        {"parts", 0, OPTION_COUNT, &s->parts, 1, TRAIN_PARTS_MAX, "N",
-         "gradients that are added up, threads at most (2)"},
-        {"threads", 0, OPTION_COUNT, &s->threads, 0, TRAIN_PARTS_MAX, "N",
-         "0: one a core (default)"},
-        {"steps", 0, OPTION_COUNT, &s->steps, 1, 1ull << 40, "N", "of streams x window tokens"},
-        {"warm-up", 0, OPTION_COUNT, &s->warm_up, 0, 1ull << 40, "N", "steps (100)"},
-        {"rate", 0, OPTION_TEXT, &s->rate, 0, 0, "X", "learning rate (1e-3)"},
-        {"rate-last", 0, OPTION_TEXT, &s->rate_last, 0, 0, "X", "at the end (3e-5)"},
-        {"decay", 0, OPTION_TEXT, &s->decay, 0, 0, "X", "of weights (0.1)"},
-        {"span-kib", 0, OPTION_COUNT, &s->span_kib, 0, 1 << 22, "N",
-         "longer documents are read in pieces; 0: never (256)"},
-        {"seed", 0, OPTION_COUNT, &s->seed, 0, UINT32_MAX, "N", "default 1"},
-        {"save-every", 0, OPTION_SECONDS, &s->save_ms, 0, 1ull << 40, "SECONDS",
-         "save training and model (600)"},
-        {"evaluate-every", 0, OPTION_COUNT, &s->evaluate_every, 1, 1ull << 40, "N", "steps (500)"},
-        {"isa", 0, OPTION_CHOICE, &s->isa, 0, 0, "auto|avx512|avx2|plain", "instructions to use"},
-        {"products", 0, OPTION_CHOICE, &s->products, 0, 0, "f32|bf16",
-         "what is multiplied; bf16 is faster where there is AMX (f32)"},
-        {"quiet", 'q', OPTION_FLAG, &s->quiet, 0, 0, NULL, "no progress"},
-        {.name = NULL},
+    struct training *training = &s->training;
+    struct train_options *t = &training->train;
+    const struct row rows[] = {
+        {"ta", {"output", 'o', OPTION_TEXT, &t->output, 0, 0, "MODEL", "the model to make"}},
+        {"t", {"model", 0, OPTION_TEXT, &t->model, 0, 0, "FILE", "begin with this RWKV-7 model"}},
+        {"ta",
+         {"vocab", 0, OPTION_TEXT, &t->vocabulary, 0, 0, "FILE",
+          "a vocabulary, as of `vocab learn` (the model's own, or bytes)"}},
+        {"ta",
+         {"held-out", 0, OPTION_TEXT, &t->held_out, 0, 0, "FILE",
+          "text to measure bits per byte on"}},
+        {"ta",
+         {"held-out-kib", 0, OPTION_COUNT, &s->held_out_kib, 0, 1 << 30, "N",
+          "of each of its documents; 0: all (default 64)"}},
+        {"t", {"layers", 0, OPTION_COUNT, &s->layers, 1, NET_LAYERS_MAX, "N", "layers (8)"}},
+        {"t",
+         {"channels", 0, OPTION_COUNT, &s->channels, 16, NET_CHANNELS_MAX, "N", "width (256)"}},
+        {"t", {"head-size", 0, OPTION_COUNT, &s->head_size, 16, NET_HEAD_MAX, "N", "default 32"}},
+        {"t",
+         {"ffn", 0, OPTION_COUNT, &s->ffn, 0, NET_FFN_MAX, "N",
+          "width of the channel mix (default: 4 x channels)"}},
+        {"t", {"rank-w", 0, OPTION_COUNT, &s->rank_w, 16, NET_RANK_MAX, "N", "of the decay (32)"}},
+        {"t", {"rank-a", 0, OPTION_COUNT, &s->rank_a, 16, NET_RANK_MAX, "N", "of the rate (32)"}},
+        {"t", {"rank-v", 0, OPTION_COUNT, &s->rank_v, 16, NET_RANK_MAX, "N", "of the values (16)"}},
+        {"t", {"rank-g", 0, OPTION_COUNT, &s->rank_g, 16, NET_RANK_MAX, "N", "of the gate (64)"}},
+        {"ta",
+         {"streams", 0, OPTION_COUNT, &s->streams, 1, TRAIN_STREAMS_MAX, "N",
+          adapt ? "pieces of text read side by side (8)" : "documents read side by side (16)"}},
+        {"ta",
+         {"window", 0, OPTION_COUNT, &s->window, 16, TRAIN_TOKENS_MAX, "N",
+          adapt ? "tokens that a gradient spans (128)" : "tokens that a gradient spans (256)"}},
+        {"ta",
+         {"parts", 0, OPTION_COUNT, &s->parts, 1, TRAIN_PARTS_MAX, "N",
+          "gradients that are added up, threads at most (2)"}},
+        {"ta",
+         {"threads", 0, OPTION_COUNT, &s->threads, 0, TRAIN_PARTS_MAX, "N",
+          "0: one a core (default)"}},
+        {"ta",
+         {"steps", 0, OPTION_COUNT, &s->steps, 1, 1ull << 40, "N",
+          adapt ? "of streams x window tokens (as --passes says)"
+                : "of streams x window tokens (10000)"}},
+        {"ta",
+         {"passes", 0, OPTION_REAL, &s->passes, 0, 1000000, "X",
+          adapt ? "how often the text is read (10, up to a million tokens, but at least once)"
+                : "how often the text is read, instead of --steps"}},
+        {"ta",
+         {"warm-up", 0, OPTION_COUNT, &s->warm_up, 0, 1ull << 40, "N",
+          adapt ? "steps (10)" : "steps (100)"}},
+        {"ta", {"rate", 0, OPTION_REAL, &t->rate, 0, 1, "X", "learning rate (1e-3)"}},
+        {"ta",
+         {"rate-last", 0, OPTION_REAL, &t->rate_last, 0, 1, "X",
+          adapt ? "at the end (1e-5)" : "at the end (3e-5)"}},
+        {"ta", {"decay", 0, OPTION_REAL, &t->decay, 0, 1000, "X", "of weights (0.1)"}},
+        {"ta",
+         {"span-kib", 0, OPTION_COUNT, &s->span_kib, 0, 1 << 22, "N",
+          adapt ? "longer documents are read in pieces; 0: never (32)"
+                : "longer documents are read in pieces; 0: never (256)"}},
+        {"ta", {"seed", 0, OPTION_COUNT, &s->seed, 0, UINT32_MAX, "N", "default 1"}},
+        {"ta",
+         {"save-every", 0, OPTION_SECONDS, &training->save_ms, 0, 1ull << 40, "SECONDS",
+          "save training and model (600)"}},
+        {"ta",
+         {"evaluate-every", 0, OPTION_COUNT, &training->evaluate_every, 1, 1ull << 40, "N",
+          "steps (500)"}},
+        {"ta",
+         {"curve", 0, OPTION_TEXT, &training->curve, 0, 0, "FILE",
+          "the loss as a picture (MODEL.svg)"}},
+        {"ta",
+         {"isa", 0, OPTION_CHOICE, &s->isa, 0, 0, "auto|avx512|avx2|plain", "instructions to use"}},
+        {"ta",
+         {"products", 0, OPTION_CHOICE, &s->products, 0, 0, "f32|bf16",
+          "what is multiplied; bf16 is faster where there is AMX (f32)"}},
+        {"ta", {"quiet", 'q', OPTION_FLAG, &training->quiet, 0, 0, NULL, "no progress"}},
     };
+    size_t count = 0;
 
-    memcpy(options, table, sizeof table);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strchr(rows[i].who, adapt ? 'a' : 't'))
+            options[count++] = rows[i].option;
+    options[count] = (struct option){.name = NULL};
+    require(count < OPTIONS_MAX);
 }
 
-static enum err_code number_of(const char *name, const char *text, double *out, struct err *err)
+static void settings_finish(struct settings_train *s)
 {
-    char *end;
-    double value;
+    struct train_options *t = &s->training.train;
 
-    if (!text)
-        return ERR_OK;
-    value = strtod(text, &end);
-    if (end == text || *end || !isfinite(value) || value < 0)
-        return err_set(err, ERR_USAGE, 0, "--%s '%s': want a number", name, text);
-    *out = value;
-    return ERR_OK;
-}
-
-static enum err_code settings_finish(struct settings_train *s, struct err *err)
-{
-    struct train_options *t = &s->train;
-    enum err_code code = number_of("rate", s->rate, &t->rate, err);
-
-    if (!code)
-        code = number_of("rate-last", s->rate_last, &t->rate_last, err);
-    if (!code)
-        code = number_of("decay", s->decay, &t->decay, err);
     t->shape = (struct net_shape){.layers = (uint32_t)s->layers,
                                   .channels = (uint32_t)s->channels,
                                   .head_size = (uint32_t)s->head_size,
@@ -130,18 +170,23 @@ static enum err_code settings_finish(struct settings_train *s, struct err *err)
                                   .rank_a = (uint32_t)s->rank_a,
                                   .rank_v = (uint32_t)s->rank_v,
                                   .rank_g = (uint32_t)s->rank_g};
+    if (s->passes > 0) {
+        t->steps = 0;
+        t->passes = s->passes;
+        t->tokens_most = 0;
+    }
+    if (s->steps)
+        t->steps = s->steps;
     t->streams = (uint32_t)s->streams;
     t->tokens = (uint32_t)s->window;
     t->parts = (uint32_t)s->parts;
     t->threads = (unsigned)s->threads;
-    t->steps = s->steps;
     t->warm_up = s->warm_up;
     t->held_out_bytes = s->held_out_kib << 10;
     t->span_bytes = s->span_kib << 10;
     t->seed = s->seed;
     t->isa = isas[s->isa];
     t->products = (enum train_products)s->products;
-    return code;
 }
 
 struct corpus_file train_file(char *argument)
@@ -158,166 +203,90 @@ struct corpus_file train_file(char *argument)
     return (struct corpus_file){argument, weight};
 }
 
-/* ---- The loop. ---- */
+/* ---- The commands. ---- */
 
-static volatile sig_atomic_t stop_asked;
+#define DOCUMENTS                                                                                \
+    "Documents are separated by NUL bytes or by files. A file with a weight of 0.3 is read in\n" \
+    "three epochs of ten. Stopped or killed, the same command goes on from where it was saved\n" \
+    "(MODEL.safetensors.training) and ends with the same bytes; the loss so far is drawn in\n"   \
+    "MODEL.svg.\n"
 
-static void on_signal(int number)
+static void print_help(const struct option *options, bool adapt)
 {
-    (void)number;
-    stop_asked = 1;
+    if (adapt)
+        puts(
+            "usage: riverrun adapt MODEL TEXT[:WEIGHT]... -o ADAPTED.safetensors [options]\n"
+            "\n"
+            "Goes on training an RWKV-7 model, all its weights, on text of your own: logs of your\n"
+            "machines, your language. With --held-out it says what that has gained.\n" DOCUMENTS);
+    else
+        puts("usage: riverrun train TEXT[:WEIGHT]... -o MODEL.safetensors [options]\n"
+             "\n"
+             "Makes an RWKV-7 model from text.\n" DOCUMENTS);
+    options_print(options);
 }
 
-static double seconds(void)
+static enum err_code train_on(struct settings_train *s, char **paths, size_t count, struct err *err)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-struct session {
-    const struct settings_train *settings;
-    struct train *train;
-    double begun, said, saved, peak;
-    uint64_t first_step, first_tokens;
-};
-
-static void say(struct session *s, bool end)
-{
-    const struct train_status *t = train_status(s->train);
-    double now = seconds(), speed, left;
-    char time_left[32], held_out[32] = "";
-
-    if (s->settings->quiet || t->step == s->first_step || (!end && now - s->said < 10))
-        return;
-    s->said = now;
-    speed = (double)(t->tokens - s->first_tokens) / (now - s->begun);
-    left = (double)(t->steps - t->step) * (now - s->begun) / (double)(t->step - s->first_step);
-    report_time(time_left, sizeof time_left, left);
-    if (t->held_out > 0)
-        snprintf(held_out, sizeof held_out, ", held out %.4f bits/byte", t->held_out);
-    printf("step %llu of %llu, epoch %llu: loss %.4f%s; rate %.2e, gradient %.2f; %.0f tokens/s, "
-           "%.0f %% of the sgemm peak; %s left\n",
-           (unsigned long long)t->step, (unsigned long long)t->steps, (unsigned long long)t->epoch,
-           t->loss, held_out, t->rate, t->norm, speed,
-           s->peak > 0 ? 100 * 6e-9 * (double)t->parameters * speed / s->peak : 0, time_left);
-    fflush(stdout);
-}
-
-static enum err_code save(struct session *s, struct err *err)
-{
-    s->saved = seconds();
-    return train_save(s->train, err);
-}
-
-static enum err_code run(struct session *s, struct err *err)
-{
-    const struct train_status *t = train_status(s->train);
-    const struct settings_train *settings = s->settings;
-    enum err_code code = ERR_OK;
-
-    while (!code && t->step < t->steps && !stop_asked) {
-        code = train_step(s->train, err);
-        if (!code && settings->train.held_out &&
-            (t->step % settings->evaluate_every == 0 || t->step == t->steps)) {
-            train_evaluate(s->train);
-            s->said = 0;
-        }
-        if (!code && (seconds() - s->saved) * 1000 >= (double)settings->save_ms)
-            code = save(s, err);
-        say(s, false);
-    }
-    if (!code)
-        code = save(s, err);
-    say(s, true);
-    if (!code && t->step < t->steps)
-        code =
-            err_set(err, ERR_STOPPED, 0, "stopped at step %llu of %llu; the same command goes on",
-                    (unsigned long long)t->step, (unsigned long long)t->steps);
-    return code;
-}
-
-static unsigned thread_count(const struct settings_train *s)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    uint64_t threads = s->threads ? s->threads : cores > 0 ? (uint64_t)cores : 1;
-
-    return (unsigned)(threads < s->parts ? threads : s->parts);
-}
-
-static enum err_code session_run(struct settings_train *settings, struct err *err)
-{
-    const struct sigaction action = {.sa_handler = on_signal};
-    struct session s = {.settings = settings};
+    struct corpus_file *files = calloc(count, sizeof *files);
     enum err_code code;
 
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    code = train_open(&s.train, &settings->train, err);
-    if (code)
-        return code;
-    const struct train_status *t = train_status(s.train);
-    if (!settings->quiet) {
-        s.peak = train_peak(thread_count(settings));
-        printf("%llu parameters, %.1f MB of text, %u threads (%s), sgemm peak %.0f GFLOP/s%s\n",
-               (unsigned long long)t->parameters, (double)t->corpus_bytes / 1e6,
-               thread_count(settings), t->level, s.peak,
-               t->resumed ? "; goes on where it was saved" : "");
-        fflush(stdout);
-    }
-    s.begun = s.saved = seconds();
-    s.first_step = t->step;
-    s.first_tokens = t->tokens;
-    code = run(&s, err);
-    train_close(&s.train);
+    if (!files)
+        return err_set(err, ERR_MEMORY, 0, "%zu files", count);
+    settings_finish(s);
+    for (size_t i = 0; i < count; i++)
+        files[i] = train_file(paths[i]);
+    s->training.train.files = files;
+    s->training.train.file_count = count;
+    code = training_run(&s->training, err);
+    free(files);
     return code;
 }
 
-static void print_help(const struct option *options)
+/* What both have to do with a command line. *done: there is nothing left to be done. */
+static enum err_code parse(struct settings_train *s, bool adapt, char **arguments, size_t *count,
+                           bool *done, struct err *err)
 {
-    puts(
-        "usage: riverrun train TEXT[:WEIGHT]... -o MODEL.safetensors [options]\n"
-        "\n"
-        "Makes an RWKV-7 model from text: documents are separated by NUL bytes or by files. A file "
-        "with a\n"
-        "weight of 0.3 is read in three epochs of ten. Stopped or killed, the same command goes on "
-        "from\n"
-        "where it was saved (MODEL.safetensors.training) and ends with the same bytes.\n");
-    options_print(options);
+    struct option options[OPTIONS_MAX];
+    enum err_code code;
+
+    settings_defaults(s, adapt);
+    settings_table(s, adapt, options);
+    code = options_parse(options, arguments, count, done, err);
+    if (!code && *done)
+        print_help(options, adapt);
+    return code;
 }
 
 enum err_code command_train(char **arguments, size_t count, struct err *err)
 {
-    struct option options[OPTIONS_MAX];
     struct settings_train s = {.isa = 0};
-    struct corpus_file *files;
-    bool help;
-    enum err_code code;
+    bool done;
+    enum err_code code = parse(&s, false, arguments, &count, &done, err);
 
-    settings_defaults(&s);
-    settings_table(&s, options);
-    code = options_parse(options, arguments, &count, &help, err);
-    if (code)
+    if (code || done)
         return code;
-    if (help) {
-        print_help(options);
-        return ERR_OK;
-    }
-    if (!count || !s.train.output)
+    if (!count || !s.training.train.output)
         return err_set(err, ERR_USAGE, 0,
                        "train needs %s: riverrun train TEXT... -o MODEL.safetensors",
                        count ? "a place for the model" : "text");
-    files = calloc(count, sizeof *files);
-    if (!files)
-        return err_set(err, ERR_MEMORY, 0, "%zu files", count);
-    code = settings_finish(&s, err);
-    for (size_t i = 0; i < count; i++)
-        files[i] = train_file(arguments[i]);
-    s.train.files = files;
-    s.train.file_count = count;
-    if (!code)
-        code = session_run(&s, err);
-    free(files);
-    return code;
+    return train_on(&s, arguments, count, err);
+}
+
+enum err_code command_adapt(char **arguments, size_t count, struct err *err)
+{
+    struct settings_train s = {.isa = 0};
+    bool done;
+    enum err_code code = parse(&s, true, arguments, &count, &done, err);
+
+    if (code || done)
+        return code;
+    if (count < 2 || !s.training.train.output)
+        return err_set(err, ERR_USAGE, 0,
+                       "adapt needs %s: riverrun adapt MODEL TEXT... -o ADAPTED.safetensors",
+                       !count      ? "a model"
+                       : count < 2 ? "text"
+                                   : "a place for the adapted model");
+    s.training.train.model = arguments[0];
+    return train_on(&s, arguments + 1, count - 1, err);
 }

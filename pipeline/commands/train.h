@@ -7,4 +7,16 @@
 /* PATH or PATH:WEIGHT, cut in place. A path that is there as it stands has no weight. */
 struct corpus_file train_file(char *argument);
 
+/* A training as a command runs it: train.c makes it of a command line, training.c runs it. */
+struct training {
+    struct train_options train;
+    uint64_t save_ms, evaluate_every; /* steps */
+    const char *curve;                /* a picture of the loss; NULL: beside the model */
+    bool quiet;
+    bool compare; /* measure before the first step, and say at the end what was gained */
+};
+
+/* To the end, or to a signal. Fails: ERR_STOPPED; as train_open, train_step, train_save. */
+MUST_CHECK enum err_code training_run(const struct training *training, struct err *err);
+
 #endif
