@@ -23,8 +23,8 @@ enum { ENGINE_FINGERPRINT_BYTES = 16, ENGINE_THREADS_MAX = 64, ENGINE_BLOCK_MAX 
 
 struct engine_options {
     const char *blas; /* "auto", "own", "onednn", "openblas", "ref"; NULL is "auto" */
-    const char
-        *isa; /* "auto", "avx512", "avx512f", "avx2", "ref": highest level to use; NULL is "auto" */
+    const char *
+        isa; /* "auto", "avx512", "avx512f", "avx2", "dotprod", "neon", "ref": highest level to use; NULL is "auto" */
     /* What matrices are multiplied as, whatever the file has: "f32", "bf16", "int8"; NULL and "auto" are "f32". An
      * arithmetic each: bf16 takes half the memory and up to half the time, int8 a quarter. */
     const char *weights;

@@ -240,14 +240,16 @@ static void cuts_threads_and_blocks_do_not_matter(void **unused)
 static void every_product_and_level_gives_its_arithmetic(void **unused)
 {
     static const char *const blas[] = {"ref", "own", "onednn", "openblas"};
-    static const char *const isa[] = {"ref", "avx2", "avx512", "avx512f"};
+    static const char *const isa[] = {"ref", "avx2", "avx512", "avx512f", "dotprod", "neon"};
+    enum { LEVELS = sizeof isa / sizeof *isa, WAYS = 4 * LEVELS };
     int same = 0;
 
     (void)unused;
     for (int model = 0; model < MODELS; model++) {
         struct outcome *key = answer(paths[model]);
-        for (int i = 0; i < 16; i++) {
-            struct engine *engine = try_open(paths[model], blas[i / 4], isa[i % 4], 2, 64);
+        for (int i = 0; i < WAYS; i++) {
+            const char *way = blas[i / LEVELS], *level = isa[i % LEVELS];
+            struct engine *engine = try_open(paths[model], way, level, 2, 64);
             struct outcome *want = NULL, *got;
             char what[120];
             if (!engine)
@@ -255,7 +257,7 @@ static void every_product_and_level_gives_its_arithmetic(void **unused)
             if (strstr(engine_info(engine)->arithmetic, "openblas"))
                 want = alone(engine, ONE_BY_ONE, 0);
             got = alone(engine, RANDOM, (uint64_t)i);
-            snprintf(what, sizeof what, "model %d, %s at %s", model, blas[i / 4], isa[i % 4]);
+            snprintf(what, sizeof what, "model %d, %s at %s", model, way, level);
             assert_same(want ? want : key, got, what);
             same++;
             free(want);
@@ -265,7 +267,7 @@ static void every_product_and_level_gives_its_arithmetic(void **unused)
         free(key);
     }
     assert_true(same >= 2 * MODELS);
-    printf("%d combinations of %d could be had\n", same, 16 * MODELS);
+    printf("%d combinations of %d could be had\n", same, WAYS * MODELS);
 }
 
 /* Layers go from worker to worker while a stream is read. */

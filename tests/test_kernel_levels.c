@@ -11,7 +11,7 @@
 
 enum { ROOM = 200000 };
 
-static const char *const levels[] = {"avx2", "avx512"};
+static const char *const levels[] = {"avx2", "avx512", "neon"};
 
 /* False where this processor lacks the level; any other refusal is a fault. */
 static bool level_init(struct kernels *kernels, const char *level)
@@ -175,6 +175,11 @@ static void names_that_do_not_exist_are_refused(void **state)
     (void)state;
     assert_int_equal(kernels_init(&kernels, "sse9", NULL, &err), ERR_USAGE);
     assert_int_equal(kernels_init(&kernels, NULL, "mkl", &err), ERR_USAGE);
+#if defined(__x86_64__)
+    assert_int_equal(kernels_init(&kernels, "neon", NULL, &err), ERR_MISMATCH);
+#else
+    assert_int_equal(kernels_init(&kernels, "avx2", NULL, &err), ERR_MISMATCH);
+#endif
     assert_string_equal(kernels.isa, "untouched");
 }
 
@@ -186,9 +191,11 @@ static void flushing_left_on_is_seen(void **state)
 #if defined(__x86_64__)
     __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
     assert_false(float_control_is_set());
+#endif
+    float_control_flush();
+    assert_false(float_control_is_set());
     float_control_set();
     assert_true(float_control_is_set());
-#endif
 }
 
 int main(void)

@@ -157,6 +157,12 @@ static void own_product_is_the_key_with_avx2(void **state)
     check_way("avx2", "own", "f32");
 }
 
+static void own_product_is_the_key_with_neon(void **state)
+{
+    (void)state;
+    check_way("neon", "own", "f32");
+}
+
 static void onednn_or_what_replaces_it_is_the_key(void **state)
 {
     (void)state;
@@ -171,12 +177,62 @@ static void auto_is_the_key(void **state)
 
 static void narrow_products_are_the_key_at_every_level(void **state)
 {
-    static const char *const levels[] = {"native", "avx512", "avx512f", "avx2"};
+    static const char *const levels[] = {"native", "avx512", "avx512f", "avx2", "dotprod", "neon"};
 
     (void)state;
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
         check_way(levels[i], "own", "bf16");
         check_way(levels[i], "own", "int8");
+    }
+}
+
+/* Sums at the least normal number, found by hand: (x0 w0), then pairs of which only the first is taken here. A
+ * subnormal sum is zero, with its sign; one that rounds up to the least normal number, as numbers of 24 bits round,
+ * is that number; the tie does; what is nearer to the number below does not, though a subnormal number could not
+ * hold the difference. */
+static void bf16_sums_at_the_edge_are_as_defined(void **state)
+{
+    static const char *const levels[] = {"ref",  "native",  "avx512", "avx512f",
+                                         "avx2", "dotprod", "neon"};
+    static const struct {
+        float x0, w0, x1, w1, want; /* x0 w0 joins the chain first */
+    } cases[] = {{0x1p-63f, 0x1p-63f, 0, 0, 0x1p-126f},
+                 {0x1p-63f, 0x1p-64f, 0, 0, 0.0f},
+                 {-0x1p-63f, 0x1p-64f, -0.0f, 0, -0.0f},
+                 {0x1p-63f, 0x1p-63f, -0x1p-80f, 0x1p-80f, 0x1p-126f},
+                 {-0x1p-63f, 0x1p-63f, 0x1p-80f, 0x1p-80f, -0x1p-126f},
+                 {0x1p-63f, 0x1p-63f, -0x1p-76f, 0x1p-75f, 0x1p-126f},
+                 {0x1p-63f, 0x1p-63f, -0x1.02p-76f, 0x1p-75f, 0.0f},
+                 {0x1p-63f, 0x1p-63f, -0x1p-75f, 0x1p-75f, 0.0f},
+                 {-0x1p-63f, 0x1p-63f, 0x1p-75f, 0x1p-75f, -0.0f},
+                 {0x1p-63f, 0x1p-63f, -0x1p-70f, 0x1p-60f, 0.0f},
+                 {0x1p-63f, 0x1p-63f, 0x1p-80f, 0x1p-80f, 0x1p-126f}};
+    const struct shape shape = {40, 2};
+    float w[80], x[10], y[5 * 40];
+    struct kernels kernels;
+    struct err err;
+
+    (void)state;
+    for (size_t level = 0; level < sizeof levels / sizeof *levels; level++) {
+        if (init(&kernels, levels[level], "own", &err) == ERR_MISMATCH)
+            continue;
+        for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+            for (size_t i = 0; i < 80; i += 2) {
+                w[i + 1] = cases[c].w0; /* of a pair the second is first */
+                w[i] = cases[c].w1;
+            }
+            for (size_t i = 0; i < 10; i += 2) {
+                x[i + 1] = cases[c].x0;
+                x[i] = cases[c].x1;
+            }
+            struct product *product = open_narrow(&shape, w, levels[level], "own", "bf16");
+            product_run(product, x, 5, 2, y, 40, room);
+            for (size_t i = 0; i < 5 * 40; i++)
+                if (memcmp(&y[i], &cases[c].want, sizeof *y) != 0)
+                    fail_msg("case %zu at %s: %a, not %a", c, levels[level], (double)y[i],
+                             (double)cases[c].want);
+            product_close(&product);
+        }
     }
 }
 
@@ -259,7 +315,8 @@ static void a_row_of_nan_does_not_leak_into_others(void **state)
         const char *isa, *blas, *narrow;
     } ways[] = {{NULL, "ref", "f32"},   {NULL, "own", "f32"},  {NULL, "onednn", "f32"},
                 {"ref", "ref", "bf16"}, {NULL, "own", "bf16"}, {"avx2", "own", "bf16"},
-                {"ref", "ref", "int8"}, {NULL, "own", "int8"}, {"avx2", "own", "int8"}};
+                {"ref", "ref", "int8"}, {NULL, "own", "int8"}, {"avx2", "own", "int8"},
+                {"neon", "own", "int8"}};
     const struct shape shape = {144, 200};
     static float w[144 * 200], x[9 * 200], clean[9 * 144], y[9 * 144];
 
@@ -269,6 +326,9 @@ static void a_row_of_nan_does_not_leak_into_others(void **state)
     for (size_t i = 0; i < sizeof x / sizeof *x; i++)
         x[i] = (float)(i % 11) - 5.0f;
     for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
+        struct kernels kernels;
+        if (init(&kernels, ways[way].isa, ways[way].blas, NULL) == ERR_MISMATCH)
+            continue;
         struct product *product =
             open_narrow(&shape, w, ways[way].isa, ways[way].blas, ways[way].narrow);
         product_run(product, x, 9, 200, clean, 144, room);
@@ -376,9 +436,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(own_product_is_the_key_with_avx512),
         cmocka_unit_test(own_product_is_the_key_with_avx2),
+        cmocka_unit_test(own_product_is_the_key_with_neon),
         cmocka_unit_test(onednn_or_what_replaces_it_is_the_key),
         cmocka_unit_test(auto_is_the_key),
         cmocka_unit_test(narrow_products_are_the_key_at_every_level),
+        cmocka_unit_test(bf16_sums_at_the_edge_are_as_defined),
         cmocka_unit_test(bf16_1_and_int8_1_are_what_they_were),
         cmocka_unit_test(narrow_products_are_near),
         cmocka_unit_test(narrow_weights_are_refused_to_libraries),

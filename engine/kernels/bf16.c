@@ -2,8 +2,9 @@
  *
  * A word of weights is two inputs of one output, so one load gives a pair of 16 outputs. A pair adds
  * fma(odd) and then fma(even); that is what VDPBF16PS does, with subnormal numbers taken as zero, and two
- * fused multiply-adds do the same bits with the control set so. Rows come as the level wants them: as bf16, or
- * for two multiply-adds the rounded numbers as floats. */
+ * fused multiply-adds do the same bits with the control set so, but for what settle() puts right on
+ * aarch64. Rows come as the level wants them: as bf16, or for two multiply-adds the rounded numbers as
+ * floats. */
 #include "engine/kernels/inside.h"
 #include "engine/kernels/lanes.h"
 
@@ -164,6 +165,59 @@ INLINE void group(const struct panels *w, size_t panel, const row_number *x, siz
     }
 }
 
+#if defined(FLUSHES_BEFORE_ROUNDING)
+/* One output as the key has it, for sums the processor has flushed too early. */
+static float careful_output(const struct panels *w, size_t output, const row_number *x)
+{
+    const size_t pairs = (w->inputs + 1) / 2, block = product_block(w->inputs) / 2;
+    const uint32_t *at = (const uint32_t *)w->data + output / 16 * pairs * 16 + output % 16;
+    float total = 0.0f;
+
+    for (size_t begin = 0; begin < pairs; begin += block) {
+        float chain = 0.0f;
+        for (size_t k = begin; k < pairs && k < begin + block; k++) {
+            chain = bf16_fma(x[2 * k + 1], bf16_float(at[k * 16] >> 16), chain);
+            chain = bf16_fma(x[2 * k], bf16_float(at[k * 16]), chain);
+        }
+        total = begin == 0 ? chain : bf16_sum(total + chain);
+    }
+    return total;
+}
+
+/* Panels anew where any of their sums was flushed. That is rare: x and weights would both have to be tiny. */
+static void settle(const struct panels *w, size_t panel, const row_number *x, size_t rows, float *y,
+                   size_t y_stride, size_t panels)
+{
+    const size_t inputs = (w->inputs + 1) / 2 * 2, end = (panel + panels) * 16;
+
+    if (!flushed_any())
+        return;
+    float_control_set();
+    for (size_t row = 0; row < rows; row++)
+        for (size_t n = panel * 16; n < end && n < w->outputs; n++)
+            y[row * y_stride + n] = careful_output(w, n, x + row * inputs);
+    float_control_flush();
+}
+#else
+INLINE void flushed_clear(void)
+{
+}
+
+INLINE void settle(const struct panels *w, size_t panel, const row_number *x, size_t rows, float *y,
+                   size_t y_stride, size_t panels)
+{
+    (void)w, (void)panel, (void)x, (void)rows, (void)y, (void)y_stride, (void)panels;
+}
+#endif
+
+INLINE void settled_group(const struct panels *w, size_t panel, const void *room, size_t rows,
+                          float *y, size_t y_stride, size_t panels)
+{
+    flushed_clear();
+    group(w, panel, room, rows, y, y_stride, panels);
+    settle(w, panel, room, rows, y, y_stride, panels);
+}
+
 static void multiply(const struct panels *w, const void *room, size_t rows, float *y,
                      size_t y_stride)
 {
@@ -171,8 +225,8 @@ static void multiply(const struct panels *w, const void *room, size_t rows, floa
     size_t panel = 0;
 
     for (; rows == 1 && panel + 4 <= all; panel += 4)
-        group(w, panel, room, 1, y, y_stride, 4);
-#define GROUP(n) group(w, panel, room, rows, y, y_stride, n)
+        settled_group(w, panel, room, 1, y, y_stride, 4);
+#define GROUP(n) settled_group(w, panel, room, rows, y, y_stride, n)
     EACH_GROUP(panel, all, GROUP);
 #undef GROUP
 }

@@ -4,6 +4,7 @@
 
 #include "engine/kernels/kernels.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- Constants of f32-1: changing one makes another arithmetic. ---- */
@@ -43,7 +44,8 @@ static inline size_t product_block(size_t inputs)
 /* The key: one output of a product. */
 float product_key(const float *x, const float *w, size_t inputs);
 
-/* The key of bf16-1, both factors rounded by bf16_of, and of int8-1, the row w with its scale. */
+/* The key of bf16-1, both factors rounded by bf16_of (no flushing is needed), and of int8-1, the row w with its
+ * scale. */
 float product_key_bf16(const float *x, const float *w, size_t inputs);
 float product_key_int8(const float *x, const float *w, size_t inputs);
 
@@ -78,6 +80,24 @@ static inline float bf16_float(uint32_t bf16)
 
     memcpy(&x, &bits, sizeof x);
     return x;
+}
+
+/* A sum of bf16-1: one that is subnormal is zero. */
+static inline float bf16_sum(float sum)
+{
+    return fabsf(sum) < 0x1p-126f ? copysignf(0.0f, sum) : sum;
+}
+
+/* fma(a, b, sum) of bf16 numbers. What counts is the sum rounded as if it could be as small as it likes: below the
+ * least normal number it is zero. fmaf rounds in coarser steps down there and may land on that number from a sum that
+ * is zero by this rule; the exact sum decides, of which a double has enough to compare it with the tie. */
+static inline float bf16_fma(float a, float b, float sum)
+{
+    float got = fmaf(a, b, sum);
+
+    if (fabsf(got) == 0x1p-126f && fabs((double)a * b + sum) < 0x1p-126 - 0x1p-151)
+        return copysignf(0.0f, got);
+    return bf16_sum(got);
 }
 
 /* The unit of a row: the largest size / 127; 1 for zeros; NaN where the row is not finite. */
@@ -115,19 +135,28 @@ static inline void int8_row(uint8_t *to, const float *x, size_t count, float sca
 
 /* ---- Levels. ---- */
 
+struct level {
+    const char *name;
+    bool (*runs_here)(void);
+    void (*fill)(struct kernels *kernels);
+};
+/* Those of this architecture, best first; the last one, "ref", runs on every processor and ends the list. */
+extern const struct level kernels_levels[];
+
 void kernels_ref(struct kernels *kernels);
 void kernels_avx2(struct kernels *kernels);
 void kernels_avx512(struct kernels *kernels);
-/* Their narrow products; native: by instructions for them. */
+void kernels_neon(struct kernels *kernels);
+/* Their narrow products; native, dotprod: by instructions for them. */
 void kernels_bf16_avx2(struct kernels *kernels);
 void kernels_bf16_avx512(struct kernels *kernels);
 void kernels_bf16_native(struct kernels *kernels);
+void kernels_bf16_neon(struct kernels *kernels);
 void kernels_int8_avx2(struct kernels *kernels);
 void kernels_int8_avx512(struct kernels *kernels);
 void kernels_int8_native(struct kernels *kernels);
-/* Fill in the level called isa, or for "auto" the best one that runs here.
- * Fails  ERR_USAGE, ERR_MISMATCH. */
-MUST_CHECK enum err_code kernels_level(struct kernels *kernels, const char *isa, struct err *err);
+void kernels_int8_neon(struct kernels *kernels);
+void kernels_int8_dotprod(struct kernels *kernels);
 
 /* Take a tile's maximum and sum in. */
 void loss_merge(struct loss *loss, float max, float sum);

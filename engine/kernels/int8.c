@@ -1,8 +1,8 @@
 /* int8.c: products of int8 weights, built once for each level, and once for processors that multiply bytes.
  *
  * A word of weights is four inputs of one output. Integers add up to the same in any order, so there are no
- * blocks. VPDPBUSD takes unsigned bytes on one side: activations are offset by 128 for it, and the sums of the
- * weights take that back. A packed row's scale stands behind all rows. */
+ * blocks. SDOT takes signed bytes. VPDPBUSD takes unsigned ones on one side: activations are offset by 128 for
+ * it, and the sums of the weights take that back. A packed row's scale stands behind all rows. */
 #include "engine/kernels/inside.h"
 #include "engine/kernels/lanes.h"
 
@@ -16,6 +16,14 @@ enum { OFFSET = 128 };
 INLINE struct words dot_add(struct words sum, struct words x, struct words w)
 {
     return words_of(_mm512_dpbusd_epi32(sum.v, x.v, w.v));
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define NAME EXPORT(kernels_int8_, LEVEL)
+enum { OFFSET = 0 };
+
+INLINE struct words dot_add(struct words sum, struct words x, struct words w)
+{
+    return words_dot_add(sum, x, w);
 }
 #else
 #define NAME EXPORT(kernels_int8_, LEVEL)

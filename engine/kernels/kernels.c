@@ -29,6 +29,36 @@ static enum kernels_blas blas_settle(enum kernels_blas which, bool is_ref)
     return which;
 }
 
+/* Names of every architecture: one that is only another's is no mistake in writing. */
+static bool level_exists(const char *isa)
+{
+    static const char *const names[] = {"avx512", "avx512f", "avx2", "dotprod", "neon", "ref"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(isa, names[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Fill in the level called isa, or for "auto" the best one that runs here. */
+static enum err_code level_fill(struct kernels *kernels, const char *isa, struct err *err)
+{
+    const bool any = strcmp(isa, "auto") == 0;
+    const struct level *level = kernels_levels;
+
+    if (!any && !level_exists(isa))
+        return err_set(err, ERR_USAGE, 0,
+                       "no isa '%s': auto, avx512, avx512f, avx2, dotprod, neon, ref", isa);
+    while (strcmp(level->name, "ref") != 0 &&
+           (!level->runs_here() || (!any && strcmp(isa, level->name) != 0)))
+        level++;
+    if (!any && strcmp(isa, level->name) != 0)
+        return err_set(err, ERR_MISMATCH, 0,
+                       "this processor has no %s; --isa auto takes the best it has", isa);
+    level->fill(kernels);
+    return ERR_OK;
+}
+
 enum err_code kernels_init(struct kernels *kernels, const char *isa, const char *blas,
                            struct err *err)
 {
@@ -38,7 +68,7 @@ enum err_code kernels_init(struct kernels *kernels, const char *isa, const char 
     code = blas_find(&k.which, blas ? blas : "auto", err);
     if (code)
         return code;
-    code = kernels_level(&k, isa ? isa : "auto", err);
+    code = level_fill(&k, isa ? isa : "auto", err);
     if (code)
         return code;
     k.which = blas_settle(k.which, k.panels == NULL);

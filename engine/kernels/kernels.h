@@ -177,9 +177,9 @@ enum kernels_weights { WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_INT8 };
 enum kernels_blas { BLAS_AUTO, BLAS_REF, BLAS_OWN, BLAS_ONEDNN, BLAS_OPENBLAS };
 
 struct kernels {
-    const char *isa;     /* "ref", "avx2", "avx512f", "avx512": what was chosen */
-    const char *blas;    /* "ref", "own", "onednn", "openblas": what products are asked to use */
-    char arithmetic[64]; /* "f32-1", "bf16-1", "int8-1", or "f32-openblas-0.3.21-SkylakeX" */
+    const char *isa;  /* "ref", "avx2", "avx512f", "avx512", "neon", "dotprod": what was chosen */
+    const char *blas; /* "ref", "own", "onednn", "openblas": what products are asked to use */
+    char arithmetic[64];     /* "f32-1", "bf16-1", "int8-1", or "f32-openblas-0.3.21-SkylakeX" */
     enum kernels_blas which; /* the same; never BLAS_AUTO */
     enum kernels_weights weights;
     layernorm_fn *layernorm;
@@ -203,8 +203,8 @@ struct kernels {
     struct narrow bf16, int8;
 };
 
-/* Choose the level and the product. isa: "auto", "avx512", "avx512f", "avx2", "ref", NULL as "auto": the best one
- * or exactly that one. blas: "auto", "own", "onednn", "openblas", "ref", NULL as "auto", which is "own".
+/* Choose the level and the product. isa: "auto", "avx512", "avx512f", "avx2", "dotprod", "neon", "ref", NULL as "auto":
+ * the best one or exactly that one. blas: "auto", "own", "onednn", "openblas", "ref", NULL as "auto", which is "own".
  * With isa "ref", blas "auto" and "own" are the key itself.
  * Fails  ERR_USAGE: no such name; ERR_MISMATCH: this processor cannot, the text names the remedy. */
 MUST_CHECK enum err_code kernels_init(struct kernels *kernels, const char *isa, const char *blas,

@@ -1,9 +1,9 @@
 /* engine/kernels/lanes.h: one vector of exactly 16 floats, whatever the processor's width.
  *
  * The width is part of the arithmetic: 16 lanes are the 16 partial sums of ref.c. AVX-512 holds them in
- * one register, AVX2 in two. To add a level (NEON in four registers), write the section of this file
- * for it: struct lanes and the functions below, each with the rounding its comment names, and nothing
- * in wide.c changes. Include this only in files built for one level.
+ * one register, AVX2 in two, NEON (lanes_neon.h) in four. To add a level, write its section: struct lanes
+ * and the functions below, each with the rounding its comment names, and nothing in wide.c changes.
+ * Include this only in files built for one level.
  *
  *     LEVEL                    name of the level, ends the names of exported symbols
  *     TILE_ROWS, TILE_PANELS   the product's register tile: ROWS x PANELS accumulators
@@ -15,21 +15,15 @@
 #ifndef ENGINE_KERNELS_LANES_H
 #define ENGINE_KERNELS_LANES_H
 
-#include <immintrin.h>
+#include "engine/kernels/unroll.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
-/* Loops over registers have to be unrolled before arrays are split into registers, which neither
- * compiler does unasked: 46 GFLOP/s instead of 170. */
-#if defined(__clang__)
-#define UNROLL_ALL _Pragma("clang loop unroll(full)")
-#define UNROLL_4   _Pragma("clang loop unroll_count(4)")
+#if defined(__aarch64__)
+#include "engine/kernels/lanes_neon.h"
 #else
-#define UNROLL_ALL _Pragma("GCC unroll 24")
-#define UNROLL_4   _Pragma("GCC unroll 4")
-#endif
+#include <immintrin.h>
 
 #if defined(__AVX512F__)
 
@@ -480,6 +474,28 @@ INLINE struct words words_dot(struct words a, struct words b)
 
 /* ---- On x86 both levels end alike. ---- */
 
+/* The tree 8-4-2-1 over the lanes. */
+INLINE float lanes_sum(struct lanes x)
+{
+    __m256 eight = _mm256_add_ps(lanes_low(x), lanes_high(x));
+    __m128 v = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+    return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
+}
+
+/* The same tree of lanes_higher, the upper half as its first argument. */
+INLINE float lanes_max(struct lanes x)
+{
+    __m256 eight = _mm256_max_ps(lanes_high(x), lanes_low(x));
+    __m128 v = _mm_max_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight));
+    v = _mm_max_ps(_mm_movehl_ps(v, v), v);
+    return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(v), v));
+}
+
+#endif
+
+/* ---- On every level. ---- */
+
 /* All panels from panel on, CALL(n) with as many at once as have a tile of their own. Four are two twos, not three
  * and one. */
 #if TILE_PANELS == 3
@@ -508,24 +524,6 @@ INLINE void store(float *to, struct lanes x, size_t left)
         lanes_store(to, x);
     else
         lanes_store_part(to, x, left);
-}
-
-/* The tree 8-4-2-1 over the lanes. */
-INLINE float lanes_sum(struct lanes x)
-{
-    __m256 eight = _mm256_add_ps(lanes_low(x), lanes_high(x));
-    __m128 v = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    v = _mm_add_ps(v, _mm_movehl_ps(v, v));
-    return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
-}
-
-/* The same tree of lanes_higher, the upper half as its first argument. */
-INLINE float lanes_max(struct lanes x)
-{
-    __m256 eight = _mm256_max_ps(lanes_high(x), lanes_low(x));
-    __m128 v = _mm_max_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight));
-    v = _mm_max_ps(_mm_movehl_ps(v, v), v);
-    return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(v), v));
 }
 
 #endif

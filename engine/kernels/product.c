@@ -246,10 +246,13 @@ static void run_own(const struct product *p, const float *x, size_t rows, size_t
 void product_run(const struct product *p, const float *x, size_t rows, size_t x_stride, float *y,
                  size_t y_stride, void *room)
 {
+    const bool flush =
+        p->weights == WEIGHTS_BF16 && p->blas == BLAS_OWN; /* the key rounds by itself */
+
     require(rows <= PRODUCT_ROWS_MAX && x_stride >= p->inputs && y_stride >= p->outputs);
     if (rows == 0)
         return;
-    if (p->weights == WEIGHTS_BF16)
+    if (flush)
         float_control_flush();
     if (p->onednn)
         onednn_run(p->onednn, x, rows, x_stride, y, y_stride);
@@ -259,7 +262,7 @@ void product_run(const struct product *p, const float *x, size_t rows, size_t x_
         run_own(p, x, rows, x_stride, y, y_stride, room);
     else
         run_ref(p, x, rows, x_stride, y, y_stride);
-    if (p->weights == WEIGHTS_BF16)
+    if (flush)
         float_control_set();
 }
 

@@ -480,8 +480,8 @@ float product_key(const float *x, const float *w, size_t inputs)
     return total;
 }
 
-/* Pairs of inputs, of each the second one first; a missing one is zero. The caller has subnormal numbers taken
- * as zero, which is what processors do that have this as an instruction. */
+/* Pairs of inputs, of each the second one first; a missing one is zero. Subnormal numbers are zero, which is what
+ * processors do that have this as an instruction. */
 float product_key_bf16(const float *x, const float *w, size_t inputs)
 {
     size_t block = product_block(inputs);
@@ -493,10 +493,10 @@ float product_key_bf16(const float *x, const float *w, size_t inputs)
             for (size_t i = 2; i-- > 0;) {
                 float a = k + i < inputs ? bf16_float(bf16_of(x[k + i])) : 0.0f;
                 float b = k + i < inputs ? bf16_float(bf16_of(w[k + i])) : 0.0f;
-                chain = fmaf(a, b, chain);
+                chain = bf16_fma(a, b, chain);
             }
         }
-        total = begin == 0 ? chain : total + chain;
+        total = begin == 0 ? chain : bf16_sum(total + chain);
     }
     return total;
 }

@@ -11,7 +11,7 @@ target_sources(engine PRIVATE
     kernels/ref.c)
 
 # Only wide.c, bf16.c and int8.c get flags of an instruction set, once a level; the functions it exports end in the level's
-# name and are called where x86.c has found that the processor has it. -O3 for its unrolled tiles.
+# name and are called where x86.c or arm.c has found that the processor has it. -O3 for its unrolled tiles.
 function(kernels_add_level level file)
     add_library(kernels_${level} OBJECT kernels/${file})
     target_compile_options(kernels_${level} PRIVATE -O3 ${ARGN})
@@ -28,6 +28,12 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
     kernels_add_level(int8_avx2 int8.c -mavx2 -mfma -mf16c)
     kernels_add_level(int8_avx512 int8.c ${avx512})
     kernels_add_level(int8_native int8.c ${avx512} -mavx512vnni)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+    target_sources(engine PRIVATE kernels/arm.c)
+    kernels_add_level(neon wide.c)
+    kernels_add_level(bf16_neon bf16.c)
+    kernels_add_level(int8_neon int8.c)
+    kernels_add_level(int8_dotprod int8.c -march=armv8.2-a+dotprod)
 else()
     target_sources(engine PRIVATE kernels/plain.c)
 endif()

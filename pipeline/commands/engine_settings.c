@@ -8,8 +8,9 @@ void engine_settings_options(struct engine_settings *s, struct option *options)
         {"blas", 0, OPTION_TEXT, &s->blas, 0, 0, "NAME",
          "matrix products by auto, own, onednn, openblas or ref (default: auto)"},
         {"isa", 0, OPTION_TEXT, &s->isa, 0, 0, "LEVEL",
-         "highest instruction set: auto, avx512, avx512f (without VNNI and BF16), avx2 or ref "
-         "(default: auto)"},
+         "highest instruction set: auto, avx512, avx512f (without VNNI and BF16), avx2, dotprod, "
+         "neon "
+         "(without SDOT) or ref (default: auto)"},
         {"weights", 0, OPTION_TEXT, &s->weights, 0, 0, "TYPE",
          "multiply as f32, bf16 or int8, whatever the file has (default: auto, which is f32)"},
         {"threads", 0, OPTION_COUNT, &s->threads, 0, ENGINE_THREADS_MAX, "N",

@@ -214,7 +214,7 @@ static json_t *path_of(const char *path)
     plain = strdup(path);
     require(plain);
     for (char *at = plain; *at; at++)
-        *at = *at < 0 ? '?' : *at;
+        *at = (unsigned char)*at >= 0x80 ? '?' : *at;
     text = json_string(plain);
     free(plain);
     return text;

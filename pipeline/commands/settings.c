@@ -110,8 +110,9 @@ void settings_options(struct settings *s, const char *who, struct option *option
           "matrix products by auto, own, onednn, openblas or ref (default: auto)"}},
         {"erf",
          {"isa", 0, OPTION_TEXT, &s->isa, 0, 0, "LEVEL",
-          "highest instruction set: auto, avx512, avx512f (without VNNI and BF16), avx2 or ref "
-          "(default: auto)"}},
+          "highest instruction set: auto, avx512, avx512f (without VNNI and BF16), avx2, dotprod, "
+          "neon "
+          "(without SDOT) or ref (default: auto)"}},
         {"erf",
          {"weights", 0, OPTION_TEXT, &s->weights, 0, 0, "TYPE",
           "multiply as f32, bf16 or int8, whatever the file has (default: auto, which is f32)"}},
