@@ -370,7 +370,7 @@ enum err_code engine_convert(const char *path, const char *output, const char *d
     if (!code && c.dtype == DTYPE_COUNT)
         code = err_set(err, ERR_USAGE, 0, "type '%s': want f32, f16 or bf16", dtype);
     if (!code)
-        code = model_open(&model, path, err);
+        code = model_open(&model, path, NULL, err);
     c.model = model;
     if (!code)
         code = make_room(&c, err);

@@ -80,7 +80,7 @@ enum err_code engine_describe(const char *path, struct engine_description *out, 
 {
     struct engine_description d = {.dtype_count = 0};
     struct model *model = NULL;
-    enum err_code code = model_open(&model, path, err);
+    enum err_code code = model_open(&model, path, NULL, err);
 
     if (code)
         return code;

@@ -89,7 +89,7 @@ enum err_code engine_open(struct engine **out, const char *path,
     e = calloc(1, sizeof *e);
     if (!e)
         return err_set(err, ERR_MEMORY, 0, "model '%s'", path);
-    code = model_open(&e->model, path, err);
+    code = model_open(&e->model, path, o->initial_state, err);
     if (!code)
         code = set_epsilon(e->model, o->gn_eps, err);
     if (!code)
@@ -135,8 +135,15 @@ const struct engine_info *engine_info(const struct engine *engine)
 enum err_code engine_fingerprint(const char *path, uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES],
                                  struct err *err)
 {
+    return engine_fingerprint_with(path, NULL, fingerprint, err);
+}
+
+enum err_code engine_fingerprint_with(const char *path, const char *initial_state,
+                                      uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES],
+                                      struct err *err)
+{
     struct model *model = NULL;
-    enum err_code code = model_open(&model, path, err);
+    enum err_code code = model_open(&model, path, initial_state, err);
 
     if (!code)
         code = model_fingerprint(model, cores(), fingerprint, err);

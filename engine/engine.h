@@ -34,6 +34,9 @@ struct engine_options {
     /* Of the group norm, 0..1, part of the fingerprint. 0 is the model's own: 1e-5 for version 5 in
      * files of rwkv.cpp, 64e-5 elsewhere; version 4 has none. */
     float gn_eps;
+    /* A file of blocks.N.att.time_state [heads][size][size], in any container: new streams begin with it, in the
+     * place of zeros or of the model's own, and it is in the fingerprint. NULL: none. */
+    const char *initial_state;
 };
 
 struct engine_info {
@@ -107,6 +110,11 @@ MUST_CHECK enum err_code engine_convert(const char *path, const char *output, co
 MUST_CHECK enum err_code engine_fingerprint(const char *path,
                                             uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES],
                                             struct err *err);
+
+/* The same of the model with an initial state of its own file, as in engine_options; NULL: without. */
+MUST_CHECK enum err_code engine_fingerprint_with(const char *path, const char *initial_state,
+                                                 uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES],
+                                                 struct err *err);
 
 /* The name of the arithmetic that options would give, without opening a model: what
  * engine_info().arithmetic will be. Fails: ERR_MISMATCH as in engine_open. */

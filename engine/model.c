@@ -372,7 +372,8 @@ static void count_work(struct model *m)
     m->parameters += m->emb->values + m->head->values;
 }
 
-enum err_code model_open(struct model **out, const char *path, struct err *err)
+enum err_code model_open(struct model **out, const char *path, const char *initial_state,
+                         struct err *err)
 {
     struct model *m = calloc(1, sizeof *m);
     enum err_code code;
@@ -382,6 +383,8 @@ enum err_code model_open(struct model **out, const char *path, struct err *err)
     code = kernels_init(&m->kernels, "ref", "ref", err);
     if (!code)
         code = container_open(&m->container, path, err);
+    if (!code && initial_state)
+        code = container_take_state(m->container, initial_state, err);
     if (!code)
         code = find_version(m, err);
     if (!code && m->container->stated_gn_eps > 0 && m->gn_eps > 0)

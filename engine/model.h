@@ -91,8 +91,10 @@ struct model {
     struct kernels kernels; /* "ref" until engine_open chooses */
 };
 
-/* Map path, find and check all tensors. Nothing is packed. Fails: as engine_open. */
-MUST_CHECK enum err_code model_open(struct model **out, const char *path, struct err *err);
+/* Map path, find and check all tensors. Nothing is packed. Fails: as engine_open.
+ * initial_state  a file, see struct engine_options; NULL: the model's own */
+MUST_CHECK enum err_code model_open(struct model **out, const char *path, const char *initial_state,
+                                    struct err *err);
 void model_close(struct model **model);
 
 /* What the model itself says; what an engine adds (arithmetic, blas, isa, threads, fingerprint) is left empty. */

@@ -30,6 +30,8 @@ struct config {
     bool special_tokens; /* of the vocabulary, wherever they stand in a text */
     /* encode; tokenize: only to look for a vocabulary in it, may be NULL */
     const char *model;
+    const char
+        *initial_state; /* file that new streams begin with; NULL: the model's own, or zeros */
     const char *store;
     const char *blas, *isa, *weights;
     unsigned threads;

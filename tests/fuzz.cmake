@@ -58,7 +58,7 @@ fuzz_target(cursor
     LINK ${TOKENIZER_LIBRARIES} ${LIBARCHIVE_LINK_LIBRARIES})
 set(CONTAINER_SOURCES engine/formats/beside.c engine/formats/container.c engine/formats/dtype.c
     engine/formats/gguf.c engine/formats/gguf_pairs.c engine/formats/machine.c engine/formats/names.c
-    engine/formats/pickle.c engine/formats/pth.c engine/formats/quant.c engine/formats/rwkvcpp.c
+    engine/formats/pickle.c engine/formats/pth.c engine/formats/state.c engine/formats/quant.c engine/formats/rwkvcpp.c
     engine/formats/safetensors.c engine/formats/turn.c engine/formats/zip.c)
 fuzz_target(model SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 # All of a model but its arithmetic.

@@ -4,7 +4,9 @@ command lines that are wrong."""
 import io
 import json
 import os
+import random
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -203,6 +205,73 @@ def test_changes_that_wait_for_their_record_are_both_told(world):
     world.finish("--accept-model", model=models[1])
     (lineage,) = [r for r in records(world.output) if r["kind"] == "lineage"]
     assert str(lineage).count("model: ") == 2, lineage
+
+
+def state_of(world, name, seed, layers=2, extra=None):
+    """An initial state for the nano model, as a file of its own: (path, header, data)."""
+    model = get(world.model)
+    shapes = json.loads(model[8:8 + int.from_bytes(model[:8], "little")])
+    heads, size = shapes["blocks.0.att.r_k"]["shape"][-2:]
+    rng, header, data = random.Random(seed), {}, b""
+    for layer in range(layers):
+        values = struct.pack(f"<{heads * size * size}f", *[rng.uniform(-1, 1) for _ in range(heads * size * size)])
+        header[f"blocks.{layer}.att.time_state"] = {"dtype": "F32", "shape": [heads, size, size],
+                                                    "data_offsets": [len(data), len(data) + len(values)]}
+        data += values
+    if extra:
+        header[extra] = {"dtype": "F32", "shape": [1], "data_offsets": [len(data), len(data) + 4]}
+        data += bytes(4)
+    put(world.path(name), packed(header, data))
+    return world.path(name), header, data
+
+
+def packed(header, data):
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def with_state(model, header, data):
+    """The state inside of the model's file."""
+    length = int.from_bytes(model[:8], "little")
+    both, own = json.loads(model[8:8 + length]), model[8 + length:]
+    for name, entry in header.items():
+        both[name] = {**entry, "data_offsets": [len(own) + at for at in entry["data_offsets"]]}
+    return packed(both, own + data)
+
+
+def test_another_initial_state_is_refused_by_name(world):
+    first, header, data = state_of(world, "first", 1)
+    second, _, _ = state_of(world, "second", 2)
+    _, plain = fixture(world)
+    for _ in range(2):
+        world.refused(MISMATCH, ["initial state none, now ", "--restart", "--accept-model"], "--initial-state", first)
+    assert world.finish() == plain
+    world.out = world.path("with")
+    source, want = fixture(world, options=("--initial-state", first))
+    assert want != plain, "the state changes nothing"
+    world.refused(MISMATCH, ["begun with initial state ", "now none"])
+    world.refused(MISMATCH, ["begun with initial state "], "--initial-state", second)
+    inside = world.path("inside.safetensors")
+    put(inside, with_state(get(world.model), header, data))
+    world.refused(MISMATCH, ["begun with model "], model=make_model(world, "other.safetensors", "--seed", "7"))
+    assert world.finish(model=inside) == want, "a state in the model's file is not the same state"
+    world.out = world.path("replaced")
+    want = world.undisturbed(source, "--initial-state", second)
+    assert world.finish("--initial-state", second, model=inside) == want, "the file's own state was not replaced"
+
+
+def test_what_is_no_initial_state_is_named(world):
+    put(world.source, text(2000))
+    short, long = state_of(world, "short", 1, layers=1)[0], state_of(world, "long", 1, layers=3)[0]
+    other = state_of(world, "other", 1, extra="blocks.0.att.w0")[0]
+    cut = world.path("cut")
+    put(cut, get(short)[:-1])
+    for path, words in ((short, ["1 layers"]), (long, ["3 layers"]), (other, ["no initial state", "blocks.0.att.w0"]), (cut, []),
+                        (world.model, ["no initial state"])):
+        world.refused(MODEL, [path] + words, "--initial-state", path)
+    world.refused(SOURCE, ["/nowhere"], "--initial-state", "/nowhere")
+    four = make_model(world, "four", "--version", "4")
+    world.refused(MODEL, [four, "time_state"], "--initial-state", state_of(world, "state", 1)[0], model=four)
 
 
 def test_a_finished_stream_has_nothing_to_accept(world):

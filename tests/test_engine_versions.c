@@ -531,7 +531,7 @@ static void published_sizes_and_costs_are_those_of_the_specification(void **unus
                  s->version, s->layers, s->channels, *s->version == '4' ? 50277 : 65536,
                  wide_ffn ? 4 * s->channels : s->channels * 7 / 2 / 32 * 32, s->ranks);
         make(options);
-        if (model_open(&model, path, &err))
+        if (model_open(&model, path, NULL, &err))
             fail_msg("%s", err.text);
         /* The table counts v0, v1 and v2 of block 0, which are not in the file. */
         if (*s->version == '7')

@@ -163,7 +163,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct tensor *)a)->name, ((const struct tensor *)b)->name);
 }
 
-static enum err_code sort_table(struct container *c, struct err *err)
+enum err_code container_sort(struct container *c, struct err *err)
 {
     if (c->count == 0)
         return container_fail(c, err, "it has no tensors");
@@ -344,7 +344,7 @@ enum err_code container_open(struct container **out, const char *path, struct er
     if (!code)
         code = container_rename(c, err);
     if (!code)
-        code = sort_table(c, err);
+        code = container_sort(c, err);
     if (code)
         goto done;
     *out = c;

@@ -115,6 +115,10 @@ struct container {
  *        names the file and what is wrong; ERR_MEMORY. */
 MUST_CHECK enum err_code container_open(struct container **out, const char *path, struct err *err);
 void container_close(struct container **container);
+/* Take over the initial state that the file at path holds: blocks.N.att.time_state for each layer, in the place of the
+ * model's own. Fails: as container_open; ERR_MODEL: it holds something else, or another number of layers. */
+MUST_CHECK enum err_code container_take_state(struct container *container, const char *path,
+                                              struct err *err);
 /* Give the map's pages back to the page cache; those that are read again come back from there. */
 void container_rest(const struct container *container);
 
@@ -152,6 +156,8 @@ MUST_CHECK enum err_code container_read(struct container *c, const char *only, s
 MUST_CHECK enum err_code container_add(struct container *c, const char *name, size_t name_bytes,
                                        enum dtype dtype, unsigned rank, const uint64_t *shape,
                                        struct tensor **out, struct err *err);
+/* The table by name, which container_find needs. Fails: ERR_MODEL: there is none, or a name twice. */
+MUST_CHECK enum err_code container_sort(struct container *c, struct err *err);
 /* The tensors from number first on, in the order in which they lie in memory; the caller frees it. */
 MUST_CHECK enum err_code container_by_place(const struct container *c, size_t first,
                                             const struct tensor ***out, struct err *err);

@@ -16,12 +16,12 @@ command_fn command_read, command_follow, command_status, command_pause, command_
 
 /* How a command that works with an engine of its own opens it. */
 struct engine_settings {
-    const char *blas, *isa, *weights;
+    const char *blas, *isa, *weights, *initial_state;
     uint64_t threads, block;
     double gn_eps;
 };
 
-enum { ENGINE_SETTINGS_OPTIONS = 6 };
+enum { ENGINE_SETTINGS_OPTIONS = 7 };
 
 /* Append the options that set s, with an end behind them; options has room for one more than
  * ENGINE_SETTINGS_OPTIONS. */
@@ -37,7 +37,7 @@ MUST_CHECK enum err_code open_tokenizer_of(struct tokenizer **out, const char *v
 /* Settings of a run with their defaults, and the options that set them. */
 struct settings {
     struct config config;
-    const char *model, *output, *store, *name, *vocab, *blas, *isa, *weights;
+    const char *model, *initial_state, *output, *store, *name, *vocab, *blas, *isa, *weights;
     const char *key, *multiline_start;
     int unit, normalize, sync, sink; /* unit -1: not said */
     uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;

@@ -19,6 +19,8 @@ void engine_settings_options(struct engine_settings *s, struct option *options)
          "rows of one batch; changes speed alone (default: 0, the engine's choice)"},
         {"gn-eps", 0, OPTION_REAL, &s->gn_eps, 0, 1, "EPS",
          "epsilon of the group norm (default: 0, what the file or its version says)"},
+        {"initial-state", 0, OPTION_TEXT, &s->initial_state, 0, 0, "FILE",
+         "begin with this state, as of `adapt --state` (default: the model's own, or zeros)"},
         {.name = NULL},
     };
 
@@ -70,5 +72,6 @@ struct engine_options engine_settings_end(const struct engine_settings *s)
                                    .weights = s->weights,
                                    .threads = (unsigned)s->threads,
                                    .block_tokens = (uint32_t)s->block,
-                                   .gn_eps = (float)s->gn_eps};
+                                   .gn_eps = (float)s->gn_eps,
+                                   .initial_state = s->initial_state};
 }

@@ -39,6 +39,9 @@ void settings_options(struct settings *s, const char *who, struct option *option
 {
     const struct row rows[] = {
         {"terf", {"model", 'm', OPTION_TEXT, &s->model, 0, 0, "FILE", "the RWKV model"}},
+        {"erf",
+         {"initial-state", 0, OPTION_TEXT, &s->initial_state, 0, 0, "FILE",
+          "new streams begin with it: as of `adapt --state` (default: the model's own, or zeros)"}},
         {"emrf",
          {"output", 'o', OPTION_TEXT, &s->output, 0, 0, "DIR", "records go here (default: out)"}},
         {"ierf",
@@ -177,6 +180,7 @@ enum err_code settings_end(struct settings *s, struct err *err)
                                 .vocab = s->vocab,
                                 .special_tokens = s->special_tokens,
                                 .model = s->model,
+                                .initial_state = s->initial_state,
                                 .store = s->store,
                                 .blas = s->blas,
                                 .isa = s->isa,

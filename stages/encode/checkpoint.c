@@ -152,6 +152,8 @@ static enum err_code make_meta(const struct stream *s, struct buffer *out, struc
     meta.base_seq = s->base;
     meta.fingerprints = s->prints;
     meta.model = proto_bytes(s->encode->model, ENGINE_FINGERPRINT_BYTES);
+    if (s->encode->env->config->initial_state)
+        meta.weights = proto_bytes(s->encode->weights, ENGINE_FINGERPRINT_BYTES);
     meta.arithmetic = s->encode->arithmetic;
     meta.unit = proto_text(unit_name(s->encode->env->config->unit));
     meta.record_format = RECORD_FORMAT;

@@ -19,7 +19,10 @@ static enum err_code encode_open(void **self, const struct stage_env *env, struc
     if (!e)
         return err_set(err, ERR_MEMORY, 0, "encode");
     e->env = env;
-    code = engine_fingerprint(c->model, e->model, err);
+    code = engine_fingerprint_with(c->model, c->initial_state, e->model, err);
+    memcpy(e->weights, e->model, sizeof e->weights);
+    if (!code && c->initial_state)
+        code = engine_fingerprint(c->model, e->weights, err);
     if (!code)
         code = engine_arithmetic(&options, e->arithmetic, sizeof e->arithmetic, err);
     if (!code)

@@ -208,6 +208,7 @@ struct encode {
     struct store *store;
     struct engine *engine; /* opened when a stream first needs it */
     uint8_t model[ENGINE_FINGERPRINT_BYTES];
+    uint8_t weights[ENGINE_FINGERPRINT_BYTES]; /* model without the initial state of a file */
     char arithmetic[96];
     struct stream **streams; /* (stream_count) in the order of their announcement */
     size_t stream_count, stream_room, turn;
@@ -249,7 +250,8 @@ static inline struct engine_options engine_options_of(const struct config *c)
                                    .isa = c->isa,
                                    .weights = c->weights,
                                    .threads = c->threads,
-                                   .block_tokens = c->block_tokens};
+                                   .block_tokens = c->block_tokens,
+                                   .initial_state = c->initial_state};
 }
 
 /* stream.c */

@@ -12,6 +12,12 @@ static void hex(const uint8_t *bytes, size_t count, char *out)
         sprintf(out + 2 * i, "%02x", bytes[i]);
 }
 
+static bool is_print(const ProtobufCBinaryData *bytes, const uint8_t *fingerprint)
+{
+    return bytes->len == ENGINE_FINGERPRINT_BYTES &&
+           !memcmp(bytes->data, fingerprint, ENGINE_FINGERPRINT_BYTES);
+}
+
 /* What a stream was begun with, and what this run would go on with. */
 struct setting {
     const char *what, *flag; /* flag: accepts a change; NULL: nothing does */
@@ -35,11 +41,18 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
     const struct config *c = s->encode->env->config;
     const char *unit = unit_name(c->unit), *normalize = normalize_name(c->normalize);
     const char *arithmetic = s->encode->arithmetic;
+    const uint8_t *model = s->encode->model, *weights = s->encode->weights;
+    const ProtobufCBinaryData *old_weights = meta->weights.len ? &meta->weights : &meta->model;
+    const bool other_start = is_print(old_weights, weights); /* where the model is not the same */
     char old_model[16] = "?", new_model[16];
     size_t used = 0;
 
     hex(meta->model.data, meta->model.len, old_model);
-    hex(s->encode->model, ENGINE_FINGERPRINT_BYTES, new_model);
+    hex(model, ENGINE_FINGERPRINT_BYTES, new_model);
+    if (other_start && !meta->weights.len)
+        strcpy(old_model, "none");
+    if (other_start && !c->initial_state)
+        strcpy(new_model, "none");
     bool any_text =
         meta->unbound; /* how a branch cuts its own text is not the other stream's matter */
     const struct setting settings[] = {
@@ -48,10 +61,8 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
          any_text || !strcmp(meta->fingerprints->normalize, normalize), false},
         {"record format", NULL, "another", "this program's",
          any_text || meta->record_format == RECORD_FORMAT, false},
-        {"model", "--accept-model", old_model, new_model,
-         meta->model.len == ENGINE_FINGERPRINT_BYTES &&
-             !memcmp(meta->model.data, s->encode->model, ENGINE_FINGERPRINT_BYTES),
-         c->accept_model},
+        {other_start ? "initial state" : "model", "--accept-model", old_model, new_model,
+         is_print(&meta->model, model), c->accept_model},
         {"arithmetic", "--accept-arithmetic", meta->arithmetic, arithmetic,
          !strcmp(meta->arithmetic, arithmetic), c->accept_arithmetic}};
     changed[0] = 0;

@@ -325,7 +325,7 @@ static void open_model(const char *path)
 {
     struct model *model = NULL;
     struct err err = {0};
-    enum err_code code = model_open(&model, path, &err);
+    enum err_code code = model_open(&model, path, NULL, &err);
 
     require(!code == !!model);
     require(!code || (err.text[0] && !strchr(err.text, '\n')));
