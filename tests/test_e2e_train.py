@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Trainings that are stopped and killed go on to the bytes of one that was not; vocabularies are learned."""
+import json
 import os
 import random
 import signal
@@ -98,12 +99,12 @@ def kill_somewhere(place, rng, cut, steps, kills):
     return "instant" if lives else None
 
 
-def killed(place, name, model=None):
+def killed(place, name, *options, model=None):
     """The same bytes as without."""
     kills, steps = (20, 200) if place.nightly else (6, 60)
     rng, text = random.Random(place.seed), text_of(place)
-    whole = Training(place, name + "-whole", text, steps, model=model)
-    cut = Training(place, name + "-cut", text, steps, "--threads", "1", model=model)
+    whole = Training(place, name + "-whole", text, steps, *options, model=model)
+    cut = Training(place, name + "-cut", text, steps, "--threads", "1", *options, model=model)
     whole.run()
     done = []
     while len(done) < kills:
@@ -127,7 +128,8 @@ def killed_trainings_end_with_the_same_bytes(place):
 def killed_adaptations_end_with_the_same_bytes(place):
     model = Training(place, "model", text_of(place), 5)
     model.run()
-    return killed(place, "adapt", model.output)
+    return killed(place, "adapt", model=model.output) + "; a state: " + killed(place, "state", "--state",
+                                                                               model=model.output)
 
 
 def stopped_trainings_go_on(place):
@@ -202,6 +204,25 @@ def an_adaptation_lowers_what_a_text_costs(place):
     return " ".join(last)
 
 
+def a_state_is_trained_and_read(place):
+    """Defaults: a file of some KB, with which `read` finds the text less surprising than without."""
+    model = Training(place, "model", text_of(place), 100, "--save-every", "600")
+    model.run()
+    text, state = place.text("own", b"level=info msg=ok user=7\n" * 400), place.path("state.safetensors")
+    done = subprocess.run([place.riverrun, "adapt", "--state", model.output, text, "-o", state, "--held-out", text],
+                          check=True, stdout=subprocess.PIPE, timeout=HANG_S).stdout.decode()
+    check(done.startswith("1024 of ") and done.endswith(" less\n"), done)
+    check(4096 < os.path.getsize(state) < 8192, f"{os.path.getsize(state)} bytes")
+    sums = []
+    for name, options in (("zeros", ()), ("state", ("--initial-state", state))):
+        job = e2e.Job(place, name, place.text("begin", b"level=info msg=ok user=7\n"), model.output, options=options)
+        job.run()
+        (lines,) = job.records().values()
+        sums.append(sum(json.loads(line).get("nats") or 0 for line in lines.splitlines()))
+    check(sums[1] < sums[0], f"{sums[1]} nats with the state, {sums[0]} without")
+    return f"{sums[0]:.1f} nats without, {sums[1]:.1f} with the state"
+
+
 def one_training_at_a_time(place):
     """The second is refused, in a line that names the file and what to do; what the first makes is what it makes."""
     text = text_of(place)
@@ -260,7 +281,7 @@ def the_curve_shows_every_point(place):
 
 if __name__ == "__main__":
     sys.exit(e2e.main([killed_trainings_end_with_the_same_bytes, killed_adaptations_end_with_the_same_bytes,
-                       stopped_trainings_go_on, an_adaptation_lowers_what_a_text_costs, one_training_at_a_time,
+                       stopped_trainings_go_on, an_adaptation_lowers_what_a_text_costs, a_state_is_trained_and_read, one_training_at_a_time,
                        the_curve_shows_every_point,
                        a_finished_training_stays_as_it_is, another_text_is_refused,
                        a_learned_vocabulary_trains_and_reads]))

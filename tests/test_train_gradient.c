@@ -6,15 +6,15 @@
 
 enum { STREAMS = 2, TOKENS = 32, ROWS = STREAMS * TOKENS, ROOM = 64 };
 
-static const struct net_shape shape = {.layers = 3,
-                                       .channels = 48,
-                                       .head_size = 16,
-                                       .ffn = 80,
-                                       .vocab = 32,
-                                       .rank_w = 16,
-                                       .rank_a = 16,
-                                       .rank_v = 16,
-                                       .rank_g = 32};
+static struct net_shape shape = {.layers = 3,
+                                 .channels = 48,
+                                 .head_size = 16,
+                                 .ffn = 80,
+                                 .vocab = 32,
+                                 .rank_w = 16,
+                                 .rank_a = 16,
+                                 .rank_v = 16,
+                                 .rank_g = 32};
 
 static uint64_t seed = 7;
 
@@ -61,7 +61,7 @@ static void fill_parameters(struct fixture *f)
     }
 }
 
-static int setup(void **state)
+static int setup_zeros(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     size_t states = STREAMS * net_state(&shape);
@@ -96,10 +96,18 @@ static int setup(void **state)
     return 0;
 }
 
+/* Documents begin with a state that is trained. */
+static int setup(void **state)
+{
+    shape.time_state = true;
+    return setup_zeros(state);
+}
+
 static int teardown(void **state)
 {
     struct fixture *f = *state;
 
+    shape.time_state = false;
     net_ops_f64.close(&f->work);
     free(f->parameters);
     free(f->gradient);
@@ -179,9 +187,34 @@ static void gradients_of_two_windows_add_up(void **state)
         assert_true(fabs(f->gradient[i] - 2 * once[i]) <= 1e-12 * (1 + fabs(once[i])));
 }
 
+/* What is left out is left at zero, and the rest is as it was. */
+static void frozen_matrices_have_no_gradient(void **state)
+{
+    struct fixture *f = *state;
+    struct window frozen = f->window;
+    struct net_tensor tensor;
+    size_t bytes = f->layout.count * sizeof *f->gradient;
+
+    frozen.frozen = true;
+    memset(f->gradient, 0, bytes);
+    memset(f->direction, 0, bytes);
+    net_ops_f64.step(f->work, f->parameters, f->gradient, &f->window);
+    net_ops_f64.step(f->work, f->parameters, f->direction, &frozen);
+    for (size_t i = 0; net_tensor(&shape, &f->layout, i, &tensor); i++) {
+        bool left_out =
+            tensor.matrix && tensor.which != TIME_STATE && strcmp(tensor.name, "emb.weight") != 0;
+        for (size_t k = 0; k < (size_t)tensor.rows * tensor.columns; k++)
+            assert_true(f->direction[tensor.first + k] ==
+                        (left_out ? 0 : f->gradient[tensor.first + k]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(each_tensor_has_the_slope_of_its_differences, setup_zeros,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(frozen_matrices_have_no_gradient, setup, teardown),
         cmocka_unit_test_setup_teardown(each_tensor_has_the_slope_of_its_differences, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(gradients_of_two_windows_add_up, setup, teardown),

@@ -1,4 +1,5 @@
 /* A training as a whole: it learns, goes on to the same bits, and its model is what the engine reads. */
+#include "engine/formats/formats.h"
 #include "engine/train/inside.h"
 #include "tests/engine_help.h"
 
@@ -229,9 +230,10 @@ static void a_damaged_training_is_refused(void **state)
 }
 
 /* Nats of text behind token 0, by the engine. */
-static double engine_nats(const char *path, const uint32_t *tokens, size_t count)
+static double engine_nats(const char *path, const char *initial_state, const uint32_t *tokens,
+                          size_t count)
 {
-    const struct engine_options one = {.threads = 1};
+    const struct engine_options one = {.threads = 1, .initial_state = initial_state};
     struct engine *engine = engine_of(path, &one);
     struct engine_state *state = state_of(engine);
     float *loss = calloc(count, sizeof *loss);
@@ -279,8 +281,8 @@ static double window_nats(const char *path, const uint32_t *tokens, size_t windo
     work = net_ops_plain.open(&shape, 1, TOKENS, false, multiply, NULL);
     assert_non_null(work);
     for (size_t i = 0; i < windows; i++) {
-        const struct window window = {tokens + i * TOKENS, target, states[i & 1], states[~i & 1],
-                                      1};
+        const struct window window = {tokens + i * TOKENS, target, states[i & 1],
+                                      states[~i & 1],      1,      false};
         memcpy(target, tokens + i * TOKENS + 1, sizeof target);
         nats += net_ops_plain.step(work, parameters, NULL, &window).nats;
     }
@@ -308,7 +310,7 @@ static void the_engine_reads_the_model_with_the_loss_of_training(void **state)
     train_close(&train);
     for (size_t i = 1; i < COUNT; i++)
         tokens[i] = text[i - 1] ? text[i - 1] : ' ';
-    read = engine_nats(o.output, tokens, COUNT);
+    read = engine_nats(o.output, NULL, tokens, COUNT);
     trained = window_nats(o.output, tokens, WINDOWS);
     if (!(fabs(read - trained) <= 1e-5 * read))
         fail_msg("the engine reads %.9g nats, training %.9g", read, trained);
@@ -334,6 +336,129 @@ static void a_model_is_where_another_training_begins(void **state)
     train_close(&train);
 }
 
+/* ---- An initial state. ---- */
+
+static const char greeting[] = "the river runs past Eve and Adam the river runs past Eve.\n";
+
+/* A model that was trained a little, and a state that was trained to begin with the greeting. */
+static void make_state(struct train_options *o, struct train_options *tuned, double *before,
+                       double *after)
+{
+    static char greetings[96];
+    static struct corpus_file texts[2];
+    struct train *train;
+    FILE *file;
+
+    snprintf(greetings, sizeof greetings, "%s/greetings", folder);
+    file = fopen(greetings, "wb");
+    assert_non_null(file);
+    fputs(greeting, file);
+    fclose(file);
+    texts[0] = (struct corpus_file){text_path, 1};
+    texts[1] = (struct corpus_file){greetings, 1};
+    *o = options_of("begun", &texts[0]);
+    o->steps = 150;
+    train = training_of(o);
+    must_step(train, o->steps);
+    must_save(train);
+    train_close(&train);
+    *tuned = options_of("state", &texts[1]);
+    tuned->model = o->output;
+    tuned->held_out = greetings;
+    tuned->state_only = true;
+    tuned->tokens = 64;
+    tuned->rate = 0.1;
+    tuned->steps = 100;
+    tuned->decay = 0;
+    train = training_of(tuned);
+    *before = train_evaluate(train);
+    must_step(train, tuned->steps);
+    *after = train_evaluate(train);
+    must_save(train);
+    train_close(&train);
+}
+
+static void a_state_is_trained_alone_and_read_by_the_engine(void **state)
+{
+    enum { COUNT = sizeof greeting };
+    const double nats = log(2) * (COUNT - 1);
+    struct train_options o, tuned;
+    uint32_t tokens[COUNT] = {0};
+    double before, after, read;
+
+    (void)state;
+    make_state(&o, &tuned, &before, &after);
+    if (!(after < 0.92 * before))
+        fail_msg("%g bits a byte with the state, %g without", after, before);
+    for (size_t i = 1; i < COUNT; i++)
+        tokens[i] = (uint8_t)greeting[i - 1];
+    read = engine_nats(o.output, NULL, tokens, COUNT);
+    if (!(fabs(read - before * nats) <= 1e-5 * read))
+        fail_msg("without: the engine reads %.9g nats, training %.9g", read, before * nats);
+    read = engine_nats(o.output, tuned.output, tokens, COUNT);
+    if (!(fabs(read - after * nats) <= 1e-5 * read))
+        fail_msg("with: the engine reads %.9g nats, training %.9g", read, after * nats);
+}
+
+static void a_state_file_holds_time_state_and_nothing_else(void **state)
+{
+    struct train_options o, tuned;
+    struct container *file = NULL;
+    struct err err = {0};
+    double before, after;
+
+    (void)state;
+    make_state(&o, &tuned, &before, &after);
+    assert_int_equal(container_open(&file, tuned.output, &err), ERR_OK);
+    assert_int_equal(file->count, tiny.layers);
+    for (size_t i = 0; i < file->count; i++) {
+        const uint64_t shape[] = {tiny.channels / tiny.head_size, tiny.head_size, tiny.head_size};
+        char name[64];
+        snprintf(name, sizeof name, "blocks.%zu.att.time_state", i);
+        assert_string_equal(file->tensors[i].name, name);
+        assert_int_equal(file->tensors[i].dtype, DTYPE_F32);
+        assert_int_equal(file->tensors[i].rank, 3);
+        assert_memory_equal(file->tensors[i].shape, shape, sizeof shape);
+    }
+    container_close(&file);
+}
+
+static void assert_no_state(const char *model, const char *path, const char *says)
+{
+    const struct engine_options options = {.initial_state = path};
+    struct engine *engine = NULL;
+    struct err err = {0};
+
+    assert_int_equal(engine_open(&engine, model, &options, &err), ERR_MODEL);
+    if (!strstr(err.text, path) || !strstr(err.text, says))
+        fail_msg("%s", err.text);
+}
+
+static void what_is_no_state_of_the_model_is_refused_by_name(void **state)
+{
+    const struct corpus_file file = {text_path, 1};
+    uint8_t alone[ENGINE_FINGERPRINT_BYTES], with[ENGINE_FINGERPRINT_BYTES];
+    struct train_options o, tuned, deep = options_of("deep", &file);
+    struct train *train;
+    struct err err = {0};
+    double before, after;
+
+    (void)state;
+    make_state(&o, &tuned, &before, &after);
+    assert_no_state(o.output, o.output, "it is no initial state");
+    assert_int_equal(engine_fingerprint(o.output, alone, &err), ERR_OK);
+    assert_int_equal(engine_fingerprint_with(o.output, tuned.output, with, &err), ERR_OK);
+    assert_memory_not_equal(alone, with, sizeof with);
+    deep.shape.layers = 3;
+    train = training_of(&deep);
+    must_save(train);
+    train_close(&train);
+    assert_no_state(deep.output, tuned.output, "an initial state of 2 layers");
+    tuned.state_only = false; /* its training goes on with the state, or not at all */
+    assert_int_equal(train_open(&train, &tuned, &err), ERR_MISMATCH);
+    assert_non_null(strstr(err.text, "--state"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +469,9 @@ int main(void)
         cmocka_unit_test(a_damaged_training_is_refused),
         cmocka_unit_test(the_engine_reads_the_model_with_the_loss_of_training),
         cmocka_unit_test(a_model_is_where_another_training_begins),
+        cmocka_unit_test(a_state_is_trained_alone_and_read_by_the_engine),
+        cmocka_unit_test(a_state_file_holds_time_state_and_nothing_else),
+        cmocka_unit_test(what_is_no_state_of_the_model_is_refused_by_name),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

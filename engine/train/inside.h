@@ -33,6 +33,7 @@ struct train {
     float *parameters, *mean, *square; /* (layout.count) */
     struct net_range *ranges;
     size_t range_count;
+    size_t first;    /* of the parameters that are trained, up to the last */
     double *squares; /* of each run of PARAMETER_RUN parameters */
 
     struct part *parts;
@@ -65,9 +66,11 @@ MUST_CHECK enum err_code points_add(struct train *train, struct train_point poin
 
 /* ---- weights.c: the model as a file. ---- */
 
+/* The model, or the initial state alone. */
 MUST_CHECK enum err_code weights_write(const struct train *train, struct err *err);
-/* The shape of a model in a file; vocab included. */
+/* The shape of a model in a file; vocab and an initial state included. */
 MUST_CHECK enum err_code weights_shape(const char *path, struct net_shape *shape, struct err *err);
+/* An initial state that the model does not have is zero. */
 MUST_CHECK enum err_code weights_read(const char *path, const struct net_shape *shape,
                                       const struct layout *layout, float *parameters,
                                       struct err *err);

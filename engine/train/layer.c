@@ -40,21 +40,23 @@ static struct scan scan_of(const struct net_work *work, uint32_t layer, size_t s
     const size_t at = stream * work->tokens * channels + head * n, heads = channels / n;
     const size_t kept = work->tokens / NET_SCAN_TOKENS * n * n;
 
-    return (struct scan){.r = rows->r + at,
-                         .w = rows->w + at,
-                         .k = keys[0] + at,
-                         .v = rows->v + at,
-                         .a = keys[1] + at,
-                         .b = keys[2] + at,
-                         .y = rows->y + at,
-                         .sa = rows->sa + at,
-                         .states =
-                             rows->states ? rows->states + (stream * heads + head) * kept : NULL,
-                         .input = work->window->input + stream * work->tokens,
-                         .stride = channels,
-                         .tokens = work->tokens,
-                         .n = n,
-                         .chunk = work->chunk};
+    return (struct scan){
+        .r = rows->r + at,
+        .w = rows->w + at,
+        .k = keys[0] + at,
+        .v = rows->v + at,
+        .a = keys[1] + at,
+        .b = keys[2] + at,
+        .y = rows->y + at,
+        .sa = rows->sa + at,
+        .states = rows->states ? rows->states + (stream * heads + head) * kept : NULL,
+        .input = work->window->input + stream * work->tokens,
+        .origin =
+            work->shape.time_state ? weights_of(work, layer, TIME_STATE) + head * n * n : NULL,
+        .stride = channels,
+        .tokens = work->tokens,
+        .n = n,
+        .chunk = work->chunk};
 }
 
 static void scan_all(struct net_work *work, uint32_t layer)
@@ -200,6 +202,8 @@ static void scan_all_back(struct net_work *work, uint32_t layer, const real *dy)
             struct scan scan = scan_of(work, layer, stream, head, work->mix);
             size_t at = stream * work->tokens * channels + head * n;
             scan.dy = dy + at;
+            if (scan.origin)
+                scan.dorigin = D(TIME_STATE) + head * n * n;
             scan.dr = work->t[0] + at;
             scan.dk = work->t[1] + at;
             scan.dv = work->t[2] + at;

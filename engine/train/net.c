@@ -187,7 +187,9 @@ static void loss_rows(struct net_work *work, size_t first, size_t count, const r
     gemm = (struct gemm){.m = count, .n = channels, .k = vocab};
     work->multiply(&gemm, work->logits, head, dh + first * channels, work->desk);
     gemm = (struct gemm){.transpose_a = true, .add = true, .m = vocab, .n = channels, .k = count};
-    work->multiply(&gemm, work->logits, at, work->gradient + work->layout.global[HEAD], work->desk);
+    if (!work->window->frozen)
+        work->multiply(&gemm, work->logits, at, work->gradient + work->layout.global[HEAD],
+                       work->desk);
 }
 
 /* With a gradient x becomes that of the last layer's output. */

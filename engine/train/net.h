@@ -34,12 +34,12 @@ typedef void multiply_fn(const struct gemm *gemm, const real *a, const real *b, 
 
 /* A window: what is read, what is to be predicted, and where the streams stand. */
 struct window {
-    const uint32_t
-        *input; /* (rows) each < vocab; 0 begins a document: the state before it is zero */
+    const uint32_t *input; /* (rows) each < vocab; 0 begins a document: after zeros or TIME_STATE */
     const uint32_t *target; /* (rows) or NET_NO_TARGET */
     const real *before;     /* (streams, net_state) where each stream stands */
     real *after;            /* the same behind the window; not before itself */
     real weight;            /* of one target in the gradient: 1 / targets of the whole step */
+    bool frozen;            /* gradients of matrices are not asked for */
 };
 
 struct net_work;

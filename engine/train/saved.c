@@ -45,6 +45,8 @@ void saved_settings(struct train *t)
         (unsigned long long)corpus_fingerprint(t->corpus), o->model ? o->model : "nothing");
 
     require(length > 0); /* a long path is cut, in both that are compared */
+    if (o->state_only && (size_t)length < sizeof t->settings)
+        snprintf(t->settings + length, sizeof t->settings - (size_t)length, "only the state\n");
 }
 
 enum err_code points_add(struct train *t, struct train_point point, struct err *err)
@@ -222,6 +224,10 @@ static enum err_code check_settings(const struct train *t, const uint8_t *saved,
         now += length + (now[length] == '\n');
         then += other + 1;
     }
+    if (*now || then < end)
+        return err_set(err, ERR_MISMATCH, 0,
+                       "'%s' was begun %s --state, not %s: go on so, or use another -o",
+                       t->saved_path, *now ? "without" : "with", *now ? "with" : "without");
     return ERR_OK;
 }
 

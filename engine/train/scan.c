@@ -16,7 +16,8 @@
  * one tree of additions serves sixteen sums over j; the way back takes SCAN_ROWS of them through all tokens
  * between two kept states, so that their states stay in the first-level cache.
  *
- * A token that begins a document has a zero state before it, whatever came. */
+ * A token that begins a document has a zero state before it, whatever came, or the one that is trained: G there is
+ * its gradient. */
 #include "engine/train/work.h"
 
 #ifdef __clang__
@@ -73,7 +74,9 @@ INLINE void forward(const struct scan *scan, size_t n)
         size_t at = t * scan->stride;
         if (scan->states && t % NET_SCAN_TOKENS == 0)
             memcpy(scan->states + t / NET_SCAN_TOKENS * n * n, S, n * n * sizeof *S);
-        if (scan->input[t] == 0)
+        if (scan->input[t] == 0 && scan->origin)
+            memcpy(S, scan->origin, n * n * sizeof *S);
+        else if (scan->input[t] == 0)
             memset(S, 0, n * n * sizeof *S);
         for (size_t i = 0; i < n; i += GROUP)
             dots(S + i * n, scan->a + at, scan->sa + at + i, n);
@@ -160,6 +163,12 @@ INLINE real *zeros_of(const struct scan *scan, size_t n)
     return scan->chunk + (NET_SCAN_TOKENS + 1) * SCAN_ROWS * n;
 }
 
+/* Of SCAN_ROWS rows from i on, the state before a document. */
+INLINE const real *origin_of(const struct scan *scan, size_t i, size_t n)
+{
+    return scan->origin ? scan->origin + i * n : zeros_of(scan, n);
+}
+
 /* The states behind tokens first .. end - 1 of SCAN_ROWS rows from i on, into places 1 .. of chunk. */
 INLINE void again(const struct scan *scan, size_t first, size_t end, size_t i, size_t n)
 {
@@ -169,7 +178,7 @@ INLINE void again(const struct scan *scan, size_t first, size_t end, size_t i, s
     for (size_t t = first; t < end; t++) {
         const size_t at = t * scan->stride;
         real v[SCAN_ROWS], sa[SCAN_ROWS];
-        const real *from = scan->input[t] == 0 ? zeros_of(scan, n) : to;
+        const real *from = scan->input[t] == 0 ? origin_of(scan, i, n) : to;
         memcpy(v, scan->v + at + i, sizeof v);
         memcpy(sa, scan->sa + at + i, sizeof sa);
         for (size_t j = 0; j < n; j += LANES) {
@@ -184,6 +193,12 @@ INLINE void again(const struct scan *scan, size_t first, size_t end, size_t i, s
         to += SCAN_ROWS * n;
     }
 }
+INLINE void add_rows(real *to, const real *from, size_t n)
+{
+    for (size_t j = 0; j < SCAN_ROWS * n; j += LANES)
+        add_to(to + j, load(from + j));
+}
+
 /* Tokens first .. end - 1 backwards, for SCAN_ROWS rows from i on: their states and gradients stay in the
  * first-level cache. */
 INLINE void back_chunk(const struct scan *scan, size_t first, size_t end, size_t i, real *G,
@@ -210,14 +225,17 @@ INLINE void back_chunk(const struct scan *scan, size_t first, size_t end, size_t
                                    scan->dv + at,
                                    scan->da + at,
                                    scan->db + at,
-                                   begins ? zeros_of(scan, n) : S - SCAN_ROWS * n,
+                                   begins ? origin_of(scan, i, n) : S - SCAN_ROWS * n,
                                    S,
                                    G};
         back_rows(&token, i, dsa, n);
-        if (begins) /* nothing came from before: P is zero, da stays as it is */
-            memset(G, 0, SCAN_ROWS * n * sizeof *G);
-        else
+        /* Where nothing came from before P is zero, da stays as it is. */
+        if (!begins || scan->origin)
             back_state(&token, dsa, n);
+        if (begins && scan->origin)
+            add_rows(scan->dorigin + i * n, G, n);
+        if (begins)
+            memset(G, 0, SCAN_ROWS * n * sizeof *G);
     }
 }
 

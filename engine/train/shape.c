@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-/* Sizes by letter: C channels, F channel mix, V vocabulary, w a v g the low ranks; 0 is a vector of C. */
+/* Sizes by letter: C channels, F channel mix, V vocabulary, s head size, w a v g the low ranks; 0 is a vector of C. */
 struct plan {
     const char *name;
     char rows, columns;
@@ -42,6 +42,7 @@ static const struct plan layer_plans[LAYER_TENSORS] = {
     [OUTPUT] = {"att.output.weight", 'C', 'C'},
     [FFN_KEY] = {"ffn.key.weight", 'F', 'C'},
     [FFN_VALUE] = {"ffn.value.weight", 'C', 'F'},
+    [TIME_STATE] = {"att.time_state", 'C', 's'},
 };
 
 static const struct plan global_plans[GLOBAL_TENSORS] = {
@@ -59,6 +60,8 @@ static uint32_t size_of(const struct net_shape *shape, char letter)
         return shape->ffn;
     case 'V':
         return shape->vocab;
+    case 's':
+        return shape->head_size;
     case 'w':
         return shape->rank_w;
     case 'a':
@@ -77,9 +80,10 @@ static size_t plan_values(const struct net_shape *shape, const struct plan *plan
     return (size_t)size_of(shape, plan->rows) * size_of(shape, plan->columns);
 }
 
+/* Or not among its layer's: states stand behind all others. */
 static bool is_absent(uint32_t layer, int which)
 {
-    return layer == 0 && (which == V0 || which == V1 || which == V2);
+    return which == TIME_STATE || (layer == 0 && (which == V0 || which == V1 || which == V2));
 }
 
 enum err_code net_shape_check(const struct net_shape *shape, struct err *err)
@@ -121,6 +125,11 @@ void net_layout(const struct net_shape *shape, struct layout *layout)
             if (!is_absent(layer, i))
                 layout->count += plan_values(shape, &layer_plans[i]);
         }
+    layout->states = layout->count;
+    for (uint32_t layer = 0; shape->time_state && layer < shape->layers; layer++) {
+        layout->layer[layer][TIME_STATE] = layout->count;
+        layout->count += plan_values(shape, &layer_plans[TIME_STATE]);
+    }
 }
 
 /* The index-th tensor that a layer has, over all layers. */
@@ -133,7 +142,9 @@ static bool layer_tensor(const struct net_shape *shape, size_t index, struct net
                 tensor->which = which;
                 return true;
             }
-    return false;
+    tensor->layer = (uint32_t)index;
+    tensor->which = TIME_STATE;
+    return shape->time_state && index < shape->layers;
 }
 
 bool net_tensor(const struct net_shape *shape, const struct layout *layout, size_t index,
@@ -156,7 +167,7 @@ bool net_tensor(const struct net_shape *shape, const struct layout *layout, size
         snprintf(tensor->name, sizeof tensor->name, "%s", plan->name);
     }
     tensor->matrix = plan->rows != 0;
-    tensor->decay = tensor->matrix && !tensor->low_rank;
+    tensor->decay = tensor->matrix && !tensor->low_rank && plan != &layer_plans[TIME_STATE];
     tensor->rows = size_of(shape, plan->rows);
     tensor->columns = size_of(shape, plan->columns);
     return true;

@@ -23,6 +23,7 @@ enum {
 struct net_shape {
     uint32_t layers, channels, head_size, ffn, vocab;
     uint32_t rank_w, rank_a, rank_v, rank_g;
+    bool time_state; /* documents begin with a state that is trained, not with zeros */
 };
 
 /* Tensors of a layer. */
@@ -60,15 +61,17 @@ enum layer_tensor {
     OUTPUT,
     FFN_KEY,
     FFN_VALUE,
+    TIME_STATE,
     LAYER_TENSORS
 };
 /* And the others. */
 enum global_tensor { EMB, LN0, LN0_BIAS, LN_OUT, LN_OUT_BIAS, HEAD, GLOBAL_TENSORS };
 
-enum { NET_ABSENT = -1 }; /* V0, V1, V2 of the first layer */
+enum { NET_ABSENT = -1 }; /* V0, V1, V2 of the first layer; TIME_STATE */
 
 struct layout {
-    size_t count; /* of all parameters: sizes are multiples, so there are no gaps */
+    size_t count;  /* of all parameters: sizes are multiples, so there are no gaps */
+    size_t states; /* from here on there are TIME_STATE tensors alone */
     size_t global[GLOBAL_TENSORS];
     size_t layer[NET_LAYERS_MAX][LAYER_TENSORS]; /* (size_t)NET_ABSENT: there is none */
 };

@@ -86,6 +86,8 @@ static enum err_code check_options(const struct train_options *o, struct err *er
         return err_set(err, ERR_USAGE, 0,
                        "%u streams do not come in %u parts: at most %d and %d, and a multiple",
                        o->streams, o->parts, TRAIN_STREAMS_MAX, TRAIN_PARTS_MAX);
+    if (o->state_only && !o->model)
+        return err_set(err, ERR_USAGE, 0, "an initial state belongs to a model: name it");
     if (!o->tokens || o->tokens > TRAIN_TOKENS_MAX || o->tokens % NET_SCAN_TOKENS)
         return err_set(err, ERR_USAGE, 0, "a window of %u tokens: want a multiple of %d up to %d",
                        o->tokens, NET_SCAN_TOKENS, TRAIN_TOKENS_MAX);
@@ -144,6 +146,7 @@ static enum err_code find_shape(struct train *t, struct err *err)
         code = weights_shape(t->options.model, shape, err);
     else
         shape->vocab = (vocab + NET_MULTIPLE - 1) / NET_MULTIPLE * NET_MULTIPLE;
+    shape->time_state = shape->time_state || t->options.state_only;
     if (!code && shape->vocab < vocab)
         code =
             err_set(err, ERR_MISMATCH, 0,
@@ -190,6 +193,8 @@ static void make_ranges(struct train *t)
     struct net_tensor tensor;
 
     for (size_t i = 0; net_tensor(&t->options.shape, &t->layout, i, &tensor); i++) {
+        if (tensor.first < t->first)
+            continue;
         struct net_range *last = t->range_count ? &t->ranges[t->range_count - 1] : NULL;
         size_t count = (size_t)tensor.rows * tensor.columns;
         if (last && last->decay == tensor.decay && last->fast == tensor.fast)
@@ -202,7 +207,7 @@ static void make_ranges(struct train *t)
 
 static size_t parameter_runs(const struct train *t)
 {
-    return (t->layout.count + PARAMETER_RUN - 1) / PARAMETER_RUN;
+    return (t->layout.count - t->first + PARAMETER_RUN - 1) / PARAMETER_RUN;
 }
 
 /* As many streams of a part as give a product enough rows, and not more than caches like. */
@@ -268,10 +273,10 @@ static enum err_code begin(struct train *t, struct err *err)
 static void find_steps(struct train *t)
 {
     struct train_options *o = &t->options;
-    double pass = (double)corpus_tokens(t->corpus), tokens = o->passes * pass;
+    double tokens = o->passes * (double)corpus_tokens(t->corpus);
 
-    if (o->tokens_most && tokens > (double)o->tokens_most && tokens > pass)
-        tokens = (double)o->tokens_most > pass ? (double)o->tokens_most : pass;
+    if (o->tokens_most && tokens > (double)o->tokens_most)
+        tokens = (double)o->tokens_most;
     o->steps = 1 + (uint64_t)(tokens / ((double)o->streams * o->tokens));
 }
 
@@ -323,6 +328,7 @@ static enum err_code open_all(struct train *t, struct err *err)
     if (!o->steps)
         find_steps(t);
     net_layout(&o->shape, &t->layout);
+    t->first = o->state_only ? t->layout.states : 0;
     t->parts = calloc(o->parts, sizeof *t->parts);
     code = t->parts ? open_desks(t, err) : ERR_OK;
     if (code)
@@ -333,6 +339,7 @@ static enum err_code open_all(struct train *t, struct err *err)
     make_ranges(t);
     t->status = (struct train_status){.steps = o->steps,
                                       .parameters = net_parameters(&o->shape),
+                                      .trained = t->layout.count - t->first,
                                       .level = t->ops->level,
                                       .corpus_bytes = corpus_bytes(t->corpus)};
     saved_settings(t);
@@ -432,7 +439,8 @@ static void run_part(void *self, size_t index)
                                       .target = t->target + i * o->tokens,
                                       .before = t->before + i * state,
                                       .after = t->after + i * state,
-                                      .weight = t->weight};
+                                      .weight = t->weight,
+                                      .frozen = o->state_only};
         struct net_loss loss;
         if (!gradient && !has_target(t, i))
             continue;
@@ -452,7 +460,7 @@ static size_t run_length(const struct train *t, size_t first)
 static void run_sum(void *self, size_t index)
 {
     struct train *t = self;
-    size_t first = index * PARAMETER_RUN, count = run_length(t, first);
+    size_t first = t->first + index * PARAMETER_RUN, count = run_length(t, first);
 
     float_control_flush();
     for (size_t i = 1; i < t->options.parts; i++)
@@ -463,7 +471,7 @@ static void run_sum(void *self, size_t index)
 static void run_adam(void *self, size_t index)
 {
     struct train *t = self;
-    size_t first = index * PARAMETER_RUN;
+    size_t first = t->first + index * PARAMETER_RUN;
 
     float_control_flush();
     t->ops->adam(&t->adam, t->parameters, t->parts[0].gradient, t->mean, t->square, first,

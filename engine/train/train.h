@@ -22,8 +22,9 @@ enum { TRAIN_PARTS_MAX = 64, TRAIN_STREAMS_MAX = 4096, TRAIN_TOKENS_MAX = 4096 }
 enum train_products { TRAIN_F32, TRAIN_BF16 };
 
 struct train_options {
-    const char *output;     /* the model; the training itself lies beside it, with .training */
-    const char *model;      /* begin with this one's weights and shape; NULL: from scratch */
+    const char *output; /* the model; the training itself lies beside it, with .training */
+    const char *model;  /* begin with this one's weights and shape; NULL: from scratch */
+    bool state_only; /* its weights stay: what is trained, and made, is the initial state alone */
     const char *vocabulary; /* a file; NULL: the model's own, or bytes */
     const struct corpus_file *files;
     size_t file_count;
@@ -36,7 +37,7 @@ struct train_options {
     enum train_products products;
     uint64_t steps; /* of the whole schedule; 0: as many as read the text `passes` times */
     double passes;
-    uint64_t tokens_most; /* of these passes, though never less than one; 0: all */
+    uint64_t tokens_most; /* of these passes; 0: all */
     uint64_t warm_up;     /* steps */
     double rate, rate_last, decay, clip;
     uint64_t span_bytes, seed;
@@ -47,12 +48,12 @@ struct train_options {
 void train_defaults(struct train_options *options);
 
 struct train_status {
-    uint64_t step, steps; /* done, of all */
-    uint64_t tokens;      /* targets so far */
-    uint64_t parameters;
-    double loss;       /* nats a token, mean over the last 100 steps or so */
-    double rate, norm; /* of the last step: learning rate, length of the gradient */
-    double held_out;   /* bits a byte when last evaluated; 0: never */
+    uint64_t step, steps;         /* done, of all */
+    uint64_t tokens;              /* targets so far */
+    uint64_t parameters, trained; /* trained: of these */
+    double loss;                  /* nats a token, mean over the last 100 steps or so */
+    double rate, norm;            /* of the last step: learning rate, length of the gradient */
+    double held_out;              /* bits a byte when last evaluated; 0: never */
     uint64_t epoch;
     const char *level; /* of the processor */
     uint64_t corpus_bytes;

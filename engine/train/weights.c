@@ -41,6 +41,15 @@ static void rows_turned(const void *self, uint64_t first, uint64_t count, float 
             *out++ = s->data[i * s->tensor.columns + row];
 }
 
+/* [heads][head size][head size], as the state itself: a row for each value channel. */
+static void rows_states(const void *self, uint64_t first, uint64_t count, float *out)
+{
+    const struct source *s = self;
+    size_t square = (size_t)s->head_size * s->head_size;
+
+    memcpy(out, s->data + first * square, count * square * sizeof *out);
+}
+
 static bool has_three_axes(const struct net_tensor *t)
 {
     return t->is_layer && !t->matrix && t->which >= X_R && t->which <= K_A;
@@ -55,7 +64,13 @@ static void plan_tensor(struct write_tensor *plan, const struct source *s)
                                   .dtype = t->matrix ? DTYPE_BF16 : DTYPE_F32,
                                   .rows = rows_plain,
                                   .self = s};
-    if (t->is_layer && t->which == R_K) {
+    if (t->is_layer && t->which == TIME_STATE) {
+        plan->dtype = DTYPE_F32;
+        plan->rank = 3;
+        plan->shape[0] = t->rows / s->head_size;
+        plan->shape[1] = plan->shape[2] = s->head_size;
+        plan->rows = rows_states;
+    } else if (t->is_layer && t->which == R_K) {
         plan->rank = 2;
         plan->shape[0] = t->columns / s->head_size;
         plan->shape[1] = s->head_size;
@@ -83,6 +98,7 @@ enum err_code weights_write(const struct train *t, struct err *err)
     struct write_text text = {.key = "riverrun.vocabulary"};
     struct write_plan plan = {.tensors = tensors, .texts = &text};
     struct write_report report;
+    struct net_tensor tensor;
     char *vocabulary = NULL;
     enum err_code code = ERR_OK;
 
@@ -91,14 +107,14 @@ enum err_code weights_write(const struct train *t, struct err *err)
         free(sources);
         return err_set(err, ERR_MEMORY, 0, "the model");
     }
-    if (!strcmp(tokenizer_name(t->tokenizer), "world"))
+    if (!strcmp(tokenizer_name(t->tokenizer), "world") && !t->options.state_only)
         code = world_text(t->tokenizer, &vocabulary, err);
-    for (size_t i = 0; !code && net_tensor(&t->options.shape, &t->layout, i, &sources[i].tensor);
-         i++) {
-        sources[i].data = t->parameters + sources[i].tensor.first;
-        sources[i].head_size = t->options.shape.head_size;
-        plan_tensor(&tensors[i], &sources[i]);
-        plan.count++;
+    for (size_t i = 0; !code && net_tensor(&t->options.shape, &t->layout, i, &tensor); i++) {
+        struct source *s = &sources[plan.count];
+        if (tensor.first < t->first)
+            continue;
+        *s = (struct source){tensor, t->parameters + tensor.first, t->options.shape.head_size};
+        plan_tensor(&tensors[plan.count++], s);
     }
     text.value = vocabulary;
     plan.text_count = vocabulary != NULL;
@@ -140,6 +156,7 @@ enum err_code weights_shape(const char *path, struct net_shape *shape, struct er
                                     .rank_a = axis(c, "blocks.0.att.a1", 1),
                                     .rank_v = axis(c, "blocks.1.att.v1", 1),
                                     .rank_g = axis(c, "blocks.0.att.g1", 1)};
+        shape->time_state = container_find(c, "blocks.0.att.time_state") != NULL;
         if (!shape->rank_v) /* a single layer has none */
             shape->rank_v = NET_MULTIPLE;
         do
@@ -168,12 +185,19 @@ enum err_code weights_read(const char *path, const struct net_shape *shape,
     enum err_code code = container_open(&c, path, err);
 
     for (size_t i = 0; !code && net_tensor(shape, layout, i, &tensor); i++) {
-        uint64_t axes[2] = {tensor.rows, tensor.columns};
+        const uint32_t heads = shape->channels / shape->head_size, n = shape->head_size;
+        uint64_t axes[3] = {tensor.rows, tensor.columns};
         const struct tensor *t;
-        if (tensor.is_layer && tensor.which == R_K) {
-            axes[0] = shape->channels / shape->head_size;
-            axes[1] = shape->head_size;
-            code = container_get(c, tensor.name, 2, axes, &t, err);
+        if (tensor.is_layer && tensor.which == TIME_STATE &&
+            !container_find(c, "blocks.0.att.time_state")) {
+            memset(parameters + tensor.first, 0,
+                   (size_t)tensor.rows * tensor.columns * sizeof *parameters);
+            continue;
+        }
+        if (tensor.is_layer && tensor.which == TIME_STATE) {
+            code = container_get(c, tensor.name, 3, (uint64_t[]){heads, n, n}, &t, err);
+        } else if (tensor.is_layer && tensor.which == R_K) {
+            code = container_get(c, tensor.name, 2, (uint64_t[]){heads, n}, &t, err);
         } else {
             code = tensor.matrix ? container_get(c, tensor.name, 2, axes, &t, err)
                                  : container_get(c, tensor.name, 1, axes + 1, &t, err);

@@ -79,7 +79,8 @@ static inline void weights_back(const struct net_work *work, real *dW, const rea
 {
     const struct gemm gemm = {.transpose_a = true, .add = true, .m = n, .n = k, .k = work->rows};
 
-    work->multiply(&gemm, dy, x, dW, work->desk);
+    if (!work->window->frozen)
+        work->multiply(&gemm, dy, x, dW, work->desk);
 }
 
 /* dx (rows, k) = dy W, or += it. */
@@ -112,11 +113,13 @@ struct scan {
     real *S;                           /* forward: state, in place */
     real *states;                      /* kept ones; NULL: none are */
     const uint32_t *input;             /* (tokens) 0 begins a document */
+    const real *origin;                /* the state there; NULL: zeros */
     size_t stride, tokens, n;
     /* Backward: dy in, gradients out; dr, dk, dv are added to. */
     const real *dy;
     real *dr, *dw, *dk, *dv, *da, *db;
-    real *chunk; /* (scan_chunk(n)) */
+    real *dorigin; /* added to */
+    real *chunk;   /* (scan_chunk(n)) */
 };
 void NET(scan_forward)(const struct scan *scan);
 void NET(scan_back)(const struct scan *scan);

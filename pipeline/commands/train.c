@@ -14,6 +14,7 @@ struct settings_train {
     uint64_t streams, window, parts, threads, steps, warm_up, held_out_kib, span_kib, seed;
     double passes;
     int isa, products;
+    bool state;
 };
 
 enum { OPTIONS_MAX = 40 };
@@ -29,7 +30,7 @@ static void adapt_defaults(struct training *training)
 
     t->steps = 0;
     t->passes = 10;
-    t->tokens_most = 1 << 20;
+    t->tokens_most = 3 << 18;
     t->warm_up = 10;
     t->rate = 1e-3;
     t->rate_last = 1e-5;
@@ -37,6 +38,17 @@ static void adapt_defaults(struct training *training)
     t->tokens = 128;
     t->span_bytes = 32 << 10;
     training->compare = true;
+}
+
+/* A gradient comes only from windows in which a document begins: pieces of about a window. */
+static void state_defaults(struct train_options *t)
+{
+    t->rate = 1e-2;
+    t->rate_last = 1e-4;
+    t->decay = 0;
+    t->streams = 4;
+    t->tokens = 512;
+    t->span_bytes = 1 << 10;
 }
 
 static void settings_defaults(struct settings_train *s, bool adapt)
@@ -49,6 +61,8 @@ static void settings_defaults(struct settings_train *s, bool adapt)
     training->evaluate_every = 500;
     if (adapt)
         adapt_defaults(training);
+    if (s->state)
+        state_defaults(&training->train);
     s->layers = t->shape.layers;
     s->channels = t->shape.channels;
     s->head_size = t->shape.head_size;
@@ -83,6 +97,9 @@ static void settings_table(struct settings_train *s, bool adapt, struct option *
         {"ta",
          {"vocab", 0, OPTION_TEXT, &t->vocabulary, 0, 0, "FILE",
           "a vocabulary, as of `vocab learn` (the model's own, or bytes)"}},
+        {"a",
+         {"state", 0, OPTION_FLAG, &s->state, 0, 0, NULL,
+          "train the initial state alone: MODEL becomes a file of time_state"}},
         {"ta",
          {"held-out", 0, OPTION_TEXT, &t->held_out, 0, 0, "FILE",
           "text to measure bits per byte on"}},
@@ -102,10 +119,12 @@ static void settings_table(struct settings_train *s, bool adapt, struct option *
         {"t", {"rank-g", 0, OPTION_COUNT, &s->rank_g, 16, NET_RANK_MAX, "N", "of the gate (64)"}},
         {"ta",
          {"streams", 0, OPTION_COUNT, &s->streams, 1, TRAIN_STREAMS_MAX, "N",
-          adapt ? "pieces of text read side by side (8)" : "documents read side by side (16)"}},
+          adapt ? "pieces of text read side by side (8; with --state 4)"
+                : "documents read side by side (16)"}},
         {"ta",
          {"window", 0, OPTION_COUNT, &s->window, 16, TRAIN_TOKENS_MAX, "N",
-          adapt ? "tokens that a gradient spans (128)" : "tokens that a gradient spans (256)"}},
+          adapt ? "tokens that a gradient spans (128; with --state 512)"
+                : "tokens that a gradient spans (256)"}},
         {"ta",
          {"parts", 0, OPTION_COUNT, &s->parts, 1, TRAIN_PARTS_MAX, "N",
           "gradients that are added up, threads at most (2)"}},
@@ -118,19 +137,21 @@ static void settings_table(struct settings_train *s, bool adapt, struct option *
                 : "of streams x window tokens (10000)"}},
         {"ta",
          {"passes", 0, OPTION_REAL, &s->passes, 0, 1000000, "X",
-          adapt ? "how often the text is read (10, up to a million tokens, but at least once)"
+          adapt ? "how often the text is read (10, but no more than 786432 tokens)"
                 : "how often the text is read, instead of --steps"}},
         {"ta",
          {"warm-up", 0, OPTION_COUNT, &s->warm_up, 0, 1ull << 40, "N",
           adapt ? "steps (10)" : "steps (100)"}},
-        {"ta", {"rate", 0, OPTION_REAL, &t->rate, 0, 1, "X", "learning rate (1e-3)"}},
+        {"ta",
+         {"rate", 0, OPTION_REAL, &t->rate, 0, 1, "X",
+          adapt ? "learning rate (1e-3; with --state 1e-2)" : "learning rate (1e-3)"}},
         {"ta",
          {"rate-last", 0, OPTION_REAL, &t->rate_last, 0, 1, "X",
-          adapt ? "at the end (1e-5)" : "at the end (3e-5)"}},
-        {"ta", {"decay", 0, OPTION_REAL, &t->decay, 0, 1000, "X", "of weights (0.1)"}},
+          adapt ? "at the end (1e-5; with --state 1e-4)" : "at the end (3e-5)"}},
+        {"ta", {"decay", 0, OPTION_REAL, &t->decay, 0, 1000, "X", "of weights, no states (0.1)"}},
         {"ta",
          {"span-kib", 0, OPTION_COUNT, &s->span_kib, 0, 1 << 22, "N",
-          adapt ? "longer documents are read in pieces; 0: never (32)"
+          adapt ? "longer documents are read in pieces; 0: never (32; with --state 1)"
                 : "longer documents are read in pieces; 0: never (256)"}},
         {"ta", {"seed", 0, OPTION_COUNT, &s->seed, 0, UINT32_MAX, "N", "default 1"}},
         {"ta",
@@ -177,6 +198,7 @@ static void settings_finish(struct settings_train *s)
     }
     if (s->steps)
         t->steps = s->steps;
+    t->state_only = s->state;
     t->streams = (uint32_t)s->streams;
     t->tokens = (uint32_t)s->window;
     t->parts = (uint32_t)s->parts;
@@ -218,7 +240,11 @@ static void print_help(const struct option *options, bool adapt)
             "usage: riverrun adapt MODEL TEXT[:WEIGHT]... -o ADAPTED.safetensors [options]\n"
             "\n"
             "Goes on training an RWKV-7 model, all its weights, on text of your own: logs of your\n"
-            "machines, your language. With --held-out it says what that has gained.\n" DOCUMENTS);
+            "machines, your language. With --held-out it says what that has gained. With --state "
+            "the\n"
+            "weights stay, and what is made is the state that documents begin with: a small file "
+            "for\n"
+            "`read --initial-state`, and for other RWKV-7 programs (time_state).\n" DOCUMENTS);
     else
         puts("usage: riverrun train TEXT[:WEIGHT]... -o MODEL.safetensors [options]\n"
              "\n"
@@ -250,6 +276,8 @@ static enum err_code parse(struct settings_train *s, bool adapt, char **argument
     struct option options[OPTIONS_MAX];
     enum err_code code;
 
+    for (size_t i = 0; i < *count; i++) /* other defaults, which come before the options */
+        s->state = s->state || (adapt && !strcmp(arguments[i], "--state"));
     settings_defaults(s, adapt);
     settings_table(s, adapt, options);
     code = options_parse(options, arguments, count, done, err);

@@ -131,6 +131,8 @@ static void say_begin(struct session *s)
     if (s->settings->quiet)
         return;
     s->peak = train_peak(threads);
+    if (t->trained < t->parameters)
+        printf("%llu of ", (unsigned long long)t->trained);
     printf("%llu parameters, %.1f MB of text, %u threads (%s), sgemm peak %.0f GFLOP/s%s\n",
            (unsigned long long)t->parameters, (double)t->corpus_bytes / 1e6, threads, t->level,
            s->peak, t->resumed ? "; goes on where it was saved" : "");
