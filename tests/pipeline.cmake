@@ -50,6 +50,8 @@ e2e_test(test_e2e_gguf LABELS "e2e" TIMEOUT 300)
 if(NOT CMAKE_C_FLAGS MATCHES "sanitize")
     e2e_test(test_e2e_library LABELS "e2e" TIMEOUT 300)
 endif()
+# Builds the program for another processor first; skipped where there is no cross compiler or emulator.
+e2e_test(test_e2e_arm64_nightly SCRIPT test_e2e_arm64 LABELS "e2e;crash;nightly" TIMEOUT 7200)
 # A log that grows and is rotated, and a reader that is killed.
 e2e_test(test_e2e_follow LABELS "e2e;crash;slow" TIMEOUT 900)
 e2e_test(test_e2e_follow_nightly SCRIPT test_e2e_follow NIGHTLY LABELS "e2e;crash;nightly" TIMEOUT 3600)

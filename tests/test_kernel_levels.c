@@ -118,6 +118,68 @@ static void maps_agree_on_every_kind_of_float(void **state)
     free(x);
 }
 
+/* NaN where the other one is NaN, whatever its payload; else the same bits. */
+static void same_or_nan(const float *want, const float *got, size_t count, const char *what)
+{
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(&want[i], &got[i], sizeof *want) != 0 && !(isnan(want[i]) && isnan(got[i])))
+            fail_msg("%s: number %zu is %a, not %a", what, i, (double)got[i], (double)want[i]);
+}
+
+enum { CHANNELS = 37, STEPS = 6, LOGITS = 45 };
+
+struct spoilt {
+    float aa[CHANNELS], bb[CHANNELS], pp[CHANNELS], y[STEPS * CHANNELS], tile[2 * LOGITS];
+    struct loss loss[2];
+};
+
+/* Version 4's scan, whose maximum of a NaN and a number is the number in one order and the NaN in the other, and the
+ * loss, whose maximum passes NaN over: every third number of what goes in is NaN. */
+static void spoil(const struct kernels *kernels, struct spoilt *to)
+{
+    float in[STEPS * CHANNELS], w[CHANNELS], u[CHANNELS];
+
+    for (size_t i = 0; i < STEPS * CHANNELS; i++)
+        in[i] = i % 3 == 0 ? NAN : (float)(i % 11) - 5.0f;
+    for (size_t i = 0; i < CHANNELS; i++) {
+        to->aa[i] = to->bb[i] = 1.0f;
+        to->pp[i] = i % 3 == 1 ? NAN : 0.5f;
+        w[i] = -0.25f;
+        u[i] = 0.25f;
+    }
+    for (size_t i = 0; i < 2 * LOGITS; i++)
+        to->tile[i] = (i * 7) % 3 == 0 ? NAN : (float)(i % 13);
+    kernels->wkv4(&(struct wkv4){to->y, to->aa, to->bb, to->pp, in, in, in, w, u, CHANNELS}, STEPS,
+                  CHANNELS);
+    to->loss[0] = to->loss[1] = loss_none();
+    kernels->loss_tile(to->loss, to->tile, 2, LOGITS, LOGITS);
+}
+
+static void a_nan_goes_where_ref_lets_it(void **state)
+{
+    struct kernels ref, level;
+    struct spoilt want, got;
+
+    (void)state;
+    assert_int_equal(kernels_init(&ref, "ref", "own", NULL), ERR_OK);
+    spoil(&ref, &want);
+    assert_true(isfinite(want.loss[0].max)); /* the sum tells of the NaN */
+    assert_true(isnan(want.loss[0].sum));
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        if (!level_init(&level, levels[i]))
+            continue;
+        spoil(&level, &got);
+        same_or_nan(want.aa, got.aa, CHANNELS, "aa");
+        same_or_nan(want.bb, got.bb, CHANNELS, "bb");
+        same_or_nan(want.pp, got.pp, CHANNELS, "pp");
+        same_or_nan(want.y, got.y, STEPS * CHANNELS, "y");
+        for (size_t row = 0; row < 2; row++) {
+            assert_true(got.loss[row].max == want.loss[row].max);
+            assert_true(isnan(got.loss[row].sum) && isnan(want.loss[row].sum));
+        }
+    }
+}
+
 enum { T = 9, N = 64, STRIDE = 70 };
 
 typedef void scan_fn(const struct kernels *kernels, float *S, float *y, const float *in,
@@ -203,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_level_gives_the_bits_of_ref),
         cmocka_unit_test(maps_agree_on_every_kind_of_float),
+        cmocka_unit_test(a_nan_goes_where_ref_lets_it),
         cmocka_unit_test(a_run_cut_anywhere_gives_the_same_scan),
         cmocka_unit_test(names_that_do_not_exist_are_refused),
         cmocka_unit_test(flushing_left_on_is_seen),
