@@ -2,10 +2,38 @@
  * rotated, and every cursor that was given leads on to the same bytes, in another life of the stage too. */
 #include "tests/follow_help.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+/* Files are opened through this, so that a test can rotate just before a certain open. */
+static struct {
+    void **state;
+    const char *name; /* of the path that is waited for */
+    int wait;         /* opens of it before the rotation; below 0: none */
+} rotation = {.wait = -1};
+
+static void rotate_now(void)
+{
+    void **state = rotation.state;
+
+    world_move(state, "a.log.1", "a.log.2");
+    world_move(state, "a.log", "a.log.1");
+    world_append(state, "a.log", "behind the rotation\n");
+}
+
+int open(const char *path, int flags, ...)
+{
+    const char *name = strrchr(path, '/');
+
+    if (name && rotation.wait >= 0 && strcmp(name + 1, rotation.name) == 0 && rotation.wait-- == 0)
+        rotate_now();
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+}
 
 /* ---- Growing ---- */
 
@@ -211,6 +239,32 @@ static void rotations_faster_than_a_look_are_read_in_order(void **state)
     feed_expect(f, "1\n2\n3\n4\nhalf\n5\n");
     feed_expect_all_again(f);
     feed_free(f);
+}
+
+/* Between the search beside the path and the open at the path, at any of the looks. */
+static void a_rotation_between_search_and_open_passes_over_nothing(void **state)
+{
+    for (int wait = 0; wait < 4; wait++) {
+        struct feed *f = feed_new(state);
+        world_append(state, "a.log", "1\n");
+        feed_want(f, "a.log");
+        feed_begin(f);
+        feed_expect(f, "1\n");
+        world_move(state, "a.log", "a.log.1");
+        world_append(state, "a.log", "2\n");
+        rotation.state = state;
+        rotation.name = "a.log";
+        rotation.wait = wait;
+        feed_work(f);
+        feed_expect(f, rotation.wait < 0 ? "1\n2\nbehind the rotation\n" : "1\n2\n");
+        assert_true(wait > 1 || rotation.wait < 0);
+        rotation.wait = -1;
+        feed_free(f);
+        assert_int_equal(unlink(in_folder(state, "a.log")), 0);
+        assert_int_equal(unlink(in_folder(state, "a.log.1")), 0);
+        if (wait <= 1)
+            assert_int_equal(unlink(in_folder(state, "a.log.2")), 0);
+    }
 }
 
 static void compression_that_changes_times_brings_nothing_again(void **state)
@@ -634,6 +688,7 @@ int main(void)
         STAGE_TEST(a_last_line_without_its_newline_gets_one),
         STAGE_TEST(a_newline_for_which_there_is_no_room_comes_by_itself),
         STAGE_TEST(rotations_faster_than_a_look_are_read_in_order),
+        STAGE_TEST(a_rotation_between_search_and_open_passes_over_nothing),
         STAGE_TEST(compression_that_changes_times_brings_nothing_again),
         STAGE_TEST(lines_that_repeat_are_all_read),
         STAGE_TEST(a_rotation_that_counts_up_is_seen_by_its_times),

@@ -30,7 +30,7 @@ struct followed {
     struct segment_place at;    /* of the open: where to go on; its name is the segment's */
     uint64_t eof_end, eof_tail; /* of the segment, as it was seen last */
     bool warned;                /* that the file cannot be read */
-    bool reread;                /* to its end since another file was seen at the path */
+    struct file_id seen;        /* what would go on, when the segment was last read to its end */
     bool refound;               /* the segment's file was looked for again */
 };
 
@@ -134,7 +134,8 @@ static void go_on(struct followed *f)
     f->at.number++;
     f->at.offset = 0;
     f->at.tail = segment_hash(NULL, 0);
-    f->at.open_line = f->reread = f->refound = false;
+    f->at.open_line = f->refound = false;
+    f->seen = (struct file_id){0};
     chain_close_old(&f->chain);
 }
 
@@ -263,7 +264,7 @@ static enum err_code what_follows(struct followed *f, struct segment *s, struct 
 
     next->fd = -1;
     if (facts_of_path(f->path, &is) && same_file(&is.id, &s->file.id)) {
-        f->reread = false;
+        f->seen = (struct file_id){0};
         chain_unwatch(&f->chain, s);
         return ERR_OK;
     }
@@ -324,7 +325,9 @@ static uint64_t tail_of(const struct followed *f, size_t bytes)
     return segment_hash(f->follow->scratch + bytes - count, count);
 }
 
-/* The file's end was seen, but for count bytes of a line that is not over. */
+/* The file's end was seen, but for count bytes of a line that is not over. What goes on has to be found twice: what was
+ * written before the first time is read by the second, and a rotation between the search beside the path and
+ * the open at the path, which would pass over a file, finds another one then. */
 static enum err_code look_behind(struct followed *f, struct segment *s, size_t window, size_t count,
                                  struct sight *out, struct err *err)
 {
@@ -337,9 +340,9 @@ static enum err_code look_behind(struct followed *f, struct segment *s, size_t w
     code = what_follows(f, s, &next, &name, out, err);
     if (code || next.fd < 0)
         return code;
-    if (!f->reread) {
+    if (!same_file(&f->seen, &next.id)) {
         segment_file_close(&next);
-        f->reread = true;
+        f->seen = next.id;
         out->what = SEEN_AGAIN;
         return ERR_OK;
     }
@@ -523,7 +526,8 @@ static enum err_code followed_open(void *self, struct view cursor, struct err *e
     struct segment_place place;
     enum err_code code = chain_load(&f->chain, err);
 
-    f->reread = f->refound = false;
+    f->seen = (struct file_id){0};
+    f->refound = false;
     if (code)
         return code;
     if (!cursor.bytes)
@@ -560,7 +564,8 @@ static void followed_close(void *self)
 {
     struct followed *f = self;
 
-    f->reread = false; /* its files stay open: they may be gone when it is opened again */
+    f->seen =
+        (struct file_id){0}; /* its files stay open: they may be gone when it is opened again */
 }
 
 static void followed_free(void *self)
