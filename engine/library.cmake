@@ -19,11 +19,9 @@ set(engine_objects
     "$<FILTER:$<TARGET_OBJECTS:engine>,EXCLUDE,/train/>"
     ${engine_levels}
     "$<FILTER:$<TARGET_OBJECTS:schemas>,INCLUDE,/(err|bytes|outfile)[.]c>")
-foreach(target engine schemas kernels_avx512 kernels_avx2)
-    if(TARGET ${target})
-        set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
-        target_compile_options(${target} PRIVATE -fno-semantic-interposition)
-    endif()
+foreach(target engine schemas)
+    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+    target_compile_options(${target} PRIVATE -fno-semantic-interposition)
 endforeach()
 set(engine_needs PkgConfig::XXHASH PkgConfig::JANSSON PkgConfig::UTF8PROC PkgConfig::OPENBLAS
     ${DNNL_LIBRARY} gomp Threads::Threads m)

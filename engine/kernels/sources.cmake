@@ -14,7 +14,8 @@ target_sources(engine PRIVATE
 # name and are called where x86.c or arm.c has found that the processor has it. -O3 for its unrolled tiles.
 function(kernels_add_level level file)
     add_library(kernels_${level} OBJECT kernels/${file})
-    target_compile_options(kernels_${level} PRIVATE -O3 ${ARGN})
+    target_compile_options(kernels_${level} PRIVATE -O3 -fno-semantic-interposition ${ARGN})
+    set_target_properties(kernels_${level} PROPERTIES POSITION_INDEPENDENT_CODE ON) # the shared library takes it too
     target_sources(engine PRIVATE $<TARGET_OBJECTS:kernels_${level}>)
 endfunction()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
