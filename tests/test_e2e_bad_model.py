@@ -295,6 +295,19 @@ def test_other_settings_are_refused(world):
     assert world.finish("--blas", "ref") == want, "the same arithmetic by another implementation"
 
 
+def test_auto_goes_on_in_the_weights_it_was_begun_with(world):
+    """Given once: what auto would be on this machine decides nothing about what was begun."""
+    world.model = os.path.join(world.build, "tests/nano_wide.safetensors")
+    put(world.source, text(20000))
+    whole = {}
+    for weights in ("f32", "bf16", "int8"):
+        whole[weights] = world.finish("--restart", "--weights", weights)
+    assert len(set(map(str, whole.values()))) == 3, "narrow weights changed nothing"
+    for weights in ("f32", "bf16", "int8"):
+        data, want = fixture(world, options=("--restart", "--weights", weights))
+        assert world.finish() == want == world.finish("--weights", weights)
+
+
 def vocabulary(world, name, words):
     lines = [f"{i + 1} {chr(i) if i < 128 else bytes([i])!r} 1" for i in range(256)]
     lines += [f"{257 + i} {word!r} {len(word)}" for i, word in enumerate(words)]

@@ -8,25 +8,36 @@
 
 static void encode_close(void **self);
 
+static enum err_code name_arithmetic(struct encode *e, struct err *err)
+{
+    const struct engine_options options = engine_options_of(e);
+
+    return engine_arithmetic(&options, e->arithmetic, sizeof e->arithmetic, err);
+}
+
 static enum err_code encode_open(void **self, const struct stage_env *env, struct err *err)
 {
     struct encode *e = calloc(1, sizeof *e);
     const struct config *c = env->config;
-    const struct engine_options options = engine_options_of(c);
     const struct store_options write = {.write = true};
     enum err_code code;
 
     if (!e)
         return err_set(err, ERR_MEMORY, 0, "encode");
     e->env = env;
+    e->weight_type = c->weights;
     code = engine_fingerprint_with(c->model, c->initial_state, e->model, err);
     memcpy(e->weights, e->model, sizeof e->weights);
     if (!code && c->initial_state)
         code = engine_fingerprint(c->model, e->weights, err);
     if (!code)
-        code = engine_arithmetic(&options, e->arithmetic, sizeof e->arithmetic, err);
+        code = name_arithmetic(e, err); /* before anything is made: options may be wrong */
     if (!code)
         code = store_open(&e->store, c->store, &write, err);
+    if (!code && !c->restart)
+        code = restore_weights(e, err);
+    if (!code)
+        code = name_arithmetic(e, err);
     if (code)
         encode_close((void **)&e);
     *self = e;

@@ -209,6 +209,7 @@ struct encode {
     struct engine *engine; /* opened when a stream first needs it */
     uint8_t model[ENGINE_FINGERPRINT_BYTES];
     uint8_t weights[ENGINE_FINGERPRINT_BYTES]; /* model without the initial state of a file */
+    const char *weight_type;                   /* as asked, or as the store's streams were begun */
     char arithmetic[96];
     struct stream **streams; /* (stream_count) in the order of their announcement */
     size_t stream_count, stream_room, turn;
@@ -244,11 +245,13 @@ struct encode {
     struct request *requests; /* oldest first */
 };
 
-static inline struct engine_options engine_options_of(const struct config *c)
+static inline struct engine_options engine_options_of(const struct encode *e)
 {
+    const struct config *c = e->env->config;
+
     return (struct engine_options){.blas = c->blas,
                                    .isa = c->isa,
-                                   .weights = c->weights,
+                                   .weights = e->weight_type,
                                    .threads = c->threads,
                                    .block_tokens = c->block_tokens,
                                    .initial_state = c->initial_state};
@@ -275,6 +278,9 @@ const char *stream_phase_name(const struct stream *s);
 
 /* restore.c: changed says what this run does otherwise and may ("" where nothing). restore_take loads
  * the checkpoint that emit chose by its n; false with err->code 0: emit has been asked again. */
+/* --weights auto goes on as the store's streams were begun, so that a run is continued on any processor as it was.
+ * Fails as the store does; a damaged checkpoint is passed over. */
+enum err_code restore_weights(struct encode *e, struct err *err) MUST_CHECK;
 enum err_code restore_find(struct stream *s, uint64_t below, struct err *err) MUST_CHECK;
 enum err_code restore_load(struct stream *s, uint64_t number, char *changed, size_t room,
                            struct err *err) MUST_CHECK;

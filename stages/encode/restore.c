@@ -18,6 +18,79 @@ static bool is_print(const ProtobufCBinaryData *bytes, const uint8_t *fingerprin
            !memcmp(bytes->data, fingerprint, ENGINE_FINGERPRINT_BYTES);
 }
 
+/* ---- What the store's streams were begun with ---- */
+
+enum { STREAMS_ASKED = 8 }; /* should the checkpoints of one be damaged */
+
+struct asked {
+    uint64_t streams[STREAMS_ASKED];
+    size_t count;
+};
+
+static bool take_one(void *user, const char *name, uint64_t stream)
+{
+    struct asked *asked = user;
+
+    (void)name;
+    asked->streams[asked->count++] = stream;
+    return asked->count < STREAMS_ASKED;
+}
+
+/* The weights of an arithmetic that is the same everywhere; NULL: of a library's. */
+static const char *type_of(const char *arithmetic)
+{
+    static const char *const names[] = {"f32", "bf16", "int8"};
+    char fixed[16];
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(fixed, sizeof fixed, "%s-1", names[i]);
+        if (strcmp(arithmetic, fixed) == 0)
+            return names[i];
+    }
+    return NULL;
+}
+
+/* True: a checkpoint of stream says it. */
+static bool weights_from(struct encode *e, uint64_t stream)
+{
+    uint64_t numbers[STORE_KEEP];
+    size_t count = 0;
+    bool found = false;
+    struct err ignored;
+
+    if (store_checkpoints(e->store, stream, numbers, &count, &ignored))
+        return false;
+    for (size_t i = 0; i < count && !found; i++) {
+        struct store_checkpoint *values;
+        Riverrun__Checkpoint *meta;
+        const char *type;
+        if (checkpoint_read(e, stream, numbers[i], &values, &meta, false, &ignored))
+            continue;
+        type = type_of(meta->arithmetic);
+        e->weight_type = type ? type : e->weight_type;
+        found = true;
+        riverrun__checkpoint__free_unpacked(meta, NULL);
+        store_checkpoint_free(&values);
+    }
+    return found;
+}
+
+enum err_code restore_weights(struct encode *e, struct err *err)
+{
+    struct asked asked = {.count = 0};
+
+    if (e->weight_type && strcmp(e->weight_type, "auto") != 0)
+        return ERR_OK;
+    if (store_each(e->store, take_one, &asked, err))
+        return err->code;
+    for (size_t i = 0; i < asked.count; i++)
+        if (weights_from(e, asked.streams[i]))
+            break;
+    return ERR_OK;
+}
+
+/* ---- A stream's checkpoints ---- */
+
 /* What a stream was begun with, and what this run would go on with. */
 struct setting {
     const char *what, *flag; /* flag: accepts a change; NULL: nothing does */

@@ -233,7 +233,7 @@ static void give_up(struct stream *s)
 static enum err_code need_engine(struct encode *e, struct err *err)
 {
     const struct config *c = e->env->config;
-    const struct engine_options options = engine_options_of(c);
+    const struct engine_options options = engine_options_of(e);
 
     if (e->engine)
         return ERR_OK;
