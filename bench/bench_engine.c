@@ -8,13 +8,17 @@
  *     sequence  one stream, T tokens a job, without and with the loss     share of flops
  *     single    one stream, one token at a time                           share of memory reading
  *     streams   S streams, T new tokens each, in one go                   share of flops
+ *     busy      as sequence, with a thread that spins pinned to the last core   share of flops
  *
- * peak_mib is the process's anonymous memory so far. Losses are of the model as it is: with random
+ * share_with_head counts the head's product too where it was made. memory_mib is the process's anonymous memory, states
+ * of as many streams as the case has. Losses are of the model as it is: with random
  * weights they mean nothing, and cost the same. */
 #include "bench/roofline.h"
 #include "engine/engine.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +32,8 @@ struct bench {
     const char *weights;
     enum kernels_weights type;
     const struct roofline *limit;
-    struct engine_state *states[STREAMS_MOST];
+    struct engine_state *states[STREAMS_MOST]; /* (state_count) */
+    size_t state_count;
     struct engine_job jobs[TOKENS_MOST];
     uint32_t tokens[TOKENS_MOST];
     float *losses; /* (TOKENS_MOST) */
@@ -121,12 +126,53 @@ static void measure(struct bench *b, const char *name, size_t streams, size_t ea
                    (double)(rounds * round);
     qsort(times, RUNS, sizeof *times, by_value);
     double per_s = 1 / times[RUNS / 2], flops = per_s * (double)info->flops_per_token;
-    double share = single ? flops / 2 * width[b->type] / b->limit->read_bytes
-                          : flops / b->limit->flops[b->type];
-    printf("%s,%zu,%zu,%d,%u,%s,%.1f,%.1f,%.1f,%.1f,%.3f,%.0f\n", name, streams, each, loss,
-           info->threads, b->weights, per_s, 1 / times[RUNS - 1], 1 / times[0], flops / 1e9, share,
-           memory_mib());
+    double with_head = flops + (loss ? per_s * (double)info->flops_head : 0);
+    double limit = single ? b->limit->read_bytes * 2 / width[b->type] : b->limit->flops[b->type];
+    printf("%s,%zu,%zu,%d,%u,%s,%.1f,%.1f,%.1f,%.1f,%.3f,%.3f,%.0f\n", name, streams, each, loss,
+           info->threads, b->weights, per_s, 1 / times[RUNS - 1], 1 / times[0], flops / 1e9,
+           flops / limit, with_head / limit, memory_mib());
     fflush(stdout);
+}
+
+static void open_states(struct bench *b, size_t count)
+{
+    struct err err;
+
+    for (; b->state_count < count; b->state_count++) {
+        struct engine_state **state = &b->states[b->state_count];
+        must(engine_state_open(b->engine, state, &err), &err);
+        must(engine_run(b->engine,
+                        &(struct engine_job){.state = *state, .tokens = b->tokens, .count = 1},
+                        &err),
+             &err);
+    }
+}
+
+static atomic_bool spinning;
+
+static void *spin(void *cores)
+{
+    cpu_set_t last;
+
+    CPU_ZERO(&last);
+    CPU_SET((int)*(unsigned *)cores - 1, &last);
+    require(!pthread_setaffinity_np(pthread_self(), sizeof last, &last));
+    while (atomic_load_explicit(&spinning, memory_order_relaxed))
+        continue;
+    return NULL;
+}
+
+/* A neighbour takes one of the cores that the workers have. */
+static void measure_busy(struct bench *b, unsigned threads)
+{
+    pthread_t neighbour;
+
+    atomic_store(&spinning, true);
+    require(!pthread_create(&neighbour, NULL, spin, &threads));
+    go(b, 1, 4096, 8192, false); /* layers move after some 2,000 tokens */
+    measure(b, "busy", 1, 4096, false);
+    atomic_store(&spinning, false);
+    pthread_join(neighbour, NULL);
 }
 
 static void bench_weights(struct bench *b, const char *model, unsigned threads)
@@ -138,23 +184,21 @@ static void bench_weights(struct bench *b, const char *model, unsigned threads)
     must(engine_open(&b->engine, model, &options, &err), &err);
     for (size_t i = 0; i < TOKENS_MOST; i++)
         b->tokens[i] = (uint32_t)(i * 7919 % engine_info(b->engine)->vocab);
-    for (size_t i = 0; i < STREAMS_MOST; i++) {
-        must(engine_state_open(b->engine, &b->states[i], &err), &err);
-        must(
-            engine_run(b->engine,
-                       &(struct engine_job){.state = b->states[i], .tokens = b->tokens, .count = 1},
-                       &err),
-            &err);
-    }
+    b->state_count = 0;
+    open_states(b, 1);
     for (size_t i = 0; i < 4; i++)
         for (int loss = 0; loss < 2; loss++)
             measure(b, "sequence", 1, lengths[i], loss);
     measure(b, "sequence", 1, 4096, false);
     measure(b, "single", 1, 1, false);
-    for (size_t i = 0; i < 5; i++)
+    if (threads > 1)
+        measure_busy(b, threads);
+    for (size_t i = 0; i < 5; i++) {
+        open_states(b, many[i]);
         measure(b, "streams", many[i], 1, false);
+    }
     measure(b, "streams", 512, 8, false);
-    for (size_t i = 0; i < STREAMS_MOST; i++)
+    for (size_t i = 0; i < b->state_count; i++)
         engine_state_close(&b->states[i]);
     engine_close(&b->engine);
 }
@@ -182,7 +226,7 @@ int main(int count, char **arguments)
            threads, limit.flops[0] / 1e9, limit.flops[1] / 1e9, limit.flops[2] / 1e9,
            limit.read_bytes / 1e9);
     printf("case,streams,tokens,loss,threads,weights,tokens_per_s,slowest,fastest,gflops,share,"
-           "memory_mib\n");
+           "share_with_head,memory_mib\n");
     for (enum kernels_weights type = WEIGHTS_F32; type <= WEIGHTS_INT8; type++) {
         bool asked = count <= 3;
         for (int i = 3; i < count; i++)

@@ -3,7 +3,8 @@
  *
  *     bench_read MODEL IDS THREADS [f32|bf16|int8]      IDS: one id a line, as `riverrun tokenize` prints them
  *
- * Prints tokens and seconds, from opening the model to the last loss; reading IDS is not counted. */
+ * Prints tokens, seconds from opening the model to the last loss, seconds of these until it is open, nats a token;
+ * reading IDS is not counted. */
 #include "engine/engine.h"
 
 #include <stdio.h>
@@ -86,10 +87,12 @@ int main(int count, char **arguments)
     options.threads = (unsigned)strtoul(arguments[3], NULL, 10);
     options.weights = count > 4 ? arguments[4] : NULL;
     uint32_t *ids = read_ids(arguments[2], &ids_count);
-    double begin = now(), nats;
+    double begin = now(), opened, nats;
     must(engine_open(&engine, arguments[1], &options, &err), &err);
+    opened = now();
     nats = read_all(engine, ids, ids_count);
-    printf("%zu %.4f %.6f\n", ids_count, now() - begin, nats / (double)ids_count);
+    printf("%zu %.4f %.4f %.6f\n", ids_count, now() - begin, opened - begin,
+           nats / (double)ids_count);
     engine_close(&engine);
     free(ids);
     return 0;

@@ -56,7 +56,7 @@ def main():
             rows = []
             for _ in range(args.runs):
                 seconds, count, cost = read_once(args, threads)
-                tokens, alone, _ = map(float, subprocess.check_output(
+                tokens, alone, *_ = map(float, subprocess.check_output(
                     [ENGINE, args.model, ids.name, threads, args.weights], text=True).split())
                 rows.append((tokens / seconds, tokens / alone, alone / seconds))
                 print(f"{threads},{rows[-1][0]:.0f},{rows[-1][1]:.0f},{rows[-1][2]:.3f},{count},{cost:.4f}", flush=True)
