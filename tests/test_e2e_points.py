@@ -106,7 +106,7 @@ def a_branch_reads_as_the_stream_would_have_read_on(place):
     """Text A, a branch at its end, text B: the losses of B are, bit for bit, those of one stream over A and B."""
     units = 0
     for unit in ("line", "paragraph"):
-        options = ["--unit", unit]
+        options = ["--unit", unit, "--checkpoint-seconds", "3600"]  # however slow: the first and the last
         a, b = (text_of(place, f"{unit}-{name}", seed, 30000, unit) for name, seed in (("a", 1), ("b", 2)))
         both = place.text(f"{unit}-ab", read(a) + read(b))
         whole = undisturbed(place, f"whole-{unit}", both, options=[*options, "--name", "ab"])
