@@ -61,12 +61,40 @@ void batch_norm_shift(const struct model *model, const struct norm *norm, struct
     batch_shift(model, batch, scratch, shift, mixes, mix_count, layer, offset, NULL);
 }
 
+struct multiply {
+    const struct product *product;
+    const float *x;
+    size_t rows, x_stride;
+    float *y;
+    const void *room;
+};
+
+static void multiply_part(void *self, size_t part)
+{
+    const struct multiply *m = self;
+
+    product_part(m->product, part, m->x, m->rows, m->x_stride, m->y, product_outputs(m->product),
+                 m->room);
+}
+
+void batch_multiply(const struct product *product, struct batch *batch, const float *x, size_t rows,
+                    size_t x_stride, float *y)
+{
+    batch->products++;
+    if (!crew_is_open(batch->crew)) {
+        product_run(product, x, rows, x_stride, y, product_outputs(product), batch->room);
+        return;
+    }
+    product_begin(product, x, rows, x_stride, batch->room);
+    crew_run(batch->crew, multiply_part,
+             &(struct multiply){product, x, rows, x_stride, y, batch->room},
+             product_parts(product));
+}
+
 void batch_product_part(const struct matrix *matrix, struct batch *batch, const float *x,
                         size_t x_stride, float *y)
 {
-    product_run(matrix->product, x, batch->rows, x_stride, y, product_outputs(matrix->product),
-                batch->room);
-    batch->products++;
+    batch_multiply(matrix->product, batch, x, batch->rows, x_stride, y);
 }
 
 void batch_product(const struct matrix *matrix, struct batch *batch, const float *x, float *y)

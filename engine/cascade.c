@@ -5,8 +5,9 @@
  * begins when no block is on its way, for a layer's states have one owner at a time.
  *
  * Blocks in flight are bounded by their number, workers + 1 of them: each worker has one in its hands
- * and one is being filled or waits. Nobody spins: worker 0 waits for a job and a free block, the others
- * for a block, the caller for a job that is done. */
+ * and one is being filled or waits. Worker 0 waits for a job and a free block, the others for a block, the caller for
+ * a job that is done, and who waits sleeps; but while one block is all there is, its worker opens the crew (crew.h)
+ * and the others help, until that worker is through with it or another job comes. */
 #include "engine/cascade.h"
 
 #include <errno.h>
@@ -21,7 +22,8 @@
 enum {
     ALIGN = 64,
     MARKERS_EXTRA = 64,
-    WINDOW = 32 /* blocks between two looks at the shares */
+    WINDOW = 32, /* blocks between two looks at the shares */
+    CREW_FLOPS = 4 << 20
 };
 static const double worth_it =
     0.93; /* of the longest worker's time, to let the pipe run dry once */
@@ -70,6 +72,8 @@ struct cascade {
     bool reshare;          /* as soon as no block is on its way: */
     uint32_t shares[ENGINE_THREADS_MAX];
     bool held, stop;
+    struct crew crew;
+    uint64_t crew_flops; /* of a layer for a token; with less there is nothing to help with */
 };
 
 /* ---- Worker 0: filling a block. Under the lock. ---- */
@@ -126,6 +130,34 @@ static void take_shares(struct cascade *c)
     c->reshare = false;
 }
 
+/* No block but w's is on its way, and none can be filled: let the others help. */
+static void ask_for_help(struct worker *w)
+{
+    struct cascade *c = w->cascade;
+
+    if (c->worker_count == 1 || c->on_their_way != 1 || c->taken != c->submitted ||
+        c->model->layers_flops / c->model->layer_count < c->crew_flops)
+        return;
+    crew_open(&c->crew);
+    for (unsigned i = 0; i < c->worker_count; i++)
+        if (i != w->index)
+            pthread_cond_signal(&c->workers[i].wake);
+}
+
+/* Under the lock, which is given away meanwhile. */
+static void wait_or_help(struct worker *w)
+{
+    struct cascade *c = w->cascade;
+
+    if (!crew_is_open(&c->crew)) {
+        pthread_cond_wait(&w->wake, &c->lock);
+        return;
+    }
+    pthread_mutex_unlock(&c->lock);
+    crew_help(&c->crew);
+    pthread_mutex_lock(&c->lock);
+}
+
 /* The block to work on next; NULL: stop. */
 static struct block *take_block(struct worker *w)
 {
@@ -136,7 +168,7 @@ static struct block *take_block(struct worker *w)
     if (w->index == 0) {
         while (!c->stop &&
                (!c->free || c->held || c->taken == c->submitted || (c->reshare && c->on_their_way)))
-            pthread_cond_wait(&w->wake, &c->lock);
+            wait_or_help(w);
         if (!c->stop && c->reshare)
             take_shares(c);
         if (!c->stop) {
@@ -147,12 +179,14 @@ static struct block *take_block(struct worker *w)
         }
     } else {
         while (!c->stop && !w->arrived)
-            pthread_cond_wait(&w->wake, &c->lock);
+            wait_or_help(w);
         if (!c->stop) {
             block = w->arrived;
             w->arrived = block->next;
         }
     }
+    if (block)
+        ask_for_help(w);
     pthread_mutex_unlock(&c->lock);
     return block;
 }
@@ -203,6 +237,7 @@ static void work(struct worker *w, struct block *block, double *layers_s, double
     double begin = now(), between;
 
     block->batch.room = w->room;
+    block->batch.crew = &w->cascade->crew;
     if (w->index == 0 && block->batch.rows)
         embed(w->cascade, block);
     for (uint32_t layer = w->first_layer; layer < w->end_layer && block->batch.rows; layer++)
@@ -333,6 +368,7 @@ static void hand_over(struct worker *w, struct block *block, double layers_s, do
     struct cascade *c = w->cascade;
 
     pthread_mutex_lock(&c->lock);
+    crew_close(&c->crew);
     w->layers_s += layers_s;
     w->head_s += head_s;
     if (w->index + 1 == c->worker_count) {
@@ -467,6 +503,7 @@ enum err_code cascade_open(struct cascade **out, const struct model *model, unsi
         return err_set(err, ERR_MEMORY, 0, "the workers");
     c->model = model;
     c->block_tokens = block_tokens;
+    c->crew_flops = CREW_FLOPS;
     c->segment_room = (size_t)block_tokens + MARKERS_EXTRA;
     c->worker_count = threads > model->layer_count ? model->layer_count + 1 : threads;
     c->block_count = c->worker_count == 1 ? 1 : c->worker_count + 1;
@@ -507,6 +544,7 @@ void cascade_close(struct cascade **cascade)
         return;
     pthread_mutex_lock(&c->lock);
     c->stop = true;
+    crew_close(&c->crew);
     for (unsigned i = 0; i < c->worker_count; i++)
         if (c->workers[i].started)
             pthread_cond_signal(&c->workers[i].wake);
@@ -547,6 +585,7 @@ void cascade_submit(struct cascade *cascade, struct engine_job *job)
 {
     pthread_mutex_lock(&cascade->lock);
     cascade->jobs[cascade->submitted++ % JOBS_MAX] = job;
+    crew_close(&cascade->crew); /* there is more to do than to help */
     pthread_cond_signal(&cascade->workers[0].wake);
     pthread_mutex_unlock(&cascade->lock);
 }
@@ -603,5 +642,12 @@ void cascade_share(struct cascade *cascade, uint32_t first)
     }
     cascade->reshare = true;
     pthread_cond_signal(&cascade->workers[0].wake);
+    pthread_mutex_unlock(&cascade->lock);
+}
+
+void cascade_always_help(struct cascade *cascade)
+{
+    pthread_mutex_lock(&cascade->lock);
+    cascade->crew_flops = 0;
     pthread_mutex_unlock(&cascade->lock);
 }

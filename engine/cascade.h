@@ -6,8 +6,8 @@
  *
  * Layer l of block t needs layer l - 1 of block t and its own states after block t - 1, so each worker
  * owns a run of layers with their part of every stream's state, and works on block t while the next one
- * works on block t - 1. The runs follow measured time. A block is handed over once per worker; products
- * are single-threaded.
+ * works on block t - 1. The runs follow measured time. A block is handed over once per worker. Products are
+ * single-threaded, but for a block that is alone: there the other workers help (crew.h).
  *
  * Order    Blocks never overtake each other, and jobs enter them in the order of submission: so a
  *          stream's tokens meet each layer in order, and jobs are done in order.
@@ -53,6 +53,9 @@ void engine_hold(struct engine *engine, bool held);
  * that is divided by their number + 1. */
 void cascade_share(struct cascade *cascade, uint32_t first);
 void engine_share(struct engine *engine, uint32_t first);
+/* For tests: workers help each other with models that are too small to gain by it. */
+void cascade_always_help(struct cascade *cascade);
+void engine_always_help(struct engine *engine);
 
 /* ---- engine/head.c: from the last layer to losses and logits. ---- */
 

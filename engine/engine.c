@@ -299,3 +299,8 @@ void engine_share(struct engine *engine, uint32_t first)
 {
     cascade_share(engine->cascade, first);
 }
+
+void engine_always_help(struct engine *engine)
+{
+    cascade_always_help(engine->cascade);
+}

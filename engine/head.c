@@ -81,8 +81,7 @@ static void flush(struct head *h, struct batch *batch)
     for (size_t tile = 0; tile < m->head_tile_count && h->count; tile++) {
         const struct product *product = m->head_tiles[tile];
         size_t columns = product_outputs(product);
-        product_run(product, h->rows, h->count, m->channels, h->tile, columns, batch->room);
-        batch->products++;
+        batch_multiply(product, batch, h->rows, h->count, m->channels, h->tile);
         m->kernels.loss_tile(h->losses, h->tile, h->count, columns, columns);
         pick(h, tile * LOSS_TILE, columns);
     }

@@ -68,26 +68,52 @@ void heads_origin(const struct model *model, const float *time_state, bool trans
                 S[i * n + j] = transposed ? time_state[j * n + i] : time_state[i * n + j];
 }
 
+/* ---- Scans ---- */
+
+float *heads_state(const struct heads *of, const struct segment *segment, size_t head)
+{
+    const size_t n = of->model->head_size;
+
+    return segment_layer(of->model, segment, of->layer) + 2 * (size_t)of->model->channels +
+           head * n * n;
+}
+
+static void scan_part(void *self, size_t head)
+{
+    const struct heads *of = self;
+
+    for (size_t i = 0; i < of->batch->segment_count; i++)
+        if (of->batch->segments[i].count)
+            of->scan(of, &of->batch->segments[i], head);
+}
+
+void heads_scan(const struct heads *heads)
+{
+    struct heads of = *heads;
+
+    crew_run(of.batch->crew, scan_part, &of, of.model->heads);
+}
+
+static void scan6_head(const struct heads *of, const struct segment *segment, size_t head)
+{
+    const struct wkv6 *rows = of->rows;
+    const size_t channels = of->model->channels, n = of->model->head_size;
+    const size_t at = segment->first * channels + head * n;
+    struct wkv6 one = {.S = heads_state(of, segment, head),
+                       .y = rows->y + at,
+                       .r = rows->r + at,
+                       .w = rows->w + segment->first * rows->w_stride + head * n,
+                       .k = rows->k + at,
+                       .v = rows->v + at,
+                       .u = rows->u + head * n,
+                       .stride = channels,
+                       .w_stride = rows->w_stride};
+
+    of->model->kernels.wkv6(&one, segment->count, n);
+}
+
 void heads_scan6(const struct model *model, uint32_t layer, const struct batch *batch,
                  const struct wkv6 *rows)
 {
-    const size_t channels = model->channels, n = model->head_size;
-
-    for (size_t i = 0; i < batch->segment_count; i++) {
-        const struct segment *segment = &batch->segments[i];
-        float *S = segment_layer(model, segment, layer) + 2 * channels;
-        for (size_t head = 0; head < model->heads && segment->count; head++) {
-            size_t at = segment->first * channels + head * n;
-            struct wkv6 one = {.S = S + head * n * n,
-                               .y = rows->y + at,
-                               .r = rows->r + at,
-                               .w = rows->w + segment->first * rows->w_stride + head * n,
-                               .k = rows->k + at,
-                               .v = rows->v + at,
-                               .u = rows->u + head * n,
-                               .stride = channels,
-                               .w_stride = rows->w_stride};
-            model->kernels.wkv6(&one, segment->count, n);
-        }
-    }
+    heads_scan(&(struct heads){model, layer, batch, scan6_head, rows});
 }

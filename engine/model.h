@@ -10,6 +10,7 @@
 #ifndef ENGINE_MODEL_H
 #define ENGINE_MODEL_H
 
+#include "engine/crew.h"
 #include "engine/engine.h"
 #include "engine/formats/formats.h"
 #include "engine/kernels/kernels.h"
@@ -126,6 +127,7 @@ struct batch {
     size_t segment_count;
     uint64_t products; /* done so far */
     void *room;        /* of the worker, for product_run */
+    struct crew *crew; /* who may take parts of it */
 };
 
 struct scratch {
@@ -153,7 +155,10 @@ void batch_shift_again(const struct model *model, const struct batch *batch,
 void batch_norm_shift(const struct model *model, const struct norm *norm, struct batch *batch,
                       struct scratch *scratch, shift_fn *shift, const float *const *mixes,
                       size_t mix_count, uint32_t layer, size_t offset);
-/* y = x W^T over all rows; counts itself. x has x_stride floats from row to row, or no gaps. */
+/* y = x W^T over rows, parts by whoever is there; counts itself. */
+void batch_multiply(const struct product *product, struct batch *batch, const float *x, size_t rows,
+                    size_t x_stride, float *y);
+/* y = x W^T over all rows. x has x_stride floats from row to row, or no gaps. */
 void batch_product(const struct matrix *matrix, struct batch *batch, const float *x, float *y);
 void batch_product_part(const struct matrix *matrix, struct batch *batch, const float *x,
                         size_t x_stride, float *y);
@@ -175,8 +180,19 @@ size_t heads_layer_floats(const struct model *model);
 /* Zeros, and time_state for S unless NULL; transposed: it has the axes of S the other way round. */
 void heads_origin(const struct model *model, const float *time_state, bool transposed,
                   float *state);
-/* wkv6 over all segments and heads. rows: y, r, w, k, v, w_stride of the batch's first row and head; u of
- * all heads. */
+/* A scan over all segments and heads. Heads may go to different workers; of a head, segments go in order, for two may
+ * be of one stream. rows: what scan needs, from the batch's first row and head on. */
+struct heads {
+    const struct model *model;
+    uint32_t layer;
+    const struct batch *batch;
+    void (*scan)(const struct heads *of, const struct segment *segment, size_t head);
+    const void *rows;
+};
+void heads_scan(const struct heads *heads);
+/* The matrix of head in a segment's stream. */
+float *heads_state(const struct heads *of, const struct segment *segment, size_t head);
+/* wkv6. rows: y, r, w, k, v, w_stride of the batch's first row and head; u of all heads. */
 void heads_scan6(const struct model *model, uint32_t layer, const struct batch *batch,
                  const struct wkv6 *rows);
 /* The state of layer in a segment. */

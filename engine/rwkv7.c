@@ -78,28 +78,22 @@ static void layer_origin(const struct model *model, uint32_t layer, float *state
     heads_origin(model, model->layers[layer].vectors[STATE], false, state);
 }
 
-static void scan(const struct model *model, uint32_t layer, const struct batch *batch,
-                 const struct wkv7 *rows)
+static void scan_head(const struct heads *of, const struct segment *segment, size_t head)
 {
-    size_t channels = model->channels, n = model->head_size;
+    const struct wkv7 *rows = of->rows;
+    size_t channels = of->model->channels, n = of->model->head_size;
+    size_t at = segment->first * channels + head * n;
+    struct wkv7 one = {.S = heads_state(of, segment, head),
+                       .y = rows->y + at,
+                       .r = rows->r + at,
+                       .w = rows->w + at,
+                       .k = rows->k + at,
+                       .v = rows->v + at,
+                       .a = rows->a + at,
+                       .b = rows->b + at,
+                       .stride = channels};
 
-    for (size_t i = 0; i < batch->segment_count; i++) {
-        const struct segment *segment = &batch->segments[i];
-        float *S = segment_layer(model, segment, layer) + 2 * channels;
-        for (size_t head = 0; head < model->heads && segment->count; head++) {
-            size_t at = segment->first * channels + head * n;
-            struct wkv7 one = {.S = S + head * n * n,
-                               .y = rows->y + at,
-                               .r = rows->r + at,
-                               .w = rows->w + at,
-                               .k = rows->k + at,
-                               .v = rows->v + at,
-                               .a = rows->a + at,
-                               .b = rows->b + at,
-                               .stride = channels};
-            model->kernels.wkv7(&one, segment->count, n);
-        }
-    }
+    of->model->kernels.wkv7(&one, segment->count, n);
 }
 
 static void time_mix(const struct model *model, uint32_t index, struct batch *batch,
@@ -133,8 +127,9 @@ static void time_mix(const struct model *model, uint32_t index, struct batch *ba
                                  .k_k = vectors[K_K],
                                  .k_a = vectors[K_A]},
                   rows, model->heads, model->head_size);
-    scan(model, index, batch,
-         &(struct wkv7){.y = y, .r = r, .w = w, .k = k, .v = v, .a = mix[3], .b = mix[4]});
+    heads_scan(&(struct heads){
+        model, index, batch, scan_head,
+        &(struct wkv7){.y = y, .r = r, .w = w, .k = k, .v = v, .a = mix[3], .b = mix[4]}});
     kernels->output7(&(struct output7){.y = y,
                                        .r = r,
                                        .k = k,

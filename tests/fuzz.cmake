@@ -62,7 +62,8 @@ set(CONTAINER_SOURCES engine/formats/beside.c engine/formats/container.c engine/
     engine/formats/safetensors.c engine/formats/turn.c engine/formats/zip.c)
 fuzz_target(model SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})
 # All of a model but its arithmetic.
-fuzz_target(names SOURCES ${CONTAINER_SOURCES} engine/model.c engine/batch.c engine/heads.c engine/rwkv4.c
+fuzz_target(names SOURCES ${CONTAINER_SOURCES} engine/model.c engine/batch.c engine/crew.c engine/heads.c
+        engine/rwkv4.c
         engine/rwkv5.c engine/rwkv6.c engine/rwkv7.c
     LINK ${JANSSON_LINK_LIBRARIES})
 fuzz_target(gguf SOURCES ${CONTAINER_SOURCES} LINK ${JANSSON_LINK_LIBRARIES})

@@ -301,6 +301,39 @@ static void who_has_which_layers_does_not_matter(void **unused)
     }
 }
 
+/* A job by itself, so that the other workers help with it; sometimes another comes before it is done. */
+static void helpers_do_not_matter(void **unused)
+{
+    (void)unused;
+    for (int model = 0; model < MODELS; model++) {
+        struct outcome *want = answer(paths[model]);
+        for (unsigned threads = 2; threads <= 4; threads += 2) {
+            struct engine *engine = try_open(paths[model], NULL, NULL, threads, 8);
+            struct outcome *got = calloc(1, sizeof *got);
+            struct engine_state *state = state_of(engine);
+            uint32_t tokens[TOKENS];
+            uint64_t seed = threads;
+            struct feed feed;
+            assert_non_null(got);
+            engine_always_help(engine);
+            make_tokens(tokens, 0, engine_info(engine)->vocab);
+            plan(&feed, state, tokens, 0, TOKENS, RANDOM, &seed, got);
+            for (size_t i = 0; i < feed.count; i++) {
+                must_submit(engine, &feed.jobs[i]);
+                if (next_random(&seed) % 4)
+                    collect_all(engine);
+            }
+            collect_all(engine);
+            finish(engine, state, got);
+            assert_same(want, got, "with help");
+            engine_state_close(&state);
+            engine_close(&engine);
+            free(got);
+        }
+        free(want);
+    }
+}
+
 /* Our stream beside others, whose jobs come before, between and after ours. */
 static void crowd(struct engine *engine, size_t others, uint64_t seed, const struct outcome *want)
 {
@@ -557,10 +590,12 @@ int main(void)
         NARROW(other_streams_do_not_matter_even_with_nan),
         NARROW(the_row_does_not_matter),
         NARROW(saving_and_loading_does_not_matter),
+        NARROW(helpers_do_not_matter),
         cmocka_unit_test(narrow_weights_are_other_numbers_and_near),
         cmocka_unit_test(cuts_threads_and_blocks_do_not_matter),
         cmocka_unit_test(every_product_and_level_gives_its_arithmetic),
         cmocka_unit_test(who_has_which_layers_does_not_matter),
+        cmocka_unit_test(helpers_do_not_matter),
         cmocka_unit_test(other_streams_do_not_matter_even_with_nan),
         cmocka_unit_test(the_row_does_not_matter),
         cmocka_unit_test(saving_and_loading_does_not_matter),

@@ -18,9 +18,10 @@ struct shape {
 };
 
 /* Odd ones, the small models', blocks of the key cut short and just full. */
-static const struct shape shapes[] = {{1, 1},     {8, 32},    {32, 8},    {112, 32},   {32, 112},
-                                      {256, 64},  {64, 256},  {100, 300}, {192, 192},  {48, 520},
-                                      {33, 1024}, {40, 1056}, {17, 2100}, {1024, 128}, {131, 1031}};
+static const struct shape shapes[] = {{1, 1},     {8, 32},     {32, 8},     {112, 32},
+                                      {32, 112},  {256, 64},   {64, 256},   {100, 300},
+                                      {192, 192}, {48, 520},   {33, 1024},  {40, 1056},
+                                      {17, 2100}, {1024, 128}, {131, 1031}, {200, 1100}};
 
 /* For products of narrow weights, of any shape here. */
 static uint8_t room[ROWS * 9000];
@@ -95,6 +96,13 @@ static void check_rows(const struct product *product, const struct shape *shape,
     product_run(product, x + first * K, rows, K, dense, N, room);
     assert_true(float_control_is_set());
     same(dense, want + first * N, rows * N, shape, rows, what);
+    assert_true(isnan(dense[-1]) && isnan(dense[rows * N]));
+    for (size_t i = 0; i < rows * N; i++)
+        dense[i] = NAN;
+    product_begin(product, x + first * K, rows, K, room);
+    for (size_t part = product_parts(product); part-- > 0;)
+        product_part(product, part, x + first * K, rows, K, dense, N, room);
+    same(dense, want + first * N, rows * N, shape, rows, "in parts");
     assert_true(isnan(dense[-1]) && isnan(dense[rows * N]));
     arena_reset(arena, 0);
     arena->used = before;

@@ -252,6 +252,13 @@ void product_close(struct product **product);
  * room    product_room bytes for so many rows and inputs, on 4 bytes; may be NULL for f32 weights */
 void product_run(const struct product *product, const float *x, size_t rows, size_t x_stride,
                  float *y, size_t y_stride, void *room);
+/* The same in parts, each of some of the outputs, which may run at the same time: product_begin, once, leaves in room
+ * what they share; then each part. A product that cannot be divided has one part. */
+size_t product_parts(const struct product *product);
+void product_begin(const struct product *product, const float *x, size_t rows, size_t x_stride,
+                   void *room);
+void product_part(const struct product *product, size_t part, const float *x, size_t rows,
+                  size_t x_stride, float *y, size_t y_stride, const void *room);
 /* Enough for products of any weights. */
 static inline size_t product_room(size_t rows, size_t inputs)
 {

@@ -229,27 +229,52 @@ static void run_ref(const struct product *p, const float *x, size_t rows, size_t
                 keys[p->weights](x + row * x_stride, data + n * p->inputs, p->inputs);
 }
 
-static void run_own(const struct product *p, const float *x, size_t rows, size_t x_stride, float *y,
-                    size_t y_stride, void *room)
+/* Outputs first .. end; first at the beginning of a panel. */
+static void run_own(const struct product *p, size_t first, size_t end, const float *x, size_t rows,
+                    size_t x_stride, float *y, size_t y_stride, const void *room)
 {
-    const struct panels panels = {p->data, p->outputs, p->inputs, p->scales, p->sums};
+    const struct panels panels = {(const uint8_t *)p->data + first / 16 * panel_bytes(p),
+                                  end - first, p->inputs, p->scales ? p->scales + first : NULL,
+                                  p->sums ? p->sums + first : NULL};
 
-    if (p->weights == WEIGHTS_F32) {
-        p->multiply(&panels, x, rows, x_stride, y, y_stride);
-        return;
-    }
-    require(room);
-    p->narrow.pack(room, x, rows, x_stride, p->inputs);
-    p->narrow.panels(&panels, room, rows, y, y_stride);
+    if (p->weights == WEIGHTS_F32)
+        p->multiply(&panels, x, rows, x_stride, y + first, y_stride);
+    else
+        p->narrow.panels(&panels, room, rows, y + first, y_stride);
 }
 
-void product_run(const struct product *p, const float *x, size_t rows, size_t x_stride, float *y,
-                 size_t y_stride, void *room)
+static bool is_own(const struct product *p)
+{
+    return p->blas == BLAS_OWN && !p->onednn && !p->openblas;
+}
+
+/* Parts of so many panels that one row still keeps enough chains going, and that the time to hand one out is
+ * nothing beside the time that its weights take. */
+enum { PART_OUTPUTS = 12 * 16, PART_BYTES = 64 << 10 };
+
+size_t product_parts(const struct product *p)
+{
+    const size_t parts = (p->outputs + PART_OUTPUTS - 1) / PART_OUTPUTS;
+
+    return is_own(p) && panel_bytes(p) * PART_OUTPUTS / 16 >= PART_BYTES ? parts : 1;
+}
+
+void product_begin(const struct product *p, const float *x, size_t rows, size_t x_stride,
+                   void *room)
+{
+    require(rows <= PRODUCT_ROWS_MAX && x_stride >= p->inputs);
+    if (!is_own(p) || p->weights == WEIGHTS_F32)
+        return;
+    require(room);
+    p->narrow.pack(room, x, rows, x_stride, p->inputs);
+}
+
+static void run(const struct product *p, size_t first, size_t end, const float *x, size_t rows,
+                size_t x_stride, float *y, size_t y_stride, const void *room)
 {
     const bool flush =
         p->weights == WEIGHTS_BF16 && p->blas == BLAS_OWN; /* the key rounds by itself */
 
-    require(rows <= PRODUCT_ROWS_MAX && x_stride >= p->inputs && y_stride >= p->outputs);
     if (rows == 0)
         return;
     if (flush)
@@ -259,11 +284,33 @@ void product_run(const struct product *p, const float *x, size_t rows, size_t x_
     else if (p->openblas)
         openblas_run(p->openblas, x, rows, x_stride, y, y_stride);
     else if (p->blas == BLAS_OWN)
-        run_own(p, x, rows, x_stride, y, y_stride, room);
+        run_own(p, first, end, x, rows, x_stride, y, y_stride, room);
     else
         run_ref(p, x, rows, x_stride, y, y_stride);
     if (flush)
         float_control_set();
+}
+
+void product_part(const struct product *p, size_t part, const float *x, size_t rows,
+                  size_t x_stride, float *y, size_t y_stride, const void *room)
+{
+    const bool whole = product_parts(p) == 1;
+    const size_t first = whole ? 0 : part * PART_OUTPUTS;
+    const size_t left = p->outputs - first;
+
+    require(y_stride >= p->outputs);
+    run(p, first, whole || left < PART_OUTPUTS ? p->outputs : first + PART_OUTPUTS, x, rows,
+        x_stride, y, y_stride, room);
+}
+
+void product_run(const struct product *p, const float *x, size_t rows, size_t x_stride, float *y,
+                 size_t y_stride, void *room)
+{
+    require(y_stride >= p->outputs);
+    if (rows == 0)
+        return;
+    product_begin(p, x, rows, x_stride, room);
+    run(p, 0, p->outputs, x, rows, x_stride, y, y_stride, room);
 }
 
 enum kernels_weights product_weights(const struct product *product)

@@ -39,6 +39,26 @@ void product_run(const struct product *product, const float *x, size_t rows, siz
     require(false);
 }
 
+size_t product_parts(const struct product *product)
+{
+    require(product);
+    return 0;
+}
+
+void product_begin(const struct product *product, const float *x, size_t rows, size_t x_stride,
+                   void *room)
+{
+    (void)product, (void)x, (void)rows, (void)x_stride, (void)room;
+    require(false);
+}
+
+void product_part(const struct product *product, size_t part, const float *x, size_t rows,
+                  size_t x_stride, float *y, size_t y_stride, const void *room)
+{
+    (void)part, (void)y, (void)y_stride;
+    product_begin(product, x, rows, x_stride, (void *)room);
+}
+
 size_t product_outputs(const struct product *product)
 {
     require(product);
