@@ -582,7 +582,8 @@ static void narrow_weights_are_other_numbers_and_near(void **unused)
 #test "_int8", test, weights_int8, weights_f32, NULL \
     }
 
-int main(void)
+/* test_engine_bits [PATTERN]: those whose names match. */
+int main(int count, char **arguments)
 {
     const struct CMUnitTest tests[] = {
         NARROW(cuts_threads_and_blocks_do_not_matter),
@@ -603,5 +604,7 @@ int main(void)
         cmocka_unit_test(products_do_not_grow_with_streams),
     };
 
+    if (count > 1)
+        cmocka_set_test_filter(arguments[1]);
     return cmocka_run_group_tests(tests, make_models, drop_models);
 }
