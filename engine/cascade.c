@@ -72,6 +72,7 @@ struct cascade {
     bool reshare;          /* as soon as no block is on its way: */
     uint32_t shares[ENGINE_THREADS_MAX];
     bool held, stop;
+    atomic_bool given_up; /* with stop; read without the lock */
     struct crew crew;
     uint64_t crew_flops; /* of a layer for a token; with less there is nothing to help with */
 };
@@ -240,8 +241,11 @@ static void work(struct worker *w, struct block *block, double *layers_s, double
     block->batch.crew = &w->cascade->crew;
     if (w->index == 0 && block->batch.rows)
         embed(w->cascade, block);
-    for (uint32_t layer = w->first_layer; layer < w->end_layer && block->batch.rows; layer++)
+    for (uint32_t layer = w->first_layer; layer < w->end_layer && block->batch.rows; layer++) {
+        if (atomic_load_explicit(&w->cascade->given_up, memory_order_relaxed))
+            break; /* all that is not collected is dropped */
         m->version->forward(m, layer, &block->batch, &w->scratch);
+    }
     copy_snapshots(w, block);
     between = now();
     if (w->head)
@@ -544,6 +548,7 @@ void cascade_close(struct cascade **cascade)
         return;
     pthread_mutex_lock(&c->lock);
     c->stop = true;
+    atomic_store_explicit(&c->given_up, true, memory_order_relaxed);
     crew_close(&c->crew);
     for (unsigned i = 0; i < c->worker_count; i++)
         if (c->workers[i].started)

@@ -95,10 +95,10 @@ static void pack(void *room, const float *x, size_t rows, size_t x_stride, size_
     }
 }
 
-/* As wide.c's tile, over pairs begin .. end. */
+/* As wide.c's tile, over pairs begin .. end; ahead as there. */
 INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end,
                  const row_number *x, size_t pairs, float *y, size_t y_stride, size_t rows,
-                 size_t panels)
+                 size_t panels, const char *ahead)
 {
     const uint32_t *at = (const uint32_t *)w->data + (panel * pairs + begin) * 16;
     const size_t next = pairs * 16;
@@ -111,8 +111,9 @@ INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end,
             sums[i][j] = lanes_set(0.0f);
     }
     UNROLL_4
-    for (size_t k = begin; k < end; k++, at += 16) {
+    for (size_t k = begin; k < end; k++, at += 16, ahead += 16) {
         struct weight weight[4];
+        __builtin_prefetch(ahead, 0, 2);
         UNROLL_ALL
         for (size_t j = 0; j < panels; j++)
             weight[j] = weight_load(at + j * next);
@@ -143,10 +144,11 @@ INLINE void group(const struct panels *w, size_t panel, const row_number *x, siz
         size_t end = pairs - begin < block ? pairs : begin + block;
         for (size_t row = 0; row < rows; row += ROWS) {
             const row_number *from = x + row * pairs * 2;
+            const char *ahead = tile_ahead(w, pairs, panel, panels, begin, end, pairs, row / ROWS);
             float *to = y + row * y_stride;
-#define TILE(n)                                                           \
-    case n:                                                               \
-        tile(w, panel, begin, end, from, pairs, to, y_stride, n, panels); \
+#define TILE(n)                                                                  \
+    case n:                                                                      \
+        tile(w, panel, begin, end, from, pairs, to, y_stride, n, panels, ahead); \
         break;
             switch (rows - row < ROWS ? rows - row : ROWS) {
                 TILE(1)

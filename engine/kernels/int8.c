@@ -54,9 +54,10 @@ static void pack(void *room, const float *x, size_t rows, size_t x_stride, size_
     }
 }
 
-/* rows x panels sums over all inputs. x: words of the rows; scales: theirs. */
+/* rows x panels sums over all inputs; ahead as in wide.c. x: words of the rows; scales: theirs. */
 INLINE void tile(const struct panels *w, size_t panel, const uint32_t *x, const float *scales,
-                 size_t words, float *y, size_t y_stride, size_t rows, size_t panels)
+                 size_t words, float *y, size_t y_stride, size_t rows, size_t panels,
+                 const char *ahead)
 {
     const uint32_t *at = (const uint32_t *)w->data + panel * words * 16;
     const size_t next = words * 16;
@@ -70,8 +71,9 @@ INLINE void tile(const struct panels *w, size_t panel, const uint32_t *x, const 
             sums[i][j] = begin;
     }
     UNROLL_4
-    for (size_t k = 0; k < words; k++, at += 16) {
+    for (size_t k = 0; k < words; k++, at += 16, ahead += 16) {
         struct words weight[4];
+        __builtin_prefetch(ahead, 0, 2);
         UNROLL_ALL
         for (size_t j = 0; j < panels; j++)
             weight[j] = words_load(at + j * next);
@@ -105,10 +107,11 @@ INLINE void group(const struct panels *w, size_t panel, const uint32_t *x, size_
 
     for (size_t row = 0; row < rows; row += ROWS) {
         const uint32_t *from = x + row * words;
+        const char *ahead = tile_ahead(w, words, panel, panels, 0, words, words, row / ROWS);
         float *to = y + row * y_stride;
-#define TILE(n)                                                             \
-    case n:                                                                 \
-        tile(w, panel, from, scales + row, words, to, y_stride, n, panels); \
+#define TILE(n)                                                                    \
+    case n:                                                                        \
+        tile(w, panel, from, scales + row, words, to, y_stride, n, panels, ahead); \
         break;
         switch (rows - row < ROWS ? rows - row : ROWS) {
             TILE(1)

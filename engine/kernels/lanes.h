@@ -512,6 +512,20 @@ INLINE float lanes_max(struct lanes x)
     CALL(1)
 #endif
 
+/* A step of a panel, an input or a word of narrow ones, is 64 bytes. While a tile multiplies, it asks for 16 bytes a
+ * step of what its group multiplies next, so that the weights come from memory while others are in use: where tile
+ * number i of a group begins with it. A group's tiles go through steps begin .. end, then to those behind up to last,
+ * then the next group begins. All is asked for by four tiles a panel; the others ask for what they have. */
+INLINE const char *tile_ahead(const struct panels *w, size_t steps, size_t panel, size_t panels,
+                              size_t begin, size_t end, size_t last, size_t i)
+{
+    const size_t first = end < last ? panel : panel + panels, at = end < last ? end : begin;
+    const bool there = i / 4 < panels && (first + panels) * 16 <= w->outputs;
+    const size_t step = there ? (first + i / 4) * steps + at : panel * steps + begin;
+
+    return (const char *)w->data + step * 64 + (there ? i % 4 * (end - begin) * 16 : 0);
+}
+
 /* A row's end: left numbers or more are there. */
 INLINE struct lanes load(const float *from, size_t left)
 {

@@ -575,10 +575,11 @@ static void loss_tile(struct loss *loss, const float *logits, size_t rows, size_
 /* ---- The product. ---- */
 
 /* One register tile: rows x panels accumulators over inputs begin .. end, one chain of the key. The
- * first chain of an output is stored, later ones are added to what is there. rows and panels are
- * constants where this is inlined. */
+ * first chain of an output is stored, later ones are added to what is there. Meanwhile weights from ahead on, 16
+ * bytes an input, are fetched into the second cache. rows and panels are constants where this is inlined. */
 INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end, const float *x,
-                 size_t x_stride, float *y, size_t y_stride, size_t rows, size_t panels)
+                 size_t x_stride, float *y, size_t y_stride, size_t rows, size_t panels,
+                 const char *ahead)
 {
     const float *at = (const float *)w->data + (panel * w->inputs + begin) * 16;
     const size_t next = w->inputs * 16;
@@ -591,8 +592,9 @@ INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end,
             sums[i][j] = lanes_set(0.0f);
     }
     UNROLL_4
-    for (size_t k = begin; k < end; k++, at += 16) {
+    for (size_t k = begin; k < end; k++, at += 16, ahead += 16) {
         struct lanes weight[8];
+        __builtin_prefetch(ahead, 0, 2);
         UNROLL_ALL
         for (size_t j = 0; j < panels; j++)
             weight[j] = lanes_load(at + j * next);
@@ -620,11 +622,11 @@ INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end,
 /* rows < TILE_ROWS as well, each its own code. */
 INLINE void tile_rows(const struct panels *w, size_t panel, size_t begin, size_t end,
                       const float *x, size_t x_stride, float *y, size_t y_stride, size_t rows,
-                      size_t panels)
+                      size_t panels, const char *ahead)
 {
-#define TILE(n)                                                          \
-    case n:                                                              \
-        tile(w, panel, begin, end, x, x_stride, y, y_stride, n, panels); \
+#define TILE(n)                                                                 \
+    case n:                                                                     \
+        tile(w, panel, begin, end, x, x_stride, y, y_stride, n, panels, ahead); \
         break;
     switch (rows) {
         TILE(1)
@@ -641,18 +643,19 @@ INLINE void tile_rows(const struct panels *w, size_t panel, size_t begin, size_t
 #undef TILE
 }
 
-/* All rows by one group of panels, block by block of the inputs. */
-INLINE void group(const struct panels *w, size_t panel, const float *x, size_t rows,
-                  size_t x_stride, float *y, size_t y_stride, size_t panels)
+/* All rows by one group of panels, block by block of the inputs from first to last. */
+INLINE void group(const struct panels *w, size_t panel, size_t first, size_t last, const float *x,
+                  size_t rows, size_t x_stride, float *y, size_t y_stride, size_t panels)
 {
     const size_t block = product_block(w->inputs);
 
-    for (size_t begin = 0; begin < w->inputs; begin += block) {
-        size_t end = w->inputs - begin < block ? w->inputs : begin + block;
+    for (size_t begin = first; begin < last; begin += block) {
+        size_t end = last - begin < block ? last : begin + block;
         for (size_t row = 0; row < rows; row += TILE_ROWS) {
             size_t some = rows - row < TILE_ROWS ? rows - row : TILE_ROWS;
             tile_rows(w, panel, begin, end, x + row * x_stride, x_stride, y + row * y_stride,
-                      y_stride, some, panels);
+                      y_stride, some, panels,
+                      tile_ahead(w, w->inputs, panel, panels, begin, end, last, row / TILE_ROWS));
         }
     }
 }
@@ -666,7 +669,7 @@ static size_t single_row(const struct panels *w, const float *x, float *y)
     for (; panel + 4 <= all; panel += 4)
         for (size_t begin = 0; begin < w->inputs; begin += block) {
             size_t end = w->inputs - begin < block ? w->inputs : begin + block;
-            tile(w, panel, begin, end, x, 0, y, 0, 1, 4);
+            tile(w, panel, begin, end, x, 0, y, 0, 1, 4, (const char *)x);
         }
     return panel;
 }
@@ -674,11 +677,16 @@ static size_t single_row(const struct panels *w, const float *x, float *y)
 static void panels_product(const struct panels *w, const float *x, size_t rows, size_t x_stride,
                            float *y, size_t y_stride)
 {
-    size_t all = (w->outputs + 15) / 16, panel = rows == 1 ? single_row(w, x, y) : 0;
+    const size_t all = (w->outputs + 15) / 16, done = rows == 1 ? single_row(w, x, y) : 0;
+    const size_t span = w->inputs <= 1024 ? w->inputs : product_block(w->inputs);
 
-#define GROUP(n) group(w, panel, x, rows, x_stride, y, y_stride, n)
-    EACH_GROUP(panel, all, GROUP);
+    /* Of more inputs the rows' share of one block stays in the cache while all panels pass. */
+    for (size_t first = 0; first < w->inputs; first += span) {
+        size_t last = w->inputs - first < span ? w->inputs : first + span, panel = done;
+#define GROUP(n) group(w, panel, first, last, x, rows, x_stride, y, y_stride, n)
+        EACH_GROUP(panel, all, GROUP);
 #undef GROUP
+    }
 }
 
 /* 24 chains of 16 lanes, as many at a time as fit the registers. */
