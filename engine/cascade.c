@@ -22,9 +22,11 @@
 enum {
     ALIGN = 64,
     MARKERS_EXTRA = 64,
-    WINDOW = 32, /* blocks between two looks at the shares */
+    WINDOW = 32,      /* blocks between two looks at the shares, */
+    WINDOW_LEAST = 8, /* or so many that took window_s */
     CREW_FLOPS = 4 << 20
 };
+static const double window_s = 1; /* of all workers together */
 static const double worth_it =
     0.93; /* of the longest worker's time, to let the pipe run dry once */
 
@@ -349,6 +351,15 @@ static void append(struct block **list, struct block *block)
     *list = block;
 }
 
+static bool window_is_over(const struct cascade *c)
+{
+    double sum = 0;
+
+    for (unsigned i = 0; i < c->worker_count; i++)
+        sum += c->workers[i].layers_s;
+    return c->window >= WINDOW || (c->window >= WINDOW_LEAST && sum >= window_s);
+}
+
 static void finish(struct cascade *c, struct block *block)
 {
     uint64_t before = c->done;
@@ -357,7 +368,8 @@ static void finish(struct cascade *c, struct block *block)
         c->done += block->parts[i].last;
     c->products += block->batch.products;
     c->on_their_way--;
-    if (++c->window >= WINDOW && c->worker_count > 1 && !c->reshare)
+    c->window++;
+    if (c->worker_count > 1 && !c->reshare && window_is_over(c))
         look_at_shares(c);
     append(&c->free, block);
     pthread_cond_signal(&c->workers[0].wake);

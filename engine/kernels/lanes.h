@@ -15,6 +15,7 @@
 #ifndef ENGINE_KERNELS_LANES_H
 #define ENGINE_KERNELS_LANES_H
 
+#include "engine/kernels/inside.h"
 #include "engine/kernels/unroll.h"
 
 #include <stddef.h>

@@ -588,8 +588,10 @@ INLINE void tile(const struct panels *w, size_t panel, size_t begin, size_t end,
     UNROLL_ALL
     for (size_t i = 0; i < rows; i++) {
         UNROLL_ALL
-        for (size_t j = 0; j < panels; j++)
+        for (size_t j = 0; j < panels; j++) {
             sums[i][j] = lanes_set(0.0f);
+            __builtin_prefetch(y + i * y_stride + (panel + j) * 16, 1);
+        }
     }
     UNROLL_4
     for (size_t k = begin; k < end; k++, at += 16, ahead += 16) {
