@@ -26,12 +26,13 @@
 
 enum { RUNS = 5, STREAMS_MOST = 512, TOKENS_MOST = 8192 };
 static const double run_s = 0.8; /* of one run, about */
+static const double width_of[] = {4, 2, 1};
 
 struct bench {
     struct engine *engine;
     const char *weights;
     enum kernels_weights type;
-    const struct roofline *limit;
+    struct roofline limit;
     struct engine_state *states[STREAMS_MOST]; /* (state_count) */
     size_t state_count;
     struct engine_job jobs[TOKENS_MOST];
@@ -115,7 +116,6 @@ static int by_value(const void *a, const void *b)
 static void measure(struct bench *b, const char *name, size_t streams, size_t each, bool loss)
 {
     const struct engine_info *info = engine_info(b->engine);
-    const double width[] = {4, 2, 1};
     bool single = !strcmp(name, "single");
     size_t round = streams * each;
     double s = single ? go_alone(b, 4) : go(b, streams, each, round, loss), times[RUNS];
@@ -127,7 +127,7 @@ static void measure(struct bench *b, const char *name, size_t streams, size_t ea
     qsort(times, RUNS, sizeof *times, by_value);
     double per_s = 1 / times[RUNS / 2], flops = per_s * (double)info->flops_per_token;
     double with_head = flops + (loss ? per_s * (double)info->flops_head : 0);
-    double limit = single ? b->limit->read_bytes * 2 / width[b->type] : b->limit->flops[b->type];
+    double limit = single ? b->limit.read_bytes * 2 / width_of[b->type] : b->limit.flops[b->type];
     printf("%s,%zu,%zu,%d,%u,%s,%.1f,%.1f,%.1f,%.1f,%.3f,%.3f,%.0f\n", name, streams, each, loss,
            info->threads, b->weights, per_s, 1 / times[RUNS - 1], 1 / times[0], flops / 1e9,
            flops / limit, with_head / limit, memory_mib());
@@ -175,6 +175,20 @@ static void measure_busy(struct bench *b, unsigned threads)
     pthread_join(neighbour, NULL);
 }
 
+/* Reading: as much as the layers' weights are in this type. */
+static void measure_limits(struct bench *b, unsigned threads)
+{
+    const double weights = (double)engine_info(b->engine)->flops_per_token / 2;
+    const double *flops = b->limit.flops;
+    struct err err;
+
+    must(roofline_measure(&b->limit, threads, (size_t)(weights * width_of[b->type]), &err), &err);
+    printf(
+        "# limits, %u threads: f32 %.1f, bf16 %.1f, int8 %.1f GFLOP/s, read %.1f GB/s of %.0f MB\n",
+        threads, flops[0] / 1e9, flops[1] / 1e9, flops[2] / 1e9, b->limit.read_bytes / 1e9,
+        weights * width_of[b->type] / 1e6);
+}
+
 static void bench_weights(struct bench *b, const char *model, unsigned threads)
 {
     const struct engine_options options = {.threads = threads, .weights = b->weights};
@@ -182,6 +196,7 @@ static void bench_weights(struct bench *b, const char *model, unsigned threads)
     struct err err;
 
     must(engine_open(&b->engine, model, &options, &err), &err);
+    measure_limits(b, threads);
     for (size_t i = 0; i < TOKENS_MOST; i++)
         b->tokens[i] = (uint32_t)(i * 7919 % engine_info(b->engine)->vocab);
     b->state_count = 0;
@@ -207,9 +222,7 @@ int main(int count, char **arguments)
 {
     static const char *const names[] = {"f32", "bf16", "int8"};
     static struct bench b;
-    struct roofline limit;
     cpu_set_t cores;
-    struct err err;
     unsigned threads = count > 2 ? (unsigned)strtoul(arguments[2], NULL, 10) : 0;
 
     if (count < 2) {
@@ -218,13 +231,8 @@ int main(int count, char **arguments)
     }
     if (!threads)
         threads = sched_getaffinity(0, sizeof cores, &cores) ? 1 : (unsigned)CPU_COUNT(&cores);
-    must(roofline_measure(&limit, threads, &err), &err);
-    b.limit = &limit;
     b.losses = calloc(TOKENS_MOST, sizeof *b.losses);
     require(b.losses);
-    printf("# limits, %u threads: f32 %.1f, bf16 %.1f, int8 %.1f GFLOP/s, read %.1f GB/s\n",
-           threads, limit.flops[0] / 1e9, limit.flops[1] / 1e9, limit.flops[2] / 1e9,
-           limit.read_bytes / 1e9);
     printf("case,streams,tokens,loss,threads,weights,tokens_per_s,slowest,fastest,gflops,share,"
            "share_with_head,memory_mib\n");
     for (enum kernels_weights type = WEIGHTS_F32; type <= WEIGHTS_INT8; type++) {

@@ -31,8 +31,10 @@ def measure(build, shape, threads, weights):
         for count in threads:
             text = subprocess.run([os.path.join(build, "bench/bench_engine"), model, str(count), *weights],
                                   check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-            print(shape, text[0], file=sys.stderr)
-            for row in csv.DictReader(text[1:]):
+            for line in text:
+                if line.startswith("#"):
+                    print(shape, line, file=sys.stderr)
+            for row in csv.DictReader(line for line in text if not line.startswith("#")):
                 yield {"shape": shape, **row}
 
 

@@ -9,7 +9,8 @@
 #include <time.h>
 
 enum { ROUNDS = 12, PEAK_ROUNDS = 40000, ROWS = 256, N = 1024, K = 1024, THREADS_MAX = 64 };
-static const size_t read_size = 256 << 20, huge = 2 << 20;
+enum { STREAMS = 8, AHEAD = 32 }; /* of reading: places at once, lines asked for ahead at each */
+static const size_t read_least = 8 << 20, huge = 2 << 20;
 
 enum what { PEAK, PRODUCT, READ };
 
@@ -19,7 +20,8 @@ struct worker {
     pthread_barrier_t *barrier;
     enum what what;
     enum kernels_weights type;
-    uint8_t *memory; /* (read_size), huge pages; the product's x, y and room lie in it */
+    uint8_t *memory; /* (bytes), huge pages; the product's x, y and room lie in it */
+    size_t bytes;
     double times[ROUNDS][2];
     volatile float sink;
     pthread_t thread;
@@ -32,15 +34,19 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* At several places at once and with lines asked for ahead: what the core's own prefetching leaves is not the limit. */
 static void read_all(struct worker *w)
 {
-    typedef uint64_t wide __attribute__((vector_size(64)));
-    const wide *from = (const wide *)(const void *)w->memory;
-    wide sums[4] = {{0}};
+    typedef uint64_t line __attribute__((vector_size(64)));
+    const line *from = (const line *)(const void *)w->memory;
+    const size_t each = w->bytes / sizeof *from / STREAMS;
+    line sums[4] = {{0}};
 
-    for (size_t i = 0; i < read_size / sizeof *from; i += 4)
-        for (size_t j = 0; j < 4; j++)
-            sums[j] ^= from[i + j];
+    for (size_t i = 0; i < each; i++)
+        for (size_t j = 0; j < STREAMS; j++) {
+            __builtin_prefetch(&from[j * each + i + AHEAD], 0, 2);
+            sums[j % 4] ^= from[j * each + i];
+        }
     sums[0] ^= sums[1] ^ sums[2] ^ sums[3];
     w->sink = (float)(sums[0][0] ^ sums[0][7]);
 }
@@ -142,7 +148,8 @@ static enum err_code open_product(struct product **out, struct kernels *kernels,
     return code ? code : product_open(out, &weights, kernels, err);
 }
 
-enum err_code roofline_measure(struct roofline *out, unsigned threads, struct err *err)
+enum err_code roofline_measure(struct roofline *out, unsigned threads, size_t bytes,
+                               struct err *err)
 {
     static struct worker workers[THREADS_MAX];
     struct kernels kernels;
@@ -151,12 +158,14 @@ enum err_code roofline_measure(struct roofline *out, unsigned threads, struct er
     require(threads > 0 && threads <= THREADS_MAX);
     *out = (struct roofline){.threads = threads};
     for (unsigned i = 0; i < threads && !code; i++) {
-        workers[i] = (struct worker){.kernels = &kernels};
-        workers[i].memory = aligned_alloc(huge, read_size);
+        size_t each = bytes / threads > read_least ? bytes / threads : read_least;
+        each = (each + huge - 1) / huge * huge;
+        workers[i] = (struct worker){
+            .kernels = &kernels, .memory = aligned_alloc(huge, each), .bytes = each};
         if (!workers[i].memory)
-            return err_set(err, ERR_MEMORY, 0, "%zu MiB to be read", read_size >> 20);
-        (void)madvise(workers[i].memory, read_size, MADV_HUGEPAGE);
-        for (size_t at = 0; at < read_size / sizeof(float); at++)
+            return err_set(err, ERR_MEMORY, 0, "%zu MiB to be read", each >> 20);
+        (void)madvise(workers[i].memory, each, MADV_HUGEPAGE);
+        for (size_t at = 0; at < each / sizeof(float); at++)
             ((float *)(void *)workers[i].memory)[at] = (float)(at % 1009) / 512 - 1;
     }
     for (enum kernels_weights type = WEIGHTS_F32; type <= WEIGHTS_INT8 && !code; type++) {
@@ -170,7 +179,7 @@ enum err_code roofline_measure(struct roofline *out, unsigned threads, struct er
     }
     if (!code)
         out->read_bytes =
-            (double)read_size * threads / fastest(workers, threads, READ, WEIGHTS_F32);
+            (double)workers[0].bytes * threads / fastest(workers, threads, READ, WEIGHTS_F32);
     for (unsigned i = 0; i < threads; i++)
         free(workers[i].memory);
     return code;

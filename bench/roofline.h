@@ -12,7 +12,10 @@ struct roofline {
 };
 
 /* Some seconds. Each thread is pinned to a core of its own, where there are as many.
- * Memory  256 MiB a thread. Fails: ERR_MEMORY, ERR_SYSTEM, those of kernels_init. */
-MUST_CHECK enum err_code roofline_measure(struct roofline *out, unsigned threads, struct err *err);
+ * bytes   that are read, by all threads together: what fits a cache is read faster, so compare a model with as much as
+ *         it has. At least 8 MiB a thread.
+ * Memory  bytes. Fails: ERR_MEMORY, ERR_SYSTEM, those of kernels_init. */
+MUST_CHECK enum err_code roofline_measure(struct roofline *out, unsigned threads, size_t bytes,
+                                          struct err *err);
 
 #endif
