@@ -3,8 +3,8 @@
  * Use      outfile_open, outfile_write until all is there, outfile_commit. A close without a commit leaves
  *          whatever stood under the path before.
  * Promise  What is under the path is the old file or the whole new one, at every instant and after a
- *          power cut. The new one has no name until then where the file system knows files without one; else a
- *          killed program leaves PATH.PID.part behind.
+ *          power cut. The new one has no name until then where the file system knows files without one. A program
+ *          that is killed while it has one (there: between naming it and renaming it) leaves PATH.PID.part.
  * Others   A path that is there and is no regular file (/dev/stdout, a pipe) is written as it comes. */
 #ifndef SCHEMAS_OUTFILE_H
 #define SCHEMAS_OUTFILE_H
