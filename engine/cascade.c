@@ -512,11 +512,12 @@ static enum err_code start(struct cascade *c, struct err *err)
 enum err_code cascade_open(struct cascade **out, const struct model *model, unsigned threads,
                            uint32_t block_tokens, struct err *err)
 {
-    struct cascade *c = calloc(1, sizeof *c);
+    struct cascade *c = aligned_alloc(_Alignof(struct cascade), sizeof *c);
     enum err_code code = ERR_OK;
 
     if (!c)
         return err_set(err, ERR_MEMORY, 0, "the workers");
+    memset(c, 0, sizeof *c);
     c->model = model;
     c->block_tokens = block_tokens;
     c->crew_flops = CREW_FLOPS;

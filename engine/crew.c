@@ -61,7 +61,7 @@ void crew_run(struct crew *crew, crew_part_fn *run, void *self, size_t parts)
     uint64_t generation;
     unsigned looks = 0;
 
-    if (!crew || parts < 2 || parts > CREW_PARTS_MAX || !crew_is_open(crew)) {
+    if (parts < 2 || parts > CREW_PARTS_MAX || !crew_is_open(crew)) {
         for (size_t part = 0; part < parts; part++)
             run(self, part);
         return;

@@ -31,7 +31,7 @@ void crew_open(struct crew *crew);
 void crew_close(struct crew *crew);
 bool crew_is_open(const struct crew *crew);
 /* The owner: run(self, 0 .. parts - 1), each once, in any order and by whoever is there; they are all done on
- * return. crew NULL, or not open: by the caller, in order. */
+ * return. Not open: by the caller, in order. */
 void crew_run(struct crew *crew, crew_part_fn *run, void *self, size_t parts);
 /* A helper: take parts until the crew is closed. */
 void crew_help(struct crew *crew);
