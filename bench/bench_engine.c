@@ -13,6 +13,7 @@
  * share_with_head counts the head's product too where it was made. memory_mib is the process's anonymous memory, states
  * of as many streams as the case has. Losses are of the model as it is: with random
  * weights they mean nothing, and cost the same. */
+#include "bench/bench.h"
 #include "bench/roofline.h"
 #include "engine/engine.h"
 
@@ -40,21 +41,6 @@ struct bench {
     float *losses; /* (TOKENS_MOST) */
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void must(enum err_code code, const struct err *err)
-{
-    if (!code)
-        return;
-    fprintf(stderr, "bench_engine: %s\n", err->text);
-    exit(err_status(code));
-}
-
 static double memory_mib(void)
 {
     FILE *file = fopen("/proc/self/status", "r");
@@ -72,7 +58,7 @@ static double memory_mib(void)
 /* Jobs of `each` tokens until `total`, round the streams. Seconds. */
 static double go(struct bench *b, size_t streams, size_t each, size_t total, bool loss)
 {
-    double begin = now();
+    double begin = now_s();
     struct err err;
     size_t count = 0;
 
@@ -88,13 +74,13 @@ static double go(struct bench *b, size_t streams, size_t each, size_t total, boo
     }
     while (engine_collect(b->engine, true))
         continue;
-    return now() - begin;
+    return now_s() - begin;
 }
 
 /* One job at a time: nothing is in flight while the caller waits. */
 static double go_alone(struct bench *b, size_t total)
 {
-    double begin = now();
+    double begin = now_s();
     struct err err;
 
     for (size_t i = 0; i < total; i++)
@@ -104,13 +90,7 @@ static double go_alone(struct bench *b, size_t total)
                                              .count = 1},
                         &err),
              &err);
-    return now() - begin;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
+    return now_s() - begin;
 }
 
 static void measure(struct bench *b, const char *name, size_t streams, size_t each, bool loss)

@@ -4,6 +4,7 @@
  *
  * A row a type: values a second and bytes of file a second, the best of five. The values are decoded a row
  * of 1,024 at a time into the same place, as packing does it. */
+#include "bench/bench.h"
 #include "engine/formats/formats.h"
 
 #include <stdio.h>
@@ -11,14 +12,6 @@
 #include <time.h>
 
 enum { ROW = 1024, ROUNDS = 5 };
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Seconds for all rows, and a sum that keeps the work from being left out. */
 static double decode_all(enum dtype dtype, const uint8_t *data, size_t rows, uint64_t bytes,

@@ -6,6 +6,7 @@
  * are there, seconds of processor time up to then, and where the memory is: pages of the file itself,
  * which every process that opens it shares, and pages of this process alone. The first row may wait for
  * the disk; the others find the file in the page cache. */
+#include "bench/bench.h"
 #include "engine/engine.h"
 
 #include <stdio.h>
@@ -14,27 +15,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
 static double processor_s(void)
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
-static void must(enum err_code code, const struct err *err)
-{
-    if (!code)
-        return;
-    fprintf(stderr, "bench_open: %s\n", err->text);
-    exit(err_status(code));
 }
 
 /* A line of /proc/self/status, in MiB. */
@@ -55,7 +41,7 @@ static double status_mib(const char *key)
 static void open_once(const char *path, unsigned threads)
 {
     const struct engine_options options = {.threads = threads};
-    double begin = now_ms(), cpu = processor_s(), open_ms, token_ms;
+    double begin = 1e3 * now_s(), cpu = processor_s(), open_ms, token_ms;
     struct engine_state *state = NULL;
     struct engine *engine = NULL;
     uint32_t token = 1;
@@ -63,7 +49,7 @@ static void open_once(const char *path, unsigned threads)
     float *logits;
 
     must(engine_open(&engine, path, &options, &err), &err);
-    open_ms = now_ms() - begin;
+    open_ms = 1e3 * now_s() - begin;
     must(engine_state_open(engine, &state, &err), &err);
     logits = calloc(engine_info(engine)->vocab, sizeof *logits);
     if (!logits)
@@ -73,7 +59,7 @@ static void open_once(const char *path, unsigned threads)
              &(struct engine_job){.state = state, .tokens = &token, .count = 1, .logits = logits},
              &err),
          &err);
-    token_ms = now_ms() - begin;
+    token_ms = 1e3 * now_s() - begin;
     printf("%u,%.1f,%.1f,%.3f,%.1f,%.1f\n", engine_info(engine)->threads, open_ms, token_ms,
            processor_s() - cpu, status_mib("RssFile"), status_mib("RssAnon"));
     free(logits);

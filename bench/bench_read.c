@@ -5,6 +5,7 @@
  *
  * Prints tokens, seconds from opening the model to the last loss, seconds of these until it is open, nats a token;
  * reading IDS is not counted. */
+#include "bench/bench.h"
 #include "engine/engine.h"
 
 #include <stdio.h>
@@ -12,21 +13,6 @@
 #include <time.h>
 
 enum { JOB_TOKENS = 512, JOBS = 64 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void must(enum err_code code, const struct err *err)
-{
-    if (!code)
-        return;
-    fprintf(stderr, "bench_read: %s\n", err->text);
-    exit(err_status(code));
-}
 
 static uint32_t *read_ids(const char *path, size_t *count)
 {
@@ -87,11 +73,11 @@ int main(int count, char **arguments)
     options.threads = (unsigned)strtoul(arguments[3], NULL, 10);
     options.weights = count > 4 ? arguments[4] : NULL;
     uint32_t *ids = read_ids(arguments[2], &ids_count);
-    double begin = now(), opened, nats;
+    double begin = now_s(), opened, nats;
     must(engine_open(&engine, arguments[1], &options, &err), &err);
-    opened = now();
+    opened = now_s();
     nats = read_all(engine, ids, ids_count);
-    printf("%zu %.4f %.4f %.6f\n", ids_count, now() - begin, opened - begin,
+    printf("%zu %.4f %.4f %.6f\n", ids_count, now_s() - begin, opened - begin,
            nats / (double)ids_count);
     engine_close(&engine);
     free(ids);

@@ -4,6 +4,7 @@
  *
  * One CSV row a state size: 24 parts each, as a model of 24 layers makes them. A commit is submit to
  * collect with nothing else in flight, so it holds both syncs of the disk under FOLDER. */
+#include "bench/bench.h"
 #include "store/store.h"
 
 #include <stdio.h>
@@ -12,34 +13,13 @@
 
 enum { PARTS = 24, COMMITS = 200, COMMITS_MAX = 100000 };
 
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static void must(enum err_code code, const struct err *err)
-{
-    if (!code)
-        return;
-    fprintf(stderr, "bench_store: %s\n", err->text);
-    exit(err_status(code));
-}
-
 static double commit_ms(struct store *store, uint64_t stream, uint64_t number,
                         const struct view parts[PARTS])
 {
     struct store_batch *batch = NULL;
     struct err err = {0};
     struct view meta = {(const uint8_t *)"meta", 4};
-    double begin = now_ms();
+    double begin = 1e3 * now_s();
 
     must(store_batch_open(&batch, &err), &err);
     must(batch_stream(batch, stream,
@@ -53,18 +33,18 @@ static double commit_ms(struct store *store, uint64_t stream, uint64_t number,
     if (!store_collect(store, true, NULL, &err))
         exit(1);
     must(err.code, &err);
-    return now_ms() - begin;
+    return 1e3 * now_s() - begin;
 }
 
 static double read_ms(struct store *store, uint64_t stream, uint64_t number)
 {
     struct store_checkpoint *found = NULL;
     struct err err = {0};
-    double begin = now_ms();
+    double begin = 1e3 * now_s();
 
     must(store_checkpoint_read(store, stream, number, true, &found, &err), &err);
     store_checkpoint_free(&found);
-    return now_ms() - begin;
+    return 1e3 * now_s() - begin;
 }
 
 static void measure(struct store *store, size_t bytes, size_t commits)

@@ -1,5 +1,6 @@
 /* roofline.c: all threads do the same at the same time; a round counts from the first begin to the last end. */
 #include "bench/roofline.h"
+#include "bench/bench.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -26,13 +27,6 @@ struct worker {
     volatile float sink;
     pthread_t thread;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 /* At several places at once and with lines asked for ahead: what the core's own prefetching leaves is not the limit. */
 static void read_all(struct worker *w)
@@ -75,9 +69,9 @@ static void *run(void *context)
     float_control_set();
     for (int i = 0; i < ROUNDS; i++) {
         pthread_barrier_wait(w->barrier);
-        w->times[i][0] = now();
+        w->times[i][0] = now_s();
         once(w);
-        w->times[i][1] = now();
+        w->times[i][1] = now_s();
     }
     return NULL;
 }

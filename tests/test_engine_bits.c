@@ -59,21 +59,14 @@ static char *poisoned(const char *path)
 static char *paths[MODELS];
 static const char *weights = "f32"; /* of every engine that is opened */
 
-static int weights_bf16(void **unused)
+/* state: the type's name, as the test's initial state. */
+static int set_weights(void **state)
 {
-    (void)unused;
-    weights = "bf16";
+    weights = *state;
     return 0;
 }
 
-static int weights_int8(void **unused)
-{
-    (void)unused;
-    weights = "int8";
-    return 0;
-}
-
-static int weights_f32(void **unused)
+static int reset_weights(void **unused)
 {
     (void)unused;
     weights = "f32";
@@ -576,11 +569,12 @@ static void narrow_weights_are_other_numbers_and_near(void **unused)
     free(f32);
 }
 
-#define NARROW(test)                                         \
-    {#test "_bf16", test, weights_bf16, weights_f32, NULL},  \
-    {                                                        \
-#test "_int8", test, weights_int8, weights_f32, NULL \
+static char bf16[] = "bf16", int8[] = "int8";
+#define NARROW_AS(test, type)                                   \
+    {                                                           \
+#test "_" #type, test, set_weights, reset_weights, type \
     }
+#define NARROW(test) NARROW_AS(test, bf16), NARROW_AS(test, int8)
 
 /* test_engine_bits [PATTERN]: those whose names match. */
 int main(int count, char **arguments)
