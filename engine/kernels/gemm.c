@@ -1,6 +1,7 @@
 #include "engine/kernels/gemm.h"
 
 #include <cblas.h>
+#include <oneapi/dnnl/dnnl.h>
 
 void omp_set_num_threads(int count); /* libgomp; <omp.h> comes with one compiler only */
 
@@ -9,7 +10,20 @@ static CBLAS_TRANSPOSE op(bool transpose)
     return transpose ? CblasTrans : CblasNoTrans;
 }
 
-/* OpenBLAS built with OpenMP asks the calling thread for its number of threads at each call. */
+/* Both libraries ask the calling thread for its number of threads at each call. */
+#if defined(__x86_64__)
+void gemm_f32(const struct gemm *g, const float *a, const float *b, float *c)
+{
+    dnnl_status_t status;
+
+    omp_set_num_threads(1);
+    status = dnnl_sgemm(
+        g->transpose_a ? 'T' : 'N', g->transpose_b ? 'T' : 'N', (dnnl_dim_t)g->m, (dnnl_dim_t)g->n,
+        (dnnl_dim_t)g->k, 1.0F, a, (dnnl_dim_t)(g->transpose_a ? g->m : g->k), b,
+        (dnnl_dim_t)(g->transpose_b ? g->k : g->n), g->add ? 1.0F : 0.0F, c, (dnnl_dim_t)g->n);
+    require(status == dnnl_success);
+}
+#else
 void gemm_f32(const struct gemm *g, const float *a, const float *b, float *c)
 {
     omp_set_num_threads(1);
@@ -17,6 +31,7 @@ void gemm_f32(const struct gemm *g, const float *a, const float *b, float *c)
                 (blasint)g->k, 1.0F, a, (blasint)(g->transpose_a ? g->m : g->k), b,
                 (blasint)(g->transpose_b ? g->k : g->n), g->add ? 1.0F : 0.0F, c, (blasint)g->n);
 }
+#endif
 
 void gemm_f64(const struct gemm *g, const double *a, const double *b, double *c)
 {
