@@ -20,7 +20,7 @@ struct gemm {
 };
 
 /* On amd64 by oneDNN, which goes by what the processor can do: OpenBLAS goes by its name, and one that came later
- * (Emerald Rapids after OpenBLAS 0.3.21) is Prescott to it, at a fifth of the speed. Elsewhere, and float64, by OpenBLAS. */
+ * (Emerald Rapids after OpenBLAS 0.3.21) is Prescott to it, at a fifth of the speed. Elsewhere by OpenBLAS. */
 void gemm_f32(const struct gemm *gemm, const float *a, const float *b, float *c);
 void gemm_f64(const struct gemm *gemm, const double *a, const double *b, double *c);
 
