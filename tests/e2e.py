@@ -21,7 +21,8 @@ import unicodedata
 
 import validate_records
 
-HANG_S = int(os.environ.get("RIVERRUN_HANG_S", "120"))
+DEAR = int(os.environ.get("RIVERRUN_DEAR", "1"))  # above 1: a run costs so many times as much (sanitizers, emulators)
+HANG_S = 120 if DEAR == 1 else 1200
 SKIPPED = 77
 STOPPED, SOURCE_CHANGED, OTHER_SETTINGS, IN_USE, SOME_FAILED = 3, 11, 13, 18, 19  # exit statuses
 STAGES = ("ingest", "tokenize", "encode", "emit")
@@ -246,6 +247,10 @@ class Place:
         self.processes, self.errors = [], {}
         for needed in (self.riverrun, self.steps, self.nano):
             check(os.path.exists(needed), f"{needed} is not built")
+
+    def times(self, day, nightly=None):
+        """How often to try what is random."""
+        return nightly if self.nightly and nightly else -(-day // DEAR)
 
     def path(self, name):
         return os.path.join(self.folder, name)

@@ -42,7 +42,7 @@ def check_computed(job, what):
 def kill_all_along(place, source, model=None):
     want = undisturbed(place, "undisturbed", source, model)
     job = Job(place, "killed", source, model, SHORT)
-    for target in targets(place, want.status()["tokens"], KILLS):
+    for target in targets(place, want.status()["tokens"], place.times(KILLS)):
         process = job.start()
         job.wait_tokens(process, target)
         job.kill(process)
@@ -52,11 +52,11 @@ def kill_all_along(place, source, model=None):
     return check_computed(job, "kill -9")
 
 
-def killed_at_sixty_instants(place):
+def killed_at_many_instants(place):
     return kill_all_along(place, place.text("text.txt", generated_text(place.seed, SIZE)))
 
 
-def a_book_by_a_trained_model_killed_at_sixty_instants(place):
+def a_book_by_a_trained_model_killed_at_many_instants(place):
     model = place.of_shared("models/tiny-rwkv-7v0-834K-FP32.bin")
     return kill_all_along(place, place.of_shared("data/books/frankenstein.en.txt"), model)
 
@@ -67,7 +67,7 @@ def killed_in_its_first_moments(place):
     source = place.text("text.txt", generated_text(place.seed, SIZE // 4))
     want = undisturbed(place, "undisturbed", source, options=["--unit", "line"])
     job = Job(place, "killed", source, options=["--unit", "line", *SHORT])
-    for _ in range(600 if place.nightly else 100):
+    for _ in range(place.times(100, 600)):
         process = job.start()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rng.random() * 0.04)
@@ -84,7 +84,7 @@ def one_of_four_processes_killed(place):
     want = undisturbed(place, "undisturbed", source)
     job = Job(place, "killed", source, options=SHORT)
     pipe, killed = Pipe(job).start(), dict.fromkeys(STAGES, 0)
-    for target in targets(place, want.status()["tokens"], KILLS):
+    for target in targets(place, want.status()["tokens"], place.times(KILLS)):
         if not job.wait_tokens(pipe.running["encode"], target):
             break
         for stage in rng.sample(STAGES, rng.choice((1, 1, 1, 2, 3, 4))):
@@ -146,7 +146,7 @@ def a_signal_while_it_opens(place):
     source = place.text("text.txt", generated_text(place.seed, SIZE // 4))
     want = undisturbed(place, "undisturbed", source).records()
     job = Job(place, "stopped", source, options=SHORT)
-    for _ in range(300 if place.nightly else 50):
+    for _ in range(place.times(50, 300)):
         process = job.start()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rng.random() * 0.04)
@@ -292,7 +292,7 @@ def a_pause_that_was_answered_holds(place):
     source = place.text("text.txt", generated_text(place.seed, SIZE // 8))
     want = undisturbed(place, "undisturbed", source).records()
     states = collections.Counter()
-    for turn in range(60 if place.nightly else 24):
+    for turn in range(place.times(24, 60)):
         job = Job(place, f"paused{turn}", source, options=SHORT)
         process = job.start()
         command = [place.riverrun, "pause", "--all", "--store", job.store]
@@ -368,7 +368,7 @@ def several_streams_killed(place):
     same(job, want.records(), "several streams")
 
 
-CASES = (killed_at_sixty_instants, a_book_by_a_trained_model_killed_at_sixty_instants,
+CASES = (killed_at_many_instants, a_book_by_a_trained_model_killed_at_many_instants,
          killed_in_its_first_moments, one_of_four_processes_killed, stages_started_in_any_order,
          a_stage_started_twice, ingest_back_with_other_paths, a_signal_while_it_opens, stopped_by_signals,
          a_signal_costs_no_work, four_processes_stopped, paused_and_resumed_while_it_runs, paused_while_nothing_runs,

@@ -421,7 +421,7 @@ def a_damaged_export_is_refused_whole(place):
     data, rng, tried = read(file), random.Random(place.seed), 0
     other = Job(place, "other", source)
     ask(other, "import", file, "--as", "before")
-    places = sorted({*range(40), *rng.sample(range(len(data)), 400 if place.nightly else 120), len(data) - 1})
+    places = sorted({*range(40), *rng.sample(range(len(data)), place.times(120, 400)), len(data) - 1})
     lengths = sorted({0, 1, 7, 8, 23, 24, *rng.sample(range(len(data)), 30), len(data) - 1})
     broken = place.path("broken.export")
     for at in places:

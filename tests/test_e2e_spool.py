@@ -104,7 +104,7 @@ def a_pipe_goes_on_after_each_kill(place):
     """Killed again and again while one writes on."""
     job = Follow(place, "out", "-", options=("--name", "feed", "--read-bytes", str(READ_BYTES)))
     chance = random.Random(place.seed)
-    kills = 40 if place.nightly else 8
+    kills = place.times(8, 40)
     # A run reads on while it is told to end: there is enough for more kills than there are.
     data = "".join(line + "\n" for line in lines(place.seed, 1000 * kills)).encode()
     feed, tokens = Feed(), 0

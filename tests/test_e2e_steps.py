@@ -210,7 +210,7 @@ def crashes_upon_crashes(place):
     rng = random.Random(place.seed)
     steps, crashes = all_steps(place), 0
     text = place.path("changing.txt")
-    for turn in range(60 if place.nightly else 8):
+    for turn in range(place.times(8, 60)):
         texts = [generated_text(place.seed + 100 * turn + i, rng.randrange(SIZE)) for i in range(2)]
         write(text, texts[0])
         job, restart = Job(place, f"turn{turn}", text, options=QUICK), []
@@ -233,7 +233,7 @@ def processes_crash_upon_crashes(place):
     rng = random.Random(place.seed)
     of_stage = {stage: [step for step in all_steps(place) if owner_of(step) == stage] for stage in STAGES}
     total = 0
-    for turn in range(30 if place.nightly else 4):
+    for turn in range(place.times(4, 30)):
         source = place.text(f"{turn}.txt", generated_text(place.seed + turn, rng.randrange(8 * SIZE)))
         job = Job(place, f"turn{turn}", source, options=QUICK)
         pipe, crashes = Pipe(job, program=place.steps), 0
