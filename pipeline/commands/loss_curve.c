@@ -1,6 +1,6 @@
 #include "pipeline/commands/loss_curve.h"
-#include "pipeline/eval/svg.h"
 #include "schemas/outfile.h"
+#include "stages/emit/report/svg.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* pipeline/commands/loss_curve.h: how a training went, as a picture: loss and, where it was measured, bits per byte of
- * held-out text, over the steps. One self-contained SVG, see pipeline/eval/svg.h; each point of the training is one
- * of a polyline. */
+ * held-out text, over the steps. One self-contained SVG, see stages/emit/report/svg.h; each point of the training is
+ * one of a polyline. */
 #ifndef PIPELINE_COMMANDS_LOSS_CURVE_H
 #define PIPELINE_COMMANDS_LOSS_CURVE_H
 

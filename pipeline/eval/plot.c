@@ -1,5 +1,5 @@
 #include "pipeline/eval/plot.h"
-#include "pipeline/eval/svg.h"
+#include "stages/emit/report/svg.h"
 
 #include <math.h>
 #include <stdbool.h>

@@ -1,11 +1,12 @@
-/* pipeline/eval/svg.h: what the pictures share: a self-contained SVG, without scripts, that asks for nothing from
- * elsewhere and follows the reader's light or dark setting.
+/* stages/emit/report/svg.h: what the pictures share: a self-contained SVG, without scripts, that asks for nothing from
+ * elsewhere and follows the reader's light or dark setting. Here, because pipeline's pictures may include it and
+ * engine and store, which draw nothing, need not know it.
  *
  * Classes  paper, ink, soft (text), grid, axis, first and second (curves); attributes say the light colours,
  *          for readers without style sheets.
  * Errors   are the stream's: ask ferror. */
-#ifndef PIPELINE_EVAL_SVG_H
-#define PIPELINE_EVAL_SVG_H
+#ifndef STAGES_EMIT_REPORT_SVG_H
+#define STAGES_EMIT_REPORT_SVG_H
 
 #include <stdio.h>
 
@@ -14,6 +15,8 @@
 
 /* title  without < and & */
 void svg_begin(FILE *out, int width, int height, const char *title);
+/* The rules of these classes, for the style sheet of a page with pictures inside. */
+void svg_colours(FILE *out);
 /* Any text: what XML does not take is replaced. */
 void svg_text(FILE *out, const char *text);
 /* anchor: "start", "middle", "end" */

@@ -1,4 +1,4 @@
-#include "pipeline/eval/svg.h"
+#include "stages/emit/report/svg.h"
 
 #include <math.h>
 #include <string.h>
@@ -10,7 +10,8 @@ static const char head[] =
     "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
     "font-family=\"system-ui, sans-serif\" font-size=\"12\" role=\"img\">\n"
     "<title>%s</title>\n"
-    "<style>\n"
+    "<style>\n";
+static const char colours[] =
     ".paper { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #59636e }\n"
     ".grid { stroke: #d1d9e0 } .axis { stroke: #59636e }\n"
     ".first { stroke: #0550ae } .second { stroke: #bc4c00 }\n"
@@ -18,9 +19,7 @@ static const char head[] =
     ".paper { fill: #0d1117 } .ink { fill: #f0f6fc } .soft { fill: #9198a1 }\n"
     ".grid { stroke: #30363d } .axis { stroke: #9198a1 }\n"
     ".first { stroke: #79c0ff } .second { stroke: #ffa657 }\n"
-    "}\n"
-    "</style>\n"
-    "<rect class=\"paper\" width=\"%d\" height=\"%d\" fill=\"#ffffff\"/>\n";
+    "}\n";
 
 /* Bytes of the character at text when it is UTF-8 that XML takes, else 0. */
 static size_t character_bytes(const unsigned char *text)
@@ -78,9 +77,17 @@ void svg_line(FILE *out, const char *class, const char *colour, double x1, doubl
             class, colour, x1, y1, x2, y2);
 }
 
+void svg_colours(FILE *out)
+{
+    fputs(colours, out);
+}
+
 void svg_begin(FILE *out, int width, int height, const char *title)
 {
-    fprintf(out, head, width, height, width, height, title, width, height);
+    fprintf(out, head, width, height, width, height, title);
+    svg_colours(out);
+    fprintf(out, "</style>\n<rect class=\"paper\" width=\"%d\" height=\"%d\" fill=\"#ffffff\"/>\n",
+            width, height);
 }
 
 /* 1, 2 or 5 times a power of ten, with at most TICKS_MOST of them between low and high. */
