@@ -15,6 +15,7 @@ static const struct {
     {"status", command_status, "how the streams of a job stand"},
     {"pause", command_pause, "pause streams of a job, running or not"},
     {"resume", command_resume, "let paused streams go on"},
+    {"report", command_report, "what a job found, as a page to look at"},
     {"history", command_history, "the checkpoints and savepoints of a stream"},
     {"savepoint", command_savepoint, "keep a point of a stream under a name, or drop one"},
     {"branch", command_branch, "begin a new stream at a point of another"},

@@ -12,7 +12,8 @@ typedef enum err_code command_fn(char **arguments, size_t count, struct err *err
 command_fn command_read, command_follow, command_status, command_pause, command_resume,
     command_stage, command_train, command_adapt, command_steps, command_model, command_eval,
     command_generate, command_tokenize, command_vocab, command_repair, command_verify, command_gc,
-    command_history, command_savepoint, command_branch, command_export, command_import;
+    command_history, command_savepoint, command_branch, command_export, command_import,
+    command_report;
 
 /* How a command that works with an engine of its own opens it. */
 struct engine_settings {

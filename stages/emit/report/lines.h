@@ -1,0 +1,46 @@
+/* stages/emit/report/lines.h: the records of one output file, one after the other.
+ *
+ * Use      lines_open, lines_next until there is none, lines_close.
+ * Torn     A run that was killed may leave a last line without its end, or one that is no JSON: it is passed over, and
+ *          lines_torn tells. Anything else that is no record is damage.
+ * Beside   A file that a run writes to is read up to where it ended at the open.
+ * Memory   a chunk and the longest line, at most LINES_LINE_MAX. */
+#ifndef STAGES_EMIT_REPORT_LINES_H
+#define STAGES_EMIT_REPORT_LINES_H
+
+#include "schemas/bytes.h"
+
+enum { LINES_LINE_MAX = 1 << 20 };
+
+enum line_kind {
+    LINE_END,      /* there are no more */
+    LINE_UNIT,     /* a line, paragraph or entry */
+    LINE_DOCUMENT, /* the last of a stream that was read to its end */
+    LINE_LINEAGE,  /* model, settings or arithmetic were changed here */
+    LINE_OTHER     /* a kind that this program does not know */
+};
+
+struct line {
+    enum line_kind kind;
+    const char *unit; /* "line", "paragraph", "entry" of a unit, else NULL */
+    uint64_t seq, begin, end, tokens;
+    double bits;      /* what begin to end cost */
+    struct view text; /* UTF-8; of a lineage record what changed */
+};
+
+struct lines;
+
+/* bytes: read no further than that; UINT64_MAX: to where the file ends now.
+ * Fails  ERR_SINK: cannot be read; ERR_MEMORY. */
+MUST_CHECK enum err_code lines_open(struct lines **out, const char *path, uint64_t bytes,
+                                    struct err *err);
+/* Lend the next record until the next call.
+ * Fails  ERR_SINK, naming file and line: this is no record, or not the one that is due. */
+MUST_CHECK enum err_code lines_next(struct lines *lines, struct line *line, struct err *err);
+/* At the end: was the last line torn, and how many bytes stand in front of it? */
+bool lines_torn(const struct lines *lines);
+uint64_t lines_whole(const struct lines *lines);
+/* Takes NULL. */
+void lines_close(struct lines **lines);
+
+#endif

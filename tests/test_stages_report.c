@@ -1,0 +1,646 @@
+/* The report: what is usual, what is alike, text that cannot break out, and pages over crafted records. */
+#include "schemas/record.h"
+#include "stages/emit/report/alike.h"
+#include "stages/emit/report/lines.h"
+#include "stages/emit/report/page.h"
+#include "stages/emit/report/report.h"
+#include "stages/emit/report/usual.h"
+#include "tests/stages_help.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static const double NATS_OF_BIT = 0.69314718055994531;
+
+/* ---- A folder of crafted records ---- */
+
+struct file {
+    FILE *out;
+    const char *name;
+    uint64_t seq, begin;
+    enum record_kind kind;
+};
+
+static struct file begin_file(void **state, const char *name, enum record_kind kind)
+{
+    char file[64];
+    struct file f = {.name = name, .kind = kind};
+
+    snprintf(file, sizeof file, "%s.jsonl", name);
+    f.out = fopen(in_folder(state, file), "w");
+    assert_non_null(f.out);
+    return f;
+}
+
+static void put(struct file *f, const struct record *record)
+{
+    struct buffer line = buffer_of(RECORD_LINE_MAX);
+
+    assert_int_equal(record_line(f->name, record, &line, NULL), ERR_OK);
+    assert_int_equal(fwrite(line.data, 1, line.bytes, f->out), line.bytes);
+    buffer_release(&line);
+}
+
+static void add_unit(struct file *f, uint64_t bytes, double bits_per_byte, const char *text)
+{
+    struct record r = {.kind = f->kind,
+                       .seq = f->seq++,
+                       .begin = f->begin,
+                       .end = f->begin + bytes,
+                       .tokens = bytes,
+                       .nats = bits_per_byte * (double)bytes * NATS_OF_BIT,
+                       .text = {(const uint8_t *)text, strlen(text)}};
+
+    put(f, &r);
+    f->begin += bytes;
+}
+
+/* A unit of its own words, so that none is like another. */
+static void add_plain(struct file *f, uint64_t bytes, double bits_per_byte)
+{
+    char text[100];
+    unsigned n = (unsigned)f->seq;
+
+    snprintf(text, sizeof text, "%c%c%c%c %c%c%c rest of it", 'a' + n % 26, 'a' + n / 26 % 26,
+             'a' + n / 676 % 26, 'x', 'k' + n % 7, 'a' + n / 7 % 26, 'a' + n / 182 % 26);
+    add_unit(f, bytes, bits_per_byte, text);
+}
+
+static void end_file(struct file *f, bool finished)
+{
+    struct record r = {.kind = RECORD_DOCUMENT, .seq = f->seq, .end = f->begin, .tokens = f->begin};
+
+    if (finished)
+        put(f, &r);
+    assert_int_equal(fclose(f->out), 0);
+}
+
+static char *content_of(const char *path)
+{
+    FILE *in = fopen(path, "r");
+    char *text = NULL;
+    size_t room = 0;
+
+    assert_non_null(in);
+    assert_true(getdelim(&text, &room, 0, in) > 0);
+    assert_int_equal(fclose(in), 0);
+    return text;
+}
+
+static enum err_code make(void **state, struct report_made *made, struct err *err)
+{
+    struct report_options o = {*state, in_folder(state, "report.html"), UINT64_MAX};
+
+    return report_make(&o, made, err);
+}
+
+/* Make the page and lend it, malloc'ed. */
+static char *page_of(void **state)
+{
+    struct err err = {.code = ERR_OK};
+
+    if (make(state, NULL, &err))
+        fail_msg("%s", err.text);
+    return content_of(in_folder(state, "report.html"));
+}
+
+static size_t times(const char *page, const char *words)
+{
+    size_t count = 0;
+
+    for (const char *at = page; (at = strstr(at, words)); at += strlen(words))
+        count++;
+    return count;
+}
+
+static void expect(const char *page, const char *words)
+{
+    if (!strstr(page, words))
+        fail_msg("the page does not say: %s", words);
+}
+
+/* ---- What is usual ---- */
+
+static void near(double got, double want, double share)
+{
+    if (!(fabs(got - want) <= share * fabs(want)))
+        fail_msg("%g instead of %g", got, want);
+}
+
+/* 100 units from 2.00 to 2.99 bits per byte, all of 200 bytes, and one far off. */
+static void usual_is_not_moved_by_what_stands_out(void **state)
+{
+    struct spread *spread = spread_open();
+    struct usual usual;
+    uint64_t standing_out;
+
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        spread_add(spread, 200, 200 * (2 + i / 100.0));
+    spread_add(spread, 200, 200 * 40.0);
+    spread_usual(spread, &usual);
+    near(usual.median, 2.5, 0.005);
+    near(usual.mad, 0.25, 0.03);
+    near(usual.quartile[0], 2.25, 0.01);
+    near(usual.quartile[1], 2.75, 0.01);
+    near(usual_top(spread, &usual, &standing_out), (40 - 2.5) / 0.25 * 192 / (192 + 16), 0.04);
+    assert_int_equal(standing_out, 1);
+    spread_close(&spread);
+}
+
+static void scores_rise_with_bits_and_fall_below_zero(void **state)
+{
+    struct spread *spread = spread_open();
+    struct usual usual;
+    double before = -INFINITY;
+
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        spread_add(spread, 200, 200 * (2 + i / 100.0));
+    spread_usual(spread, &usual);
+    for (double bits = 1; bits < 9; bits += 0.25) {
+        double score = usual_score(&usual, 200, 200 * bits);
+        assert_true(score > before || (score == 0 && before == 0));
+        assert_true(bits > 2.6 ? score > 0 : bits < 2.4 ? score < 0 : true);
+        before = score;
+    }
+    spread_close(&spread);
+}
+
+/* Short units cost 9, long ones 3: neither is surprising for that, and among equals each is compared with its own. */
+static void short_units_are_compared_with_short_ones(void **state)
+{
+    struct spread *spread = spread_open();
+    struct usual usual;
+
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        spread_add(spread, 10, 10 * (9 + (i % 11 - 5) / 10.0));
+        spread_add(spread, 600, 600 * (3 + (i % 11 - 5) / 10.0));
+    }
+    spread_usual(spread, &usual);
+    assert_true(fabs(usual_score(&usual, 10, 10 * 9.2)) < 1);
+    assert_true(usual_score(&usual, 10, 10 * 20.0) > USUAL_STANDS_OUT);
+    assert_true(usual_score(&usual, 600, 600 * 9.0) > USUAL_STANDS_OUT);
+    /* the same distance, in MADs, is less for the short one */
+    assert_true(usual_score(&usual, 10, 10 * 12.0) < usual_score(&usual, 600, 600 * 6.0));
+    spread_close(&spread);
+}
+
+/* Long lines that are all alike at 2; one at 5, as all the others: it is no surprise. */
+static void a_length_of_one_kind_surprises_nobody(void **state)
+{
+    struct spread *spread = spread_open();
+    struct usual usual;
+
+    (void)state;
+    for (int i = 0; i < 900; i++)
+        spread_add(spread, 100, 100 * (5 + (i % 11 - 5) / 10.0));
+    for (int i = 0; i < 50; i++)
+        spread_add(spread, 300, 300 * 2.0);
+    spread_usual(spread, &usual);
+    assert_true(usual_score(&usual, 300, 300 * 5.0) < 1);
+    assert_true(usual_score(&usual, 300, 300 * 9.0) > USUAL_STANDS_OUT);
+    spread_close(&spread);
+}
+
+static void few_units_and_equal_ones_are_no_measure(void **state)
+{
+    struct spread *spread = spread_open();
+    struct usual usual;
+    uint64_t standing_out;
+
+    (void)state;
+    for (int i = 0; i < USUAL_UNITS_LEAST - 1; i++)
+        spread_add(spread, 50, 100);
+    spread_usual(spread, &usual);
+    assert_false(usual.known);
+    assert_true(usual_score(&usual, 50, 5000) == 0);
+    for (int i = 0; i < 100; i++)
+        spread_add(spread, 50, 100);
+    spread_usual(spread, &usual);
+    assert_true(usual.known && usual.mad > 0);
+    assert_true(isfinite(usual_score(&usual, 50, 5000)));
+    spread_clear(spread);
+    spread_usual(spread, &usual);
+    assert_false(usual.known);
+    assert_true(usual_top(spread, &usual, &standing_out) == 0 && standing_out == 0);
+    spread_close(&spread);
+}
+
+/* ---- What is alike ---- */
+
+static bool are_alike(const char *a, const char *b)
+{
+    struct shape x, y;
+
+    shape_of((struct view){(const uint8_t *)a, strlen(a)}, &x);
+    shape_of((struct view){(const uint8_t *)b, strlen(b)}, &y);
+    assert_int_equal(shape_alike(&x, &y), shape_alike(&y, &x));
+    return shape_alike(&x, &y);
+}
+
+static void lines_that_differ_in_numbers_are_alike(void **state)
+{
+    (void)state;
+    assert_true(are_alike("Jun 9 06:06:20 combo sshd[24265]: failed for root from 10.1.2.3",
+                          "Jun 10 17:16:01 combo sshd[9]: failed for root from 172.16.0.254"));
+    assert_true(are_alike("error in /a/b: user guest unknown, session closed at once",
+                          "error in /a/b: user admin unknown, session closed at once"));
+    assert_true(are_alike("Chapter XXI", "Chapter XI"));
+    assert_true(are_alike("", "..."));
+    assert_false(are_alike("the kernel has no memory left", "a disk was taken away"));
+    assert_false(are_alike("Preface", "Contents"));
+    assert_false(are_alike("12", "word"));
+}
+
+/* ---- Text ---- */
+
+static char *escaped(const char *text, size_t bytes)
+{
+    char *got = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&got, &length);
+
+    page_text(out, (struct view){(const uint8_t *)text, bytes});
+    assert_int_equal(fclose(out), 0);
+    return got;
+}
+
+static void text_stays_text(void **state)
+{
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        {"<script>alert(\"1\")</script>", "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;"},
+        {"&lt; & &#60;", "&amp;lt; &amp; &amp;#60;"},
+        {"a\x01"
+         "b\x1B[31m\x7F",
+         "a\xE2\x90\x81"
+         "b\xE2\x90\x9B[31m\xE2\x90\xA1"},
+        {"\xC2\x85|\xE2\x80\xAE|\xE2\x81\xA6|\xEF\xBF\xBF",
+         "\xEF\xBF\xBD|\xEF\xBF\xBD|\xEF\xBF\xBD|"
+         "\xEF\xBF\xBD"},
+        {"\xFF\xC3(\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD(\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
+        {"שלום \xE2\x80\x8F\xF0\x9F\x8C\x8A\tend\n", "שלום \xE2\x80\x8F\xF0\x9F\x8C\x8A\tend\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *got = escaped(cases[i].text, strlen(cases[i].text));
+        assert_string_equal(got, cases[i].want);
+        free(got);
+    }
+    char *got = escaped("a\0b", 3);
+    assert_string_equal(got, "a\xE2\x90\x80"
+                             "b");
+    free(got);
+}
+
+static void numbers_are_for_people(void **state)
+{
+    char text[PAGE_NUMBER_BYTES];
+
+    (void)state;
+    assert_string_equal(page_grouped(0, text), "0");
+    assert_string_equal(page_grouped(999, text), "999");
+    assert_string_equal(page_grouped(1000, text), "1,000");
+    assert_string_equal(page_grouped(UINT64_MAX, text), "18,446,744,073,709,551,615");
+    assert_string_equal(page_short(1500000, text), "1.5M");
+    assert_string_equal(page_short(20000, text), "20k");
+    assert_string_equal(page_short(0, text), "0");
+}
+
+/* ---- Pages ---- */
+
+static void a_book_is_told(void **state)
+{
+    struct file f = begin_file(state, "home+me+my%25book.txt", RECORD_PARAGRAPH);
+    char *page;
+
+    for (int i = 0; i < 400; i++) {
+        if (i == 250)
+            add_unit(&f, 300, 8, "<b>Ghost</b> & \"chains\"");
+        else if (i == 320)
+            add_unit(&f, 300, 0.5, "as ever and ever");
+        else
+            add_plain(&f, 300, 3 + (i % 11 - 5) / 20.0);
+    }
+    end_file(&f, true);
+    page = page_of(state);
+    expect(page, "<h1>my%book.txt</h1>");
+    expect(page, "120,000 bytes in 120,000 tokens: <strong>3.00");
+    expect(page, "400 paragraphs");
+    expect(page, "id=\"d1p1\"");
+    expect(page, "&lt;b&gt;Ghost&lt;/b&gt; &amp; &quot;chains&quot;");
+    expect(page, "8.00 bits per byte · bytes 75,000 to 75,300");
+    expect(page, "as ever and ever");
+    expect(page, "href=\"#d1ma\"");
+    expect(page, "Dots: 1 paragraph that stands out");
+    assert_null(strstr(page, "<b>Ghost"));
+    assert_null(strstr(page, "not read to its end"));
+    free(page);
+}
+
+/* The value of attribute d of the path with this class. */
+static char *path_of(const char *page, const char *class)
+{
+    char words[64];
+    const char *at;
+
+    snprintf(words, sizeof words, "<path class=\"%s\" d=\"", class);
+    at = strstr(page, words);
+    assert_non_null(at);
+    at += strlen(words);
+    return strndup(at, strcspn(at, "\""));
+}
+
+/* First half 2 bits per byte, second half 4, in units of very different sizes: the curve has one step, in the middle.
+ * */
+static void bins_hold_the_bits_of_their_place(void **state)
+{
+    struct file f = begin_file(state, "steps", RECORD_PARAGRAPH);
+    char *page, *path, *at;
+    double x, y, to, levels[2] = {-1, -1};
+    size_t steps = 0;
+
+    for (int half = 0; half < 2; half++) {
+        add_unit(&f, 40000, 2 + 2 * half, "one long paragraph");
+        for (int i = 0; i < 400; i++)
+            add_plain(&f, 100, 2 + 2 * half);
+    }
+    end_file(&f, true);
+    page = page_of(state);
+    path = path_of(page, "each");
+    for (at = path; *at; steps++) {
+        int used = 0;
+        assert_int_equal(sscanf(at, "%*[ML]%lf %lfH%lf%n", &x, &y, &to, &used), 3);
+        if (levels[x >= 500] < 0)
+            levels[x >= 500] = y;
+        near(y, levels[x >= 500], 1e-9);
+        near(to - x, 1000.0 / 320, 0.05);
+        at += used;
+    }
+    assert_int_equal(steps, 320);
+    assert_true(levels[0] > levels[1]); /* 4 bits lie above 2 */
+    free(path);
+    free(page);
+}
+
+/* 500 plain lines, 40 errors that differ in a number and 12 more of kinds of their own. */
+static void ten_different_lines_are_shown(void **state)
+{
+    static const char *const kinds[] = {
+        "disk sda is gone",        "power lost in rack",      "fan stopped turning",
+        "certificate has expired", "cannot allocate pages",   "filesystem turned readonly",
+        "clock jumped backwards",  "link eth down",           "password rejected again",
+        "table is corrupt",        "backup did not complete", "thermal limit passed"};
+    struct file f = begin_file(state, "log", RECORD_LINE);
+    char text[100], *page;
+
+    for (int i = 0; i < 500; i++) {
+        snprintf(text, sizeof text, "Jun %d 10:00:%02d host service[%d]: request served", i % 30,
+                 i % 60, i);
+        add_unit(&f, 60, 1 + (i % 11 - 5) / 20.0, text);
+        if (i % 12 == 5 && i / 12 < 40) {
+            snprintf(text, sizeof text, "Jun %d host raid[%d]: error on device %d", i % 30, i,
+                     7 * i);
+            add_unit(&f, 60, 6 + (i == 197), text);
+        }
+        if (i % 40 == 20)
+            add_unit(&f, 60, 5, kinds[i / 40 % 12]);
+    }
+    end_file(&f, false);
+    page = page_of(state);
+    assert_int_equal(times(page, "raid["), 1);
+    expect(page, "raid[197]"); /* the one that cost most stands for all */
+    expect(page, "39 more like it");
+    assert_int_equal(times(page, "<a class=\"mark\" href"), 10);
+    expect(page, "line ");
+    expect(page, "not read to its end yet");
+    assert_null(strstr(page, "at least 39"));
+    free(page);
+}
+
+static void a_torn_record_is_passed_over(void **state)
+{
+    static const char *const tails[] = {"{\"stream\":\"a\",\"seq\":20,\"kind\":\"para",
+                                        "{\"stream\":\"a\",\"seq\":20,\"kin\n", "\n", "[1]\n"};
+    struct report_made made;
+    char *page;
+
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
+        struct file f = begin_file(state, "a", RECORD_PARAGRAPH);
+        for (int k = 0; k < 20; k++)
+            add_plain(&f, 100, 2);
+        fputs(tails[i], f.out);
+        end_file(&f, false);
+        assert_int_equal(make(state, &made, NULL), ERR_OK);
+        assert_int_equal(made.records, 20);
+        assert_int_equal(made.torn, 1);
+        page = page_of(state);
+        expect(page, "20 paragraphs");
+        expect(page, "last record was torn");
+        free(page);
+    }
+}
+
+static void a_damaged_record_is_named(void **state)
+{
+    static const struct {
+        const char *line, *words;
+    } cases[] = {
+        {"garbage", "line 3: is no JSON object"},
+        {"{\"seq\":2}", "line 3: is no record"},
+        {"{\"seq\":7,\"kind\":\"line\",\"begin\":2,\"end\":3,\"tokens\":1,\"nats\":1,\"text\":"
+         "\"\"}",
+         "line 3: is not the record that is due"},
+        {"{\"seq\":2,\"kind\":\"line\",\"begin\":9,\"end\":3,\"tokens\":1,\"nats\":1,\"text\":"
+         "\"\"}",
+         "line 3: is a record without its place"},
+        {"{\"seq\":2,\"kind\":\"line\",\"begin\":2,\"end\":3,\"tokens\":1,\"nats\":-1,\"text\":"
+         "\"\"}",
+         "line 3: is a record without its tokens or nats"},
+        {"{\"seq\":2,\"kind\":\"line\",\"begin\":2,\"end\":3,\"tokens\":1,\"nats\":1}",
+         "line 3: is a record without its text"},
+        {"{\"seq\":2,\"kind\":\"lineage\",\"begin\":2,\"end\":2,\"changed\":[]}",
+         "line 3: is a lineage record without its changes"},
+    };
+    const char *page = in_folder(state, "report.html");
+    struct stat status;
+    struct err err;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct file f = begin_file(state, "b", RECORD_LINE);
+        add_plain(&f, 1, 1);
+        add_plain(&f, 1, 1);
+        fprintf(f.out, "%s\n", cases[i].line);
+        f.seq++;
+        add_plain(&f, 1, 1);
+        end_file(&f, false);
+        assert_int_equal(make(state, NULL, &err), ERR_SINK);
+        if (!strstr(err.text, cases[i].words) || !strstr(err.text, "/b.jsonl'"))
+            fail_msg("%s: says %s", cases[i].words, err.text);
+        assert_int_equal(stat(page, &status), -1); /* no half page */
+    }
+}
+
+static void changes_and_unknown_kinds_are_told(void **state)
+{
+    static const char *const changed[] = {"model: <old> -> new"};
+    struct file f = begin_file(state, "c", RECORD_ENTRY);
+    struct record r = {.kind = RECORD_LINEAGE, .changed = changed, .changed_count = 1};
+    char *page;
+
+    add_plain(&f, 100, 2);
+    r.seq = f.seq++;
+    r.begin = r.end = f.begin;
+    put(&f, &r);
+    fprintf(f.out, "{\"stream\":\"c\",\"seq\":%d,\"kind\":\"prophecy\",\"about\":[1,2]}\n",
+            (int)f.seq++);
+    add_plain(&f, 100, 2);
+    end_file(&f, true);
+    page = page_of(state);
+    expect(page, "model: &lt;old&gt; -&gt; new</th><td>100</td>");
+    expect(page, "1 record of kinds that this version does not know");
+    expect(page, "2 entries");
+    free(page);
+}
+
+static void streams_without_much_are_shown_too(void **state)
+{
+    struct file f = begin_file(state, "empty", RECORD_LINE);
+    char *page;
+
+    end_file(&f, false);
+    f = begin_file(state, "nothing-but-an-end", RECORD_LINE);
+    end_file(&f, true);
+    f = begin_file(state, "one", RECORD_LINE);
+    add_unit(&f, 1, 8, "");
+    end_file(&f, true);
+    f = begin_file(state, "of-no-bytes", RECORD_LINE);
+    add_unit(&f, 0, 0, "");
+    add_unit(&f, 0, 0, "");
+    end_file(&f, true);
+    page = page_of(state);
+    expect(page, "<h1>4 documents</h1>");
+    expect(page, "1 is not read to its end yet");
+    expect(page, "white space");
+    assert_null(strstr(page, "nan"));
+    assert_null(strstr(page, "inf"));
+    free(page);
+}
+
+/* 3,000 streams, one of them with a line like no other. */
+static void of_many_streams_the_notable_are_shown(void **state)
+{
+    struct report_made made;
+    char name[32], *page;
+
+    for (int i = 0; i < 3000; i++) {
+        snprintf(name, sizeof name, "host%04d", i);
+        struct file f = begin_file(state, name, RECORD_LINE);
+        for (int k = 0; k < 12; k++)
+            add_plain(&f, 80, i == 1234 && k == 6 ? 9 : 2 + (k * 7 % 12 - 6) / 20.0);
+        end_file(&f, false);
+    }
+    assert_int_equal(make(state, &made, NULL), ERR_OK);
+    assert_int_equal(made.documents, 3000);
+    assert_int_equal(made.records, 36000);
+    page = page_of(state);
+    assert_int_equal(times(page, "<section id=\"d"), 1 + REPORT_SECTIONS_MAX); /* and the table's */
+    assert_int_equal(times(page, "<tr><th scope=\"row\"><a href"), REPORT_SECTIONS_MAX);
+    expect(page, "The other 2,900 are only counted");
+    expect(page, "<section id=\"d1\">\n<h2>host1234</h2>");
+    assert_true(strlen(page) < 1000000);
+    free(page);
+}
+
+static void the_same_records_give_the_same_bytes(void **state)
+{
+    char *first, *second;
+
+    for (int i = 0; i < 3; i++) {
+        struct file f = begin_file(state, (const char *[]){"b", "a", "c"}[i], RECORD_PARAGRAPH);
+        for (int k = 0; k < 100; k++)
+            add_plain(&f, (uint64_t)(20 + k * 37 % 400), 2 + k * 13 % 17 / 10.0);
+        end_file(&f, true);
+    }
+    first = page_of(state);
+    second = page_of(state); /* and it replaces its own */
+    assert_string_equal(first, second);
+    free(first);
+    free(second);
+}
+
+static void what_is_no_report_is_not_replaced(void **state)
+{
+    struct file f = begin_file(state, "a", RECORD_LINE);
+    const char *path = in_folder(state, "report.html");
+    char *kept;
+    FILE *other = fopen(path, "w");
+    struct err err;
+
+    add_plain(&f, 10, 2);
+    end_file(&f, true);
+    fputs("<!DOCTYPE html><title>mine</title>", other);
+    assert_int_equal(fclose(other), 0);
+    assert_int_equal(make(state, NULL, &err), ERR_SINK);
+    assert_non_null(strstr(err.text, "is no report"));
+    kept = content_of(path);
+    assert_string_equal(kept, "<!DOCTYPE html><title>mine</title>");
+    free(kept);
+}
+
+static void too_much_and_nothing_are_refused(void **state)
+{
+    struct report_options o = {*state, in_folder(state, "report.html"), UINT64_MAX};
+    struct err err;
+
+    assert_int_equal(report_make(&o, NULL, &err), ERR_ABSENT);
+    assert_non_null(strstr(err.text, "there are no records"));
+    o.folder = in_folder(state, "nowhere");
+    assert_int_equal(report_make(&o, NULL, &err), ERR_ABSENT);
+    o.folder = *state;
+    struct file f = begin_file(state, "a", RECORD_LINE);
+    add_plain(&f, 10, 2);
+    end_file(&f, true);
+    o.most_bytes = 10;
+    assert_int_equal(report_make(&o, NULL, &err), ERR_LIMIT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(usual_is_not_moved_by_what_stands_out),
+        cmocka_unit_test(scores_rise_with_bits_and_fall_below_zero),
+        cmocka_unit_test(short_units_are_compared_with_short_ones),
+        cmocka_unit_test(a_length_of_one_kind_surprises_nobody),
+        cmocka_unit_test(few_units_and_equal_ones_are_no_measure),
+        cmocka_unit_test(lines_that_differ_in_numbers_are_alike),
+        cmocka_unit_test(text_stays_text),
+        cmocka_unit_test(numbers_are_for_people),
+        cmocka_unit_test_setup_teardown(a_book_is_told, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(bins_hold_the_bits_of_their_place, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(ten_different_lines_are_shown, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_torn_record_is_passed_over, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_damaged_record_is_named, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(changes_and_unknown_kinds_are_told, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(streams_without_much_are_shown_too, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(of_many_streams_the_notable_are_shown, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(the_same_records_give_the_same_bytes, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(what_is_no_report_is_not_replaced, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(too_much_and_nothing_are_refused, make_folder,
+                                        remove_folder),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
