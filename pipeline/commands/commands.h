@@ -43,7 +43,7 @@ struct settings {
     int unit, normalize, sync, sink; /* unit -1: not said */
     uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;
     uint64_t max_latency_ms, multiline_ms, spool_bytes, state_bytes;
-    bool follow, restart, special_tokens, accept_model, accept_arithmetic, quiet, json;
+    bool follow, restart, special_tokens, accept_model, accept_arithmetic, quiet, json, no_report;
     const char *listen, *connect;
     char *made_store, *made_feed; /* OUTPUT/state, STORE/ingest */
 };

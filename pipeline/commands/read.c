@@ -2,9 +2,11 @@
 #include "pipeline/commands/commands.h"
 #include "pipeline/commands/show.h"
 #include "pipeline/run.h"
+#include "stages/emit/report/report.h"
 #include "store/store.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +31,8 @@ static void print_help(bool follow, const struct option *options)
              "DIR/<stream>.jsonl, one record a line. Stopped or killed, the same command goes on "
              "where "
              "it\n"
-             "was; what is finished is left alone.\n");
+             "was; what is finished is left alone. At the end DIR/report.html shows what was "
+             "found.\n");
     options_print(options);
     puts("\nexit status: 0 done, 3 stopped (run again to resume); others: riverrun help");
 }
@@ -76,6 +79,80 @@ static enum err_code print_final(const char *path, struct err *err)
     return code;
 }
 
+/* ---- The report ---- */
+
+enum {
+    REPORT_BYTES_DONE = 512 << 20,
+    REPORT_BYTES_STOPPED = 32 << 20
+}; /* 10 and 0.6 s of reading */
+
+static int status_of_run;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    _exit(status_of_run);
+}
+
+/* All is durable, so a further signal need not wait for a page that can be made at any time. The run took
+ * these signals by a descriptor and left them blocked. */
+static void exit_on_signals(enum err_code outcome)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigset_t set;
+
+    status_of_run = err_status(outcome);
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* A page that cannot be made is a warning: it is no output of the run's, and `riverrun report` makes it later. */
+static void write_report(const struct settings *s, enum err_code outcome)
+{
+    struct report_options o = {.folder = s->output,
+                               .most_bytes = outcome == ERR_STOPPED ? REPORT_BYTES_STOPPED
+                                                                    : REPORT_BYTES_DONE};
+    struct err why;
+    char *path;
+
+    if (asprintf(&path, "%s/report.html", s->output) < 0)
+        return;
+    o.path = path;
+    exit_on_signals(outcome);
+    switch (report_make(&o, NULL, &why)) {
+    case ERR_OK:
+        if (!s->quiet)
+            fprintf(stderr, "riverrun: %s shows what was found\n", path);
+        break;
+    case ERR_ABSENT: /* nothing has come out */
+        break;
+    case ERR_LIMIT:
+        if (!s->quiet)
+            fprintf(stderr, "riverrun: %s: `riverrun report %s` makes a page of them\n", why.text,
+                    s->output);
+        break;
+    default:
+        fprintf(stderr, "riverrun: warning: no report: %s\n", why.text);
+    }
+    free(path);
+}
+
+static bool wants_report(const struct settings *s)
+{
+    return !s->follow && !s->no_report && s->sink != SINK_STDOUT;
+}
+
+static bool has_come_through(enum err_code outcome)
+{
+    return outcome == ERR_OK || outcome == ERR_STOPPED || outcome == ERR_SOME;
+}
+
 static enum err_code run_all(bool follow, char **arguments, size_t count, struct err *err)
 {
     struct option options[SETTINGS_OPTIONS_MAX];
@@ -109,9 +186,10 @@ static enum err_code run_all(bool follow, char **arguments, size_t count, struct
     if (!code) {
         struct err show;
         code = run_stages(&run, err);
-        if (s.json && (code == ERR_OK || code == ERR_STOPPED || code == ERR_SOME) &&
-            print_final(s.config.store, &show))
+        if (s.json && has_come_through(code) && print_final(s.config.store, &show))
             fprintf(stderr, "riverrun: %s\n", show.text);
+        if (wants_report(&s) && has_come_through(code))
+            write_report(&s, code);
     }
     settings_release(&s);
     return code;
