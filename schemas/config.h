@@ -5,10 +5,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum unit { UNIT_PARAGRAPH, UNIT_LINE, UNIT_ENTRY /* of lines, as ingest joins them */ };
 enum normalize { NORMALIZE_NONE, NORMALIZE_NFC };
 enum sync { SYNC_INTERVAL, SYNC_BATCH, SYNC_RECORD }; /* when emit makes records durable unasked */
+/* Parts of the analysis, by their place in a set of bits. Append, never renumber: a checkpoint holds them. */
+enum analyze { ANALYZE_SURPRISE, ANALYZE_COUNT };
 enum sink_kind { SINK_JSONL, SINK_STDOUT };
 
 struct config {
@@ -38,6 +41,7 @@ struct config {
     uint32_t block_tokens;
     enum unit unit;
     enum normalize normalize;
+    uint32_t analyze;           /* parts of the analysis: bits 1 << enum analyze */
     uint64_t checkpoint_tokens; /* 0: by time alone */
     uint64_t checkpoint_ms;
     bool restart;
@@ -54,6 +58,28 @@ struct config {
 static inline const char *unit_name(enum unit unit)
 {
     return unit == UNIT_ENTRY ? "entry" : unit == UNIT_LINE ? "line" : "paragraph";
+}
+
+static inline const char *analyze_name(enum analyze part)
+{
+    static const char *const names[] = {[ANALYZE_SURPRISE] = "surprise"};
+    return names[part];
+}
+
+enum { ANALYZE_TEXT_MAX = 64 };
+
+/* The set as --analyze takes it, in one fixed order; text has room for ANALYZE_TEXT_MAX. */
+static inline const char *analyze_text(uint32_t parts, char *text)
+{
+    size_t at = 0;
+
+    for (unsigned i = 0; i < ANALYZE_COUNT; i++)
+        if (parts >> i & 1)
+            at += (size_t)snprintf(text + at, ANALYZE_TEXT_MAX - at, "%s%s", at ? "," : "",
+                                   analyze_name((enum analyze)i));
+    if (!at)
+        snprintf(text, ANALYZE_TEXT_MAX, "none");
+    return text;
 }
 
 static inline const char *normalize_name(enum normalize normalize)

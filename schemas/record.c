@@ -71,6 +71,53 @@ static json_t *clean_text(struct view text)
     return value;
 }
 
+static struct record_field *add_field(struct record *record, const char *name,
+                                      enum record_field_kind kind)
+{
+    struct record_field *field = &record->fields[record->field_count];
+
+    require(record->field_count < RECORD_FIELDS_MAX);
+    record->field_count++;
+    *field = (struct record_field){.name = name, .kind = kind};
+    return field;
+}
+
+void record_add_null(struct record *record, const char *name)
+{
+    add_field(record, name, FIELD_NULL);
+}
+
+void record_add_count(struct record *record, const char *name, uint64_t count)
+{
+    add_field(record, name, FIELD_COUNT)->count = count;
+}
+
+void record_add_real(struct record *record, const char *name, double real)
+{
+    require(isfinite(real));
+    add_field(record, name, FIELD_REAL)->real = real;
+}
+
+void record_add_text(struct record *record, const char *name, struct view text)
+{
+    add_field(record, name, FIELD_TEXT)->text = text;
+}
+
+static json_t *field_value(const struct record_field *field)
+{
+    switch (field->kind) {
+    case FIELD_COUNT:
+        return json_integer((json_int_t)field->count);
+    case FIELD_REAL:
+        return json_real(field->real);
+    case FIELD_TEXT:
+        return clean_text(field->text);
+    case FIELD_NULL:
+        break;
+    }
+    return json_null();
+}
+
 static json_t *bits_per_byte(const struct record *record)
 {
     if (record->end == record->begin)
@@ -99,6 +146,8 @@ static json_t *make_object(const char *stream, const struct record *record)
         bad |= json_object_set_new(object, "bits_per_byte", bits_per_byte(record));
         bad |= json_object_set_new(object, "text", clean_text(record->text));
     }
+    for (size_t i = 0; i < record->field_count; i++)
+        bad |= json_object_set_new(object, record->fields[i].name, field_value(&record->fields[i]));
     if (bad) {
         json_decref(object);
         return NULL;

@@ -1,7 +1,7 @@
 /* schemas/record.h: what users read: one JSON object a line, described by record.schema.json.
  *
  * A record holds no clock, no speed and no host; reals are written with 17 significant digits, which
- * is one fixed text for one double and reads back to it. */
+ * is one fixed text for one double and reads back to it. Parts of the analysis add fields by name. */
 #ifndef SCHEMAS_RECORD_H
 #define SCHEMAS_RECORD_H
 
@@ -10,7 +10,23 @@
 enum record_kind { RECORD_LINE, RECORD_PARAGRAPH, RECORD_DOCUMENT, RECORD_LINEAGE, RECORD_ENTRY };
 
 /* Raised whenever the same input would give other lines: it belongs to a stream's fingerprint. */
-enum { RECORD_FORMAT = 1, RECORD_LINE_MAX = 64 * 1024, RECORD_TEXT_MAX = 160 };
+enum {
+    RECORD_FORMAT = 2,
+    RECORD_LINE_MAX = 64 * 1024,
+    RECORD_TEXT_MAX = 160,
+    RECORD_FIELDS_MAX = 12
+};
+
+enum record_field_kind { FIELD_NULL, FIELD_COUNT, FIELD_REAL, FIELD_TEXT };
+
+/* What a part of the analysis says of a unit. */
+struct record_field {
+    const char *name;
+    enum record_field_kind kind;
+    uint64_t count;
+    double real;
+    struct view text; /* any bytes, as the record's */
+};
 
 struct record {
     enum record_kind kind;
@@ -21,7 +37,15 @@ struct record {
     struct view text;           /* an excerpt, any bytes; what is no UTF-8 becomes U+FFFD */
     const char *const *changed; /* (changed_count) of a lineage record: "model: old -> new" */
     size_t changed_count;
+    struct record_field fields[RECORD_FIELDS_MAX]; /* (field_count), in the order of the line */
+    size_t field_count;
 };
+
+/* Add a field; name and text are lent until the line is written. A real must be finite. */
+void record_add_null(struct record *record, const char *name);
+void record_add_count(struct record *record, const char *name, uint64_t count);
+void record_add_real(struct record *record, const char *name, double real);
+void record_add_text(struct record *record, const char *name, struct view text);
 
 /* Append the line of record with its newline to out.
  * Fails  ERR_MODEL: nats are not finite; ERR_LIMIT, ERR_MEMORY. */

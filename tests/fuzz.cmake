@@ -49,7 +49,8 @@ fuzz_target(salvage
     SOURCES store/page.c store/keys.c store/seal.c store/scan.c store/survey.c store/salvage.c store/choose.c
     LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(checkpoint PROTO
-    SOURCES schemas/msg.c schemas/control.c schemas/record.c stages/encode/analysis/units.c
+    SOURCES schemas/msg.c schemas/control.c schemas/record.c stages/encode/analysis/analysis.c
+        stages/encode/analysis/surprise.c stages/encode/analysis/units.c stages/encode/analysis/usual.c
     LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})
 fuzz_target(export SOURCES schemas/export.c LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(cursor

@@ -286,6 +286,7 @@ def test_other_settings_are_refused(world):
     data, want = fixture(world)
     for more, words in ((["--unit", "line"], ["--unit", "paragraph", "line"]),
                         (["--normalize", "nfc"], ["--normalize", "none", "nfc"]),
+                        (["--analyze", "none"], ["--analyze", "surprise", "none"]),
                         (["--weights", "bf16"], ["arithmetic", "f32-1", "bf16-1", "--accept-arithmetic"]),
                         (["--blas", "openblas"], ["arithmetic", "--accept-arithmetic"])):
         world.refused(MISMATCH, words + ["--restart"], *more)
@@ -361,6 +362,9 @@ def test_wrong_command_lines_say_what_is_wrong(world):
             (read + model + ["--no-such"], ["--no-such", "--help"]),
             (read + model + ["-z"], ["-z"]), (read + ["--model"], ["--model", "FILE"]),
             (read + model + ["--unit", "word"], ["--unit", "word", "paragraph"]),
+            (read + model + ["--analyze", "surprise,mood"], ["--analyze", "surprise,mood", "none"]),
+            (read + model + ["--analyze", ""], ["--analyze", "none"]),
+            (read + model + ["--analyze", "surprise,"], ["--analyze", "none"]),
             (read + model + ["--threads", "many"], ["--threads", "many"]),
             (read + model + ["--threads", "-1"], ["--threads", "-1"]),
             (read + model + ["--checkpoint-seconds", "0"], ["--checkpoint-seconds"]),

@@ -7,6 +7,7 @@ create or by copy and truncate, and old files are compressed; nobody waits for t
 says so."""
 import bz2
 import gzip
+import json
 import lzma
 import os
 import random
@@ -240,15 +241,16 @@ def copied_while_it_is_written(place):
     thread.join()
     log.write(1)  # the last line is in no race
     last = log.lines[-1].decode().rstrip()
-    wait_for("the last line", lambda: job.written() and read(os.path.join(job.output, "log.jsonl")).endswith(
-        f'"text":"{last}"}}\n'.encode()))
+    wait_for("the last line", lambda: job.written() and f'"text":"{last}"'.encode() in read(
+        os.path.join(job.output, "log.jsonl")))
     stop(job, process)
     kept, torn = set(read(log.path).splitlines(keepends=True)), set()
     for number, ending in log.old():
         lines = read(f"{log.path}.{number}{ending}").splitlines(keepends=True)
         kept.update(lines)
         torn.update(line.rstrip() for line in lines[-1:] if not line.endswith(b"\n"))  # copied while written
-    records = [line.rpartition(b'"text":"')[2][:-2] for line in job.records()["log.jsonl"].splitlines()]
+    records = [json.loads(line) for line in job.records()["log.jsonl"].splitlines()]
+    records = [one["text"].encode() for one in records if one["kind"] == "line"]
     records = [line for line in records if line not in torn]
     numbers = [int(line.split(b" ")[0]) for line in records]
     check(all(a < b for a, b in zip(numbers, numbers[1:])), "out of order, or twice")

@@ -396,6 +396,23 @@ static void a_record_is_one_fixed_line(void **state)
     free(line);
 }
 
+static void fields_of_the_analysis_stand_behind_the_text(void **state)
+{
+    struct record record = {.kind = RECORD_LINE, .end = 1, .tokens = 1, .text = view_of("x")};
+    char *line;
+
+    (void)state;
+    record_add_null(&record, "surprise");
+    record_add_count(&record, "template_id", 7);
+    record_add_real(&record, "novelty", -1.015625);
+    record_add_text(&record, "template", view_of("a \xff <*>"));
+    line = line_of(&record);
+    assert_non_null(
+        strstr(line, "\"text\":\"x\",\"surprise\":null,\"template_id\":7,\"novelty\":-1.015625,"
+                     "\"template\":\"a \xef\xbf\xbd <*>\"}\n"));
+    free(line);
+}
+
 static void numbers_read_back_to_the_same_bits(void **state)
 {
     uint64_t seed = 11;
@@ -579,6 +596,7 @@ int main(void)
         cmocka_unit_test(what_is_too_large_is_not_made),
         cmocka_unit_test(token_counts_beyond_the_maximum_are_refused),
         cmocka_unit_test(a_record_is_one_fixed_line),
+        cmocka_unit_test(fields_of_the_analysis_stand_behind_the_text),
         cmocka_unit_test(numbers_read_back_to_the_same_bits),
         cmocka_unit_test(a_loss_that_is_no_number_is_refused),
         cmocka_unit_test(any_bytes_make_valid_json),

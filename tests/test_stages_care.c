@@ -4,7 +4,7 @@
 
 #include "schemas/control.h"
 #include "stages/care/care.h"
-#include "stages/encode/analysis/units.h"
+#include "stages/encode/analysis/analysis.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -30,13 +30,11 @@ static void pack(const struct point *p, struct buffer *out)
     Riverrun__Checkpoint meta = RIVERRUN__CHECKPOINT__INIT;
     Riverrun__Fingerprints prints = RIVERRUN__FINGERPRINTS__INIT;
     Riverrun__SinkToken token = RIVERRUN__SINK_TOKEN__INIT;
-    struct buffer analysis = buffer_of(UNITS_BYTES_MAX);
+    struct buffer analysis = buffer_of(ANALYSIS_BYTES_MAX);
     uint8_t chain[16] = {0};
-    struct units units;
     struct err err;
 
-    units_begin(&units, UNIT_LINE, 0);
-    units_save(&units, &analysis);
+    analysis_blank(&analysis);
     token.generation = p->generation;
     token.n = p->n;
     token.first = p->first;

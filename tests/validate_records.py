@@ -147,10 +147,11 @@ def sample():
         return {"stream": "a", "seq": seq, "kind": kind, "begin": begin, "end": end,
                 "tokens": tokens, "nats": nats, "bits_per_byte": nats / math.log(2) / (end - begin),
                 "text": "Well done"}
-    return [scored(0, "paragraph", 0, 10, 4, 12.5),
+    return [dict(scored(0, "paragraph", 0, 10, 4, 12.5), surprise=None),
             {"stream": "a", "seq": 1, "kind": "lineage", "begin": 12, "end": 12,
              "changed": ["model: 12ab -> 34cd"]},
-            scored(2, "paragraph", 10, 30, 9, 20.25), scored(3, "document", 0, 30, 13, 32.75)]
+            dict(scored(2, "paragraph", 10, 30, 9, 20.25), surprise=-1.25),
+            scored(3, "document", 0, 30, 13, 32.75)]
 
 
 def spoilt(record, **fields):
@@ -212,6 +213,9 @@ def mistakes():
         "change with tokens": spoilt(1, tokens=1),
         "change with bytes": spoilt(1, end=13),
         "change in the past": spoilt(1, begin=9, end=9),
+        "surprise as text": spoilt(0, surprise="3"),
+        "surprise of a document": spoilt(3, surprise=0.5),
+        "surprise of a change": spoilt(1, surprise=0.5),
         "unit with changes": spoilt(0, changed=["a: b -> c"]),
     }
     texts = {name: lines(records) for name, records in planted.items()}

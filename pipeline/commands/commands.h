@@ -39,7 +39,7 @@ MUST_CHECK enum err_code open_tokenizer_of(struct tokenizer **out, const char *v
 struct settings {
     struct config config;
     const char *model, *initial_state, *output, *store, *name, *vocab, *blas, *isa, *weights;
-    const char *key, *multiline_start;
+    const char *key, *multiline_start, *analyze;
     int unit, normalize, sync, sink; /* unit -1: not said */
     uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;
     uint64_t max_latency_ms, multiline_ms, spool_bytes, state_bytes;

@@ -64,6 +64,9 @@ void settings_options(struct settings *s, const char *who, struct option *option
         {"f",
          {"unit", 0, OPTION_CHOICE, &s->unit, 0, 0, "paragraph|line",
           "what a record stands for (default: line)"}},
+        {"erf",
+         {"analyze", 0, OPTION_TEXT, &s->analyze, 0, 0, "LIST",
+          "parts of the analysis, by commas, or none: surprise (default: all of them)"}},
         {"ie",
          {"follow", 0, OPTION_FLAG, &s->follow, 0, 0, NULL, "as `riverrun follow`: sources grow"}},
         {"if",
@@ -159,8 +162,54 @@ static enum unit unit_of(const struct settings *s)
     return s->unit >= 0 ? (enum unit)s->unit : s->follow ? UNIT_LINE : UNIT_PARAGRAPH;
 }
 
+/* The part that the first length bytes of text name; ANALYZE_COUNT where none is. */
+static enum analyze part_of(const char *text, size_t length)
+{
+    enum analyze part = 0;
+
+    while (part < ANALYZE_COUNT &&
+           (strlen(analyze_name(part)) != length || strncmp(analyze_name(part), text, length)))
+        part++;
+    return part;
+}
+
+static uint32_t all_parts(enum unit unit)
+{
+    (void)unit;
+    return 1U << ANALYZE_SURPRISE;
+}
+
+static enum err_code parse_parts(const char *list, uint32_t *out, struct err *err)
+{
+    char known[ANALYZE_TEXT_MAX];
+    uint32_t parts = 0;
+    const char *at = list;
+    size_t length = 0;
+
+    if (strcmp(list, "none") == 0) {
+        *out = 0;
+        return ERR_OK;
+    }
+    do {
+        enum analyze part;
+        at += length + (length > 0);
+        length = strcspn(at, ",");
+        part = part_of(at, length);
+        if (part == ANALYZE_COUNT)
+            return err_set(err, ERR_USAGE, 0, "--analyze '%s': want none, or parts of %s", list,
+                           analyze_text((1U << ANALYZE_COUNT) - 1, known));
+        parts |= 1U << part;
+    } while (at[length]);
+    *out = parts;
+    return ERR_OK;
+}
+
 enum err_code settings_end(struct settings *s, struct err *err)
 {
+    uint32_t parts = all_parts(unit_of(s));
+
+    if (s->analyze && parse_parts(s->analyze, &parts, err))
+        return err->code;
     if (!s->store) {
         if (asprintf(&s->made_store, "%s/state", s->output) < 0)
             return err_set(err, ERR_MEMORY, 0, "settings");
@@ -192,6 +241,7 @@ enum err_code settings_end(struct settings *s, struct err *err)
                                 .block_tokens = (uint32_t)s->block,
                                 .unit = unit_of(s),
                                 .normalize = (enum normalize)s->normalize,
+                                .analyze = parts,
                                 .checkpoint_tokens = s->checkpoint_every,
                                 .checkpoint_ms = s->checkpoint_ms,
                                 .restart = s->restart,

@@ -10,7 +10,7 @@
 
 #include "schemas/msg.h"
 #include "stages/care/found.h"
-#include "stages/encode/analysis/units.h"
+#include "stages/encode/analysis/analysis.h"
 #include "store/care.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,11 +72,16 @@ static void check_note(struct verifying *v, uint64_t stream, struct found *found
 /* What one says by itself; NULL where it is well. */
 static const char *flaw_of(const Riverrun__Checkpoint *c)
 {
-    struct units units;
+    struct analysis analysis = {.resting = true};
+    bool whole;
 
     if (!c || !c->token || !c->fingerprints || c->cursor.len > CURSOR_MAX ||
-        c->token->chain.len != SINK_CHAIN_BYTES ||
-        units_load(&units, (struct view){c->analysis.data, c->analysis.len}, NULL))
+        c->token->chain.len != SINK_CHAIN_BYTES)
+        return "cannot be decoded";
+    whole = !analysis_load(&analysis, NULL, (struct view){c->analysis.data, c->analysis.len}, false,
+                           NULL);
+    analysis_release(&analysis);
+    if (!whole)
         return "cannot be decoded";
     if (c->token->n != c->next_seq)
         return "has a sink token of another record";

@@ -106,9 +106,9 @@ void checkpoint_attach(struct stream *s, struct job *job)
 static void fix_records(struct stream *s)
 {
     s->snapshot.n = s->next_seq;
-    s->snapshot.offset = s->units.offset;
-    s->snapshot.analysis = buffer_of(UNITS_BYTES_MAX);
-    units_save(&s->units, &s->snapshot.analysis);
+    s->snapshot.offset = s->analysis.units.offset;
+    s->snapshot.analysis = buffer_of(ANALYSIS_BYTES_MAX);
+    analysis_save(&s->analysis, &s->snapshot.analysis);
     require(!s->snapshot.analysis.refused);
 }
 
@@ -138,7 +138,7 @@ static enum err_code make_meta(const struct stream *s, struct buffer *out, struc
     const struct snapshot *p = &s->snapshot;
     Riverrun__Checkpoint meta = RIVERRUN__CHECKPOINT__INIT;
     Riverrun__SinkToken token;
-    char *lineage[1] = {s->lineage};
+    char *lineage[1] = {s->lineage}, analyze[ANALYZE_TEXT_MAX];
 
     token_to(&p->token, &token);
     meta.cursor = proto_bytes(p->place.cursor, p->place.cursor_bytes);
@@ -156,6 +156,7 @@ static enum err_code make_meta(const struct stream *s, struct buffer *out, struc
         meta.weights = proto_bytes(s->encode->weights, ENGINE_FINGERPRINT_BYTES);
     meta.arithmetic = s->encode->arithmetic;
     meta.unit = proto_text(unit_name(s->encode->env->config->unit));
+    meta.analyze = proto_text(analyze_text(s->encode->env->config->analyze, analyze));
     meta.record_format = RECORD_FORMAT;
     meta.origin = p->state == NULL;
     meta.finished = p->finished;

@@ -55,7 +55,7 @@ static void add_live(Riverrun__Reply *reply, const struct stream *s)
     status_text(&one->source, s->source);
     status_text(&one->state, stream_phase_name(s));
     status_text(&one->text, remark(s));
-    one->bytes = s->units.offset;
+    one->bytes = s->analysis.units.offset;
     one->tokens = s->tokens;
     one->records = s->next_seq;
     one->durable_records = s->durable.n;

@@ -18,7 +18,7 @@
 
 #include "engine/engine.h"
 #include "schemas/table.h"
-#include "stages/encode/analysis/units.h"
+#include "stages/encode/analysis/analysis.h"
 #include "stages/encode/drift.h"
 #include "stages/encode/latency.h"
 #include "stages/stage.h"
@@ -160,7 +160,8 @@ struct stream {
     char *drifts; /* the warning that it got; NULL: none */
 
     /* records */
-    struct units units;
+    struct analysis analysis;
+    size_t analysis_bytes; /* of it, as counted in encode.analysis_bytes */
     uint64_t next_seq;
     struct records records;
     bool down_open, done_records;
@@ -221,6 +222,7 @@ struct encode {
     } waiting[2]; /* to be active, oldest first; [1]: those that had much already */
     struct stream *oldest, *newest; /* those that rest with their state in memory */
     size_t states, snapshots;       /* in memory: of streams, copies on their way to the store */
+    size_t analysis_bytes;          /* of streams that have their state in memory */
     uint64_t scan_ms;
     struct table by_id, by_name;
     struct stage_outbox up, down;
@@ -255,6 +257,13 @@ static inline struct engine_options engine_options_of(const struct encode *e)
                                    .threads = c->threads,
                                    .block_tokens = c->block_tokens,
                                    .initial_state = c->initial_state};
+}
+
+static inline struct analysis_options analysis_options_of(const struct encode *e)
+{
+    const struct config *c = e->env->config;
+
+    return (struct analysis_options){.unit = c->unit, .parts = c->analyze};
 }
 
 /* stream.c */
@@ -311,6 +320,8 @@ void turn_hurry(struct stream *s);
 void turn_free(struct stream *s);
 enum err_code turn_state_open(struct stream *s, struct err *err) MUST_CHECK;
 void turn_state_close(struct stream *s);
+/* The memory of s's analysis changed: it counts as states do. */
+void turn_analysis_counted(struct stream *s);
 
 /* schedule.c */
 void schedule_accept(struct stream *s, struct msg **msg, const struct frame *f, struct err *err);

@@ -1,6 +1,6 @@
 #include "stages/encode/points.h"
 
-#include "stages/encode/analysis/units.h"
+#include "stages/encode/analysis/analysis.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -204,11 +204,9 @@ static void begin_output(Riverrun__Checkpoint *meta)
 /* No source yet: what belongs to one begins anew, and the model's memory stays. */
 static void unbind(Riverrun__Checkpoint *meta, const char *from)
 {
-    struct units units;
-    struct buffer analysis = buffer_of(UNITS_BYTES_MAX);
+    struct buffer analysis = buffer_of(ANALYSIS_BYTES_MAX);
 
-    units_begin(&units, UNIT_PARAGRAPH, 0); /* of no matter: what is read first begins it again */
-    units_save(&units, &analysis);
+    analysis_blank(&analysis); /* what is read first begins it again */
     require(!analysis.refused);
     set_bytes(&meta->analysis, analysis.data, analysis.bytes);
     buffer_release(&analysis);
@@ -308,7 +306,8 @@ static bool is_plain(const char *text)
 static bool has_plain_texts(const Riverrun__Checkpoint *meta)
 {
     bool plain = is_plain(meta->branched_from) && is_plain(meta->arithmetic) &&
-                 is_plain(meta->unit) && is_plain(meta->fingerprints->tokenizer) &&
+                 is_plain(meta->unit) && is_plain(meta->analyze) &&
+                 is_plain(meta->fingerprints->tokenizer) &&
                  is_plain(meta->fingerprints->normalize) && is_plain(meta->fingerprints->unicode);
 
     for (size_t i = 0; i < meta->n_lineage; i++)

@@ -113,6 +113,8 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
 {
     const struct config *c = s->encode->env->config;
     const char *unit = unit_name(c->unit), *normalize = normalize_name(c->normalize);
+    char parts[ANALYZE_TEXT_MAX];
+    const char *analyze = analyze_text(c->analyze, parts);
     const char *arithmetic = s->encode->arithmetic;
     const uint8_t *model = s->encode->model, *weights = s->encode->weights;
     const ProtobufCBinaryData *old_weights = meta->weights.len ? &meta->weights : &meta->model;
@@ -134,6 +136,8 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
          any_text || !strcmp(meta->fingerprints->normalize, normalize), false},
         {"record format", NULL, "another", "this program's",
          any_text || meta->record_format == RECORD_FORMAT, false},
+        {"--analyze", NULL, meta->analyze, analyze, any_text || !strcmp(meta->analyze, analyze),
+         false},
         {other_start ? "initial state" : "model", "--accept-model", old_model, new_model,
          is_print(&meta->model, model), c->accept_model},
         {"arithmetic", "--accept-arithmetic", meta->arithmetic, arithmetic,
@@ -220,11 +224,24 @@ static void join_parts(struct stream *s, const struct store_checkpoint *values)
     }
 }
 
+/* rest: of the analysis only the place, for a stream that is not worked on yet. */
+static enum err_code load_analysis(struct stream *s, const Riverrun__Checkpoint *meta, bool rest,
+                                   struct err *err)
+{
+    const struct analysis_options options = analysis_options_of(s->encode);
+    struct view bytes = {meta->analysis.data, meta->analysis.len};
+    enum err_code code =
+        analysis_load(&s->analysis, meta->unbound ? NULL : &options, bytes, rest, err);
+
+    turn_analysis_counted(s);
+    return code;
+}
+
 /* Take over what a checkpoint says. */
 static enum err_code load(struct stream *s, const Riverrun__Checkpoint *meta,
-                          const struct store_checkpoint *values, struct err *err)
+                          const struct store_checkpoint *values, bool rest, struct err *err)
 {
-    if (units_load(&s->units, (struct view){meta->analysis.data, meta->analysis.len}, err))
+    if (load_analysis(s, meta, rest, err))
         return err->code;
     s->generation = meta->generation;
     s->base = meta->base_seq;
@@ -253,13 +270,13 @@ static enum err_code load(struct stream *s, const Riverrun__Checkpoint *meta,
 
 /* Both are released; what s keeps of them is taken out. */
 static enum err_code take_over(struct stream *s, Riverrun__Checkpoint *meta,
-                               struct store_checkpoint *values, char *changed, size_t room,
-                               struct err *err)
+                               struct store_checkpoint *values, bool rest, char *changed,
+                               size_t room, struct err *err)
 {
     enum err_code code = check_settings(s, meta, changed, room, err);
 
     if (!code)
-        code = load(s, meta, values, err);
+        code = load(s, meta, values, rest, err);
     if (!code) {
         meta->fingerprints = NULL; /* taken over */
         s->loaded_number = values->number;
@@ -276,7 +293,7 @@ static enum err_code read_number(struct stream *s, uint64_t number, bool with_st
     Riverrun__Checkpoint *meta;
     enum err_code code = checkpoint_read(s->encode, s->id, number, &values, &meta, with_state, err);
 
-    return code ? code : take_over(s, meta, values, changed, room, err);
+    return code ? code : take_over(s, meta, values, !with_state, changed, room, err);
 }
 
 enum err_code restore_origin(struct stream *s, char *changed, size_t room, struct err *err)
@@ -289,7 +306,7 @@ enum err_code restore_origin(struct stream *s, char *changed, size_t room, struc
     if (!code)
         code = point_decode(values->meta, &meta, err);
     if (!code && meta->unbound)
-        return take_over(s, meta, values, changed, room, err);
+        return take_over(s, meta, values, false, changed, room, err);
     if (meta) {
         riverrun__checkpoint__free_unpacked(meta, NULL);
         code = err_set(err, ERR_ABSENT, 0, "'%s' is a savepoint like others", POINT_ORIGIN);
@@ -335,10 +352,11 @@ enum err_code restore_state(struct stream *s, struct err *err)
 
     if (code)
         return code;
+    code = load_analysis(s, meta, false, err);
     join_parts(s, values);
     riverrun__checkpoint__free_unpacked(meta, NULL);
     store_checkpoint_free(&values);
-    return restore_into_engine(s, err);
+    return code ? code : restore_into_engine(s, err);
 }
 
 /* Emit has chosen the newest checkpoint that the file bears out. */

@@ -136,12 +136,18 @@ static void add_record(struct stream *s, struct record *record)
     buffer_release(&line);
 }
 
+static void add_records(struct stream *s, struct analysis_records *made)
+{
+    for (size_t i = 0; i < made->count && !stream_is_over(s); i++)
+        add_record(s, &made->records[i]);
+}
+
 void schedule_lineage(struct stream *s)
 {
     const char *changed[1] = {s->lineage};
     struct record record = {.kind = RECORD_LINEAGE,
-                            .begin = s->units.offset,
-                            .end = s->units.offset,
+                            .begin = s->analysis.units.offset,
+                            .end = s->analysis.units.offset,
                             .changed = changed,
                             .changed_count = 1};
 
@@ -368,14 +374,12 @@ static void submit_marker(struct stream *s)
 /* Everything was read and its results are in: the last records, and the last checkpoint. */
 static void finish(struct stream *s)
 {
-    struct record record;
+    struct analysis_records made;
 
-    if (units_end(&s->units, &record))
-        add_record(s, &record);
-    units_document(&s->units, &record);
+    analysis_end(&s->analysis, &made);
+    add_records(s, &made);
     if (stream_is_over(s))
         return;
-    add_record(s, &record);
     s->done_records = true;
     s->want_snapshot = true;
 }
@@ -481,7 +485,7 @@ static void measure_speed(struct encode *e, uint64_t tokens)
 static void take_results(struct stream *s, const struct job *job)
 {
     const struct piece *piece = job->piece;
-    struct record record;
+    struct analysis_records made;
     struct err err;
     size_t text_at = job->text_at;
 
@@ -494,21 +498,19 @@ static void take_results(struct stream *s, const struct job *job)
             err_set(&err, ERR_MODEL, 0,
                     "model '%s': its loss at byte %llu is not a finite number: its weights or "
                     "state are not sound",
-                    s->encode->env->config->model, (unsigned long long)s->units.offset);
+                    s->encode->env->config->model, (unsigned long long)s->analysis.units.offset);
             stream_fail(s, &err);
             return;
         }
-        if (units_token(&s->units, job->loss[i], text, load_u32(piece->tokens.source + 4 * at),
-                        &record))
-            add_record(s, &record);
-        if (piece->frame.flags & MSG_BREAK && at + 1 == piece->frame.count &&
-            units_break(&s->units, &record))
-            add_record(s, &record);
+        analysis_token(&s->analysis, job->loss[i], text, load_u32(piece->tokens.source + 4 * at),
+                       piece->frame.flags & MSG_BREAK && at + 1 == piece->frame.count, &made);
+        add_records(s, &made);
         text_at += bytes;
     }
     if (!stream_is_over(s))
         drift_scored(s, s->tokens, job);
     s->tokens += job->count;
+    turn_analysis_counted(s);
 }
 
 bool schedule_collect(struct encode *e)

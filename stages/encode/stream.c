@@ -73,6 +73,7 @@ void stream_free(struct stream *s)
     checkpoint_clear(s->encode, &s->snapshot);
     turn_state_close(s);
     turn_free(s);
+    analysis_release(&s->analysis);
     if (s->prints)
         riverrun__fingerprints__free_unpacked(s->prints, NULL);
     free(s->loaded);
@@ -506,6 +507,7 @@ static void take_opened(struct stream *s, const Riverrun__Opened *opened)
 static void birth(struct stream *s)
 {
     struct encode *e = s->encode;
+    const struct analysis_options options = analysis_options_of(e);
     struct err err;
 
     if (need_engine(e, &err)) {
@@ -528,7 +530,7 @@ static void birth(struct stream *s)
     }
     s->unbound = false;
     s->records.first = s->records.sent = s->next_seq;
-    units_begin(&s->units, e->env->config->unit, 0);
+    analysis_begin(&s->analysis, &options, 0);
     s->durable = (struct jsonl_place){.generation = s->generation, .n = s->base, .first = s->base};
     s->phase = PHASE_NEW_COMMIT;
     checkpoint_birth(s);
@@ -539,6 +541,7 @@ static void birth(struct stream *s)
 static void wake(struct stream *s)
 {
     struct encode *e = s->encode;
+    const struct analysis_options options = analysis_options_of(e);
     struct err err;
 
     if (!s->state) {
@@ -546,6 +549,8 @@ static void wake(struct stream *s)
             stream_fail(s, &err);
             return;
         }
+        if (!s->tokens)
+            analysis_begin(&s->analysis, &options, 0);
         if (s->tokens && restore_state(s, &err)) {
             stage_report(e->env, STAGE_WARNING, s->name, "%s", err.text);
             turn_state_close(s);
@@ -645,9 +650,9 @@ void stream_stop(struct stream *s)
     if (s->phase == PHASE_RUNNING ? !at_rest(s) : s->snapshot.step == SNAPSHOT_COMMIT)
         return;
     if (s->phase == PHASE_RUNNING && s->encode->stream_count <= NAMED_MOST)
-        stage_report(s->encode->env, STAGE_NOTE, s->name,
-                     "stopped at byte %llu, %llu records are safe",
-                     (unsigned long long)s->units.offset, (unsigned long long)s->durable.n);
+        stage_report(
+            s->encode->env, STAGE_NOTE, s->name, "stopped at byte %llu, %llu records are safe",
+            (unsigned long long)s->analysis.units.offset, (unsigned long long)s->durable.n);
     stream_leave(s, PHASE_STOPPED);
 }
 
@@ -674,7 +679,7 @@ static void run(struct stream *s)
     if (s->tokens && e->stream_count <= NAMED_MOST)
         stage_report(e->env, STAGE_NOTE, s->name,
                      "resumed at byte %llu, %llu tokens and %llu records in",
-                     (unsigned long long)s->units.offset, (unsigned long long)s->tokens,
+                     (unsigned long long)s->analysis.units.offset, (unsigned long long)s->tokens,
                      (unsigned long long)s->next_seq);
 }
 
@@ -828,7 +833,7 @@ void stream_committed(struct stream *s, const struct snapshot *done)
     } else if (done->pause) {
         s->paused = true;
         stage_report(e->env, STAGE_NOTE, s->name, "paused at byte %llu",
-                     (unsigned long long)s->units.offset);
+                     (unsigned long long)s->analysis.units.offset);
         stream_leave(s, PHASE_PAUSED);
     } else {
         turn_given_up(s);

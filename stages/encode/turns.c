@@ -12,7 +12,8 @@
  * needs no second place in the store, and nothing but checkpoints is ever gone on from.
  *
  * Memory  --state-memory: a half for states, the other half for snapshots, of which each is there twice
- *         while it goes to the store. At least two states and one snapshot, whatever they take. */
+ *         while it goes to the store. At least two states and one snapshot, whatever they take. What the
+ *         analysis has learnt of a stream counts with its state, and goes with it. */
 #include "stages/encode/encode.h"
 
 #include <stdlib.h>
@@ -37,8 +38,11 @@ struct kept {
 static size_t share(const struct encode *e, uint64_t part, size_t least)
 {
     size_t one = e->engine ? engine_info(e->engine)->state_bytes : 0;
-    uint64_t most = one ? e->env->config->state_bytes / part / one : ACTIVE_MAX;
+    uint64_t room = e->env->config->state_bytes / part, most;
 
+    if (part == 2)
+        room -= e->analysis_bytes < room ? e->analysis_bytes : room;
+    most = one ? room / one : ACTIVE_MAX;
     return most < least ? least : (size_t)most;
 }
 
@@ -119,8 +123,18 @@ enum err_code turn_state_open(struct stream *s, struct err *err)
     return code;
 }
 
+void turn_analysis_counted(struct stream *s)
+{
+    size_t bytes = analysis_memory(&s->analysis);
+
+    s->encode->analysis_bytes += bytes - s->analysis_bytes;
+    s->analysis_bytes = bytes;
+}
+
 void turn_state_close(struct stream *s)
 {
+    analysis_rest(&s->analysis);
+    turn_analysis_counted(s);
     unlist(s);
     s->encode->states -= s->state != NULL;
     engine_state_close(&s->state);

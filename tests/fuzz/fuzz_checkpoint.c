@@ -1,7 +1,7 @@
 /* What the store gives back: checkpoint and note of a stream, the state of the analysis; and what the
  * control socket is asked. The first byte says which. */
 #include "schemas/control.h"
-#include "stages/encode/analysis/units.h"
+#include "stages/encode/analysis/analysis.h"
 #include "tests/fuzz/fuzz.h"
 
 static void pack_again(const ProtobufCMessage *message)
@@ -14,26 +14,41 @@ static void pack_again(const ProtobufCMessage *message)
     buffer_release(&out);
 }
 
-static void read_units(const uint8_t *data, size_t bytes)
+static void write_records(const struct analysis_records *made)
 {
-    struct units u;
-    struct record record = {.tokens = 0};
-    struct buffer out = buffer_of(UNITS_BYTES_MAX);
+    struct buffer line = buffer_of(RECORD_LINE_MAX);
     struct err err;
 
-    if (!units_load(&u, (struct view){data, bytes}, &err)) {
-        for (unsigned i = 0; i < 40; i++)
-            if (units_token(&u, 0.5, (struct view){(const uint8_t *)"a b\xcc\x81\n\n", 7}, 7,
-                            &record))
-                fuzz_touch(record.text.data, record.text.bytes);
-        if (units_end(&u, &record))
-            fuzz_touch(record.text.data, record.text.bytes);
-        units_document(&u, &record);
-        fuzz_touch(record.text.data, record.text.bytes);
-        units_save(&u, &out);
+    for (size_t i = 0; i < made->count; i++)
+        if (!record_line("s", &made->records[i], &line, &err))
+            fuzz_touch(line.data, line.bytes);
+    buffer_release(&line);
+}
+
+static void read_analysis(const uint8_t *data, size_t bytes)
+{
+    static const uint8_t text[] = "a 12 b\xcc\x81\n\n";
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    struct buffer out = buffer_of(ANALYSIS_BYTES_MAX), again = buffer_of(ANALYSIS_BYTES_MAX);
+    struct err err;
+
+    if (!analysis_load(&a, NULL, (struct view){data, bytes}, false, &err)) {
+        analysis_save(&a, &again);
+        require(again.bytes == bytes && !memcmp(again.data, data, bytes));
+        for (unsigned i = 0; i < 40; i++) {
+            analysis_token(&a, 0.5, (struct view){text, sizeof text - 1 - i % 4}, 7, i % 8 == 0,
+                           &made);
+            write_records(&made);
+        }
+        analysis_end(&a, &made);
+        write_records(&made);
+        analysis_save(&a, &out);
         require(!out.refused);
     }
+    analysis_release(&a);
     buffer_release(&out);
+    buffer_release(&again);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -46,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (bytes == 0)
         return 0;
     if (data[0] >= sizeof kinds / sizeof *kinds) {
-        read_units(data + 1, bytes - 1);
+        read_analysis(data + 1, bytes - 1);
         return 0;
     }
     message = protobuf_c_message_unpack(kinds[data[0]], NULL, bytes - 1, data + 1);

@@ -137,7 +137,7 @@ enum err_code units_load(struct units *u, struct view bytes, struct err *err)
     struct units got = {.kind = kind, .line_has_text = flags & 1, .unit_has_text = flags >> 1 & 1};
 
     got.offset = read_u64(&r);
-    if (version != VERSION || kind > UNIT_ENTRY || !load_span(&got.unit, &r) ||
+    if (version != VERSION || kind > UNIT_ENTRY || flags > 3 || !load_span(&got.unit, &r) ||
         !load_span(&got.document, &r) || !read_done(&r))
         return err_set(err, ERR_DAMAGED, 0, "analysis state of %zu bytes cannot be decoded",
                        bytes.bytes);

@@ -1,0 +1,99 @@
+/* stages/encode/analysis/analysis.h: tokens with their losses become records.
+ *
+ * units.h cuts tokens into units; each finished unit then goes through the parts that --analyze names, in one
+ * fixed order. A part adds fields to the unit's record, or a record of its own behind it, and keeps what it has
+ * learnt. A part sees only finished units, so nothing depends on how tokens arrive; it looks at no clock and adds
+ * up in one fixed order, so the same units give the same bytes.
+ *
+ * Use      analysis_begin; analysis_token for each token; analysis_end; analysis_save at any place between two tokens
+ * Memory   of parts and text by malloc, when the first unit comes: at most ANALYSIS_MEMORY_MAX.
+ *          analysis_rest gives it back, analysis_load brings it back.
+ * Threads  none of its own; one user at a time. */
+#ifndef STAGES_ENCODE_ANALYSIS_ANALYSIS_H
+#define STAGES_ENCODE_ANALYSIS_ANALYSIS_H
+
+#include "stages/encode/analysis/units.h"
+
+enum {
+    ANALYSIS_TEXT_MAX = 4096,                 /* of a unit: what a part sees of its text */
+    ANALYSIS_RECORDS_MAX = 2 + ANALYZE_COUNT, /* that one token or the end makes */
+    ANALYSIS_BYTES_MAX = 384 * 1024,          /* of everything, saved */
+    ANALYSIS_MEMORY_MAX = 1024 * 1024         /* of everything in memory, a stream */
+};
+
+/* How this run reads: settings that are fixed for a stream's life. */
+struct analysis_options {
+    enum unit unit;
+    uint32_t parts; /* bits 1 << enum analyze */
+};
+
+/* A finished unit. text is its beginning, at most ANALYSIS_TEXT_MAX bytes, and only there for parts that want it. */
+struct analysis_unit {
+    uint64_t bytes, tokens; /* of the source */
+    double nats;
+    struct view text;
+    struct record *record; /* the unit's: add fields here */
+    struct record
+        *own; /* kind RECORD_ALERT or another of its own; place, text and number are filled in */
+};
+
+/* A part. self is its own; NULL stands for one that has seen nothing, wherever a const self is asked for. */
+struct analysis_part {
+    uint8_t version; /* of what save writes; raised when load would not understand older bytes */
+    bool wants_text;
+    size_t bytes_max; /* of what save writes */
+    /* Memory for a stream that begins. */
+    void (*begin)(void **self, const struct analysis_options *options);
+    /* A unit ended. True: *unit->own is a record to be written behind the unit's (and behind those of parts before). */
+    bool (*unit)(void *self, const struct analysis_unit *unit);
+    /* Fields of the document's record; NULL: none. */
+    void (*end)(const void *self, struct record *document);
+    void (*save)(const void *self, struct buffer *out);
+    /* Into what begin made. False: no bytes of save's; self is then closed. */
+    bool (*load)(void *self, struct reader *r);
+    size_t (*memory)(const void *self);
+    void (*close)(void **self); /* takes NULL */
+};
+
+extern const struct analysis_part analysis_surprise;
+
+struct analysis {
+    struct analysis_options options;
+    struct units units;
+    struct buffer text; /* of the open unit, where a part wants it */
+    void *self[ANALYZE_COUNT];
+    bool resting; /* units alone are here */
+};
+
+/* Records that came out; texts in them are lent until the next call. */
+struct analysis_records {
+    struct record records[ANALYSIS_RECORDS_MAX]; /* (count) */
+    size_t count;
+};
+
+/* Also of one that was used before: what it held is released. */
+void analysis_begin(struct analysis *a, const struct analysis_options *options, uint64_t offset);
+
+/* One token: its loss, its text, the source bytes it stands for. ends: a break stands behind it (MSG_BREAK). */
+void analysis_token(struct analysis *a, double nats, struct view text, uint32_t source_bytes,
+                    bool ends, struct analysis_records *out);
+/* The end of the source: the unit that was open, if there is one, and the document. */
+void analysis_end(struct analysis *a, struct analysis_records *out);
+
+/* Nothing but places (units) stays in memory, until analysis_load. */
+void analysis_rest(struct analysis *a);
+/* Bytes that analysis_rest would free. */
+size_t analysis_memory(const struct analysis *a);
+void analysis_release(struct analysis *a);
+
+/* The whole state as bytes and back, the same bytes again. options NULL: whatever the bytes were made with, to look at
+ * them. rest: places alone are kept, as after analysis_rest. On failure *a is as before.
+ * Fails  ERR_DAMAGED */
+void analysis_save(const struct analysis *a, struct buffer *out);
+MUST_CHECK enum err_code analysis_load(struct analysis *a, const struct analysis_options *options,
+                                       struct view bytes, bool rest, struct err *err);
+
+/* What a branch begins with, before it has a source: nothing was seen. */
+void analysis_blank(struct buffer *out);
+
+#endif

@@ -1,0 +1,298 @@
+/* Units become records: what the parts say of known sequences, that every place can be saved and loaded, and that
+ * nothing from outside leads beyond their bounds. */
+#include "stages/encode/analysis/analysis.h"
+#include "stages/encode/analysis/usual.h"
+#include "tests/stages_help.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct analysis_options all_parts = {.unit = UNIT_LINE,
+                                                  .parts = (1U << ANALYZE_COUNT) - 1};
+
+static void write_lines(const struct analysis_records *made, struct buffer *out)
+{
+    for (size_t i = 0; i < made->count; i++)
+        assert_int_equal(record_line("s", &made->records[i], out, NULL), ERR_OK);
+}
+
+/* Save, load into memory that held something else, save again: the same bytes. */
+static void reload(struct analysis *a)
+{
+    struct buffer saved = buffer_of(ANALYSIS_BYTES_MAX), again = buffer_of(ANALYSIS_BYTES_MAX);
+    struct analysis got = {.resting = true};
+
+    analysis_save(a, &saved);
+    assert_false(saved.refused);
+    assert_int_equal(
+        analysis_load(&got, &a->options, (struct view){saved.data, saved.bytes}, false, NULL),
+        ERR_OK);
+    analysis_release(a);
+    *a = got;
+    analysis_save(a, &again);
+    assert_int_equal(again.bytes, saved.bytes);
+    assert_memory_equal(again.data, saved.data, saved.bytes);
+    buffer_release(&saved);
+    buffer_release(&again);
+}
+
+/* The lines that come out of text, read in tokens of so many bytes; loss depends on the place in the text alone.
+ * Reloaded after each token whose number is a multiple of every; 0: never. */
+static struct buffer read_text(const struct analysis_options *options, struct view text,
+                               size_t token_bytes, size_t every)
+{
+    struct buffer lines = buffer_of(SIZE_MAX / 2);
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    size_t number = 0;
+
+    analysis_begin(&a, options, 0);
+    for (size_t at = 0; at < text.bytes;) {
+        size_t bytes = 0;
+        while (bytes < token_bytes && at + bytes < text.bytes)
+            if (text.data[at + bytes++] == '\n')
+                break;
+        analysis_token(&a, 0.5 * (double)(text.data[at] % 13), (struct view){text.data + at, bytes},
+                       (uint32_t)bytes, false, &made);
+        write_lines(&made, &lines);
+        at += bytes;
+        if (every && ++number % every == 0)
+            reload(&a);
+    }
+    analysis_end(&a, &made);
+    write_lines(&made, &lines);
+    buffer_u8(&lines, 0);
+    analysis_release(&a);
+    return lines;
+}
+
+/* ---- What is usual ---- */
+
+static void median_and_spread_of_known_values(void **state)
+{
+    static const float values[] = {3, 1, 100, 2, 2.5F};
+    struct usual usual = usual_of(values, 5);
+    float same[USUAL_VALUES], mixed[USUAL_VALUES];
+
+    (void)state;
+    assert_true(usual.median == 2.5F);
+    assert_true(usual.spread == 1.4826F * 0.5F); /* deviations 0.5 1.5 97.5 0.5 0 */
+    assert_true(usual_distance(&usual, 2.5F) == 0);
+    assert_true(usual_distance(&usual, 2.5F + 2 * usual.spread) == 2);
+    for (size_t i = 0; i < USUAL_VALUES; i++) {
+        same[i] = 2;
+        mixed[i] = (float)((i * 37) % USUAL_VALUES); /* 0..127 in another order */
+    }
+    usual = usual_of(same, USUAL_VALUES);
+    assert_true(usual.median == 2 && usual.spread == 0.01F + 0.05F * 2);
+    usual = usual_of(mixed, USUAL_VALUES);
+    assert_true(usual.median == 63 && usual.spread == 1.4826F * 32);
+    assert_true(usual_distance(&usual, 1e6F) <= 10000);
+}
+
+static void any_nats_make_a_value_in_bounds(void **state)
+{
+    static const double nats[] = {0, -0.0, -1e-9, -1e300, 1e300, 1, 5e-324};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof nats / sizeof *nats; i++)
+        for (uint64_t bytes = 0; bytes < 3; bytes++) {
+            float value = usual_value(nats[i], bytes);
+            assert_true(value >= 0 && value <= 1e6F && !signbit(value));
+        }
+}
+
+/* One value of 40 lines, then a line that costs more: known figures. */
+static void surprise_is_null_first_and_then_counts_spreads(void **state)
+{
+    const struct analysis_options options = {.unit = UNIT_LINE, .parts = 1U << ANALYZE_SURPRISE};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    const double line_nats = 10 * log(2) * 2; /* 10 bytes of 2 bits */
+
+    (void)state;
+    analysis_begin(&a, &options, 0);
+    for (unsigned i = 0; i < 42; i++) {
+        double nats = i == 40 ? line_nats * 2 : line_nats;
+        analysis_token(&a, nats, (struct view){(const uint8_t *)"123456789\n", 10}, 10, false,
+                       &made);
+        assert_int_equal(made.count, 1);
+        assert_int_equal(made.records[0].field_count, 1);
+        assert_string_equal(made.records[0].fields[0].name, "surprise");
+        assert_int_equal(made.records[0].fields[0].kind, i < USUAL_LEAST ? FIELD_NULL : FIELD_REAL);
+        if (i == 40) /* 2 bits above 2, of spreads of 0.11 */
+            assert_true(fabs(made.records[0].fields[0].real - 2 / 0.11) < 1.0 / 64);
+        else if (i >= USUAL_LEAST)
+            assert_true(fabs(made.records[0].fields[0].real) < 1.0 / 64);
+    }
+    /* Of another length nothing is known yet. */
+    analysis_token(&a, 1, (struct view){(const uint8_t *)"x\n", 2}, 2, false, &made);
+    assert_int_equal(made.records[0].fields[0].kind, FIELD_NULL);
+    analysis_release(&a);
+}
+
+static void what_was_usual_is_forgotten(void **state)
+{
+    struct usual_lengths u = {0};
+    struct usual usual;
+
+    (void)state;
+    for (unsigned i = 0; i < 1000; i++)
+        usual_add(&u, 100, 5);
+    for (unsigned i = 0; i < USUAL_VALUES / 2; i++)
+        usual_add(&u, 100, 1);
+    assert_true(usual_at(&u, 127, &usual)); /* 64 to 127 bytes are one class */
+    assert_true(usual.median == 1);
+    assert_false(usual_at(&u, 128, &usual));
+    assert_false(usual_at(&u, 63, &usual));
+}
+
+/* ---- All parts ---- */
+
+static struct view sample_log(uint64_t seed, struct buffer *out)
+{
+    static const char *const forms[] = {
+        "Jun %u 10:%u:07 host sshd[%u]: session opened for user root\n",
+        "Jul %u 10:%u:07 host kernel: eth0: link up at %u\n",
+        "%u %u %u\n",
+        "panic %u%u%u\n",
+        "\n",
+        "Received block blk_-%u of size %u from /10.0.0.%u\n"};
+    char line[200];
+
+    for (unsigned i = 0; i < 700; i++) {
+        unsigned form = (unsigned)(random_next(&seed) % 5);
+        unsigned a = (unsigned)(random_next(&seed) % 90), b = a * 7 % 60, c = b * 31;
+        int bytes = snprintf(line, sizeof line,
+                             forms[i % 97 == 5 ? 3
+                                   : form == 3 ? 5
+                                               : form],
+                             a, b, c);
+        buffer_put(out, line, (size_t)bytes);
+    }
+    return (struct view){out->data, out->bytes};
+}
+
+static void every_place_can_be_saved_and_loaded(void **state)
+{
+    struct buffer text = buffer_of(1 << 20), whole;
+    struct view log = sample_log(7, &text);
+
+    (void)state;
+    whole = read_text(&all_parts, log, 9, 0);
+    for (size_t every = 1; every < 200; every = every * 3 + 1) {
+        struct buffer cut = read_text(&all_parts, log, 9, every);
+        assert_string_equal((char *)cut.data, (char *)whole.data);
+        buffer_release(&cut);
+    }
+    buffer_release(&whole);
+    buffer_release(&text);
+}
+
+static void a_set_of_parts_is_only_loaded_as_it_was_saved(void **state)
+{
+    struct buffer saved = buffer_of(ANALYSIS_BYTES_MAX);
+    struct analysis a = {.resting = true};
+    struct analysis_options other = all_parts;
+    struct view bytes;
+
+    (void)state;
+    analysis_begin(&a, &all_parts, 3);
+    analysis_save(&a, &saved);
+    bytes = (struct view){saved.data, saved.bytes};
+    other.parts = 0;
+    assert_int_equal(analysis_load(&a, &other, bytes, false, NULL), ERR_DAMAGED);
+    other = all_parts;
+    other.unit = UNIT_PARAGRAPH;
+    assert_int_equal(analysis_load(&a, &other, bytes, false, NULL), ERR_DAMAGED);
+    assert_int_equal(analysis_load(&a, NULL, bytes, true, NULL), ERR_OK);
+    assert_true(a.resting && a.units.offset == 3 && analysis_memory(&a) == 0);
+    analysis_release(&a);
+    buffer_release(&saved);
+}
+
+static void damaged_state_is_refused_or_in_bounds(void **state)
+{
+    struct buffer text = buffer_of(1 << 20), saved = buffer_of(ANALYSIS_BYTES_MAX);
+    struct analysis a = {.resting = true}, got = {.resting = true};
+    struct analysis_records made;
+    struct view log = sample_log(9, &text);
+
+    (void)state;
+    analysis_begin(&a, &all_parts, 0);
+    for (size_t at = 0; at < 6000; at++)
+        analysis_token(&a, 1, (struct view){log.data + at, 1}, 1, false, &made);
+    analysis_save(&a, &saved);
+    for (size_t bytes = 0; bytes < saved.bytes; bytes++) {
+        uint8_t *torn = malloc(bytes + 1);
+        require(torn);
+        memcpy(torn, saved.data, bytes);
+        assert_int_equal(analysis_load(&got, &all_parts, (struct view){torn, bytes}, false, NULL),
+                         ERR_DAMAGED);
+        free(torn);
+    }
+    for (size_t at = 0; at < saved.bytes; at++)
+        for (unsigned bit = 0; bit < 8; bit += 3) {
+            saved.data[at] ^= (uint8_t)(1 << bit);
+            if (!analysis_load(&got, NULL, (struct view){saved.data, saved.bytes}, false, NULL)) {
+                struct buffer again = buffer_of(ANALYSIS_BYTES_MAX);
+                analysis_save(&got, &again);
+                assert_int_equal(again.bytes, saved.bytes);
+                assert_memory_equal(again.data, saved.data, saved.bytes);
+                buffer_release(&again);
+                for (size_t i = 0; i < 200; i++)
+                    analysis_token(&got, 1, (struct view){log.data + i, 1}, 1, false, &made);
+            }
+            saved.data[at] ^= (uint8_t)(1 << bit);
+        }
+    analysis_release(&a);
+    analysis_release(&got);
+    buffer_release(&saved);
+    buffer_release(&text);
+}
+
+/* Lines of any bytes and lengths, ever new: memory and saved bytes stay within what is said. */
+static void hostile_lines_stay_in_bounds(void **state)
+{
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    uint64_t seed = 5;
+    size_t most = 0;
+
+    (void)state;
+    analysis_begin(&a, &all_parts, 0);
+    for (unsigned i = 0; i < 60000; i++) {
+        uint8_t text[200];
+        size_t bytes = 1 + random_next(&seed) % sizeof text;
+        for (size_t k = 0; k < bytes; k++)
+            text[k] = (uint8_t)(random_next(&seed) >> 20);
+        analysis_token(&a, (double)(random_next(&seed) % 1000) * 1e30, (struct view){text, bytes},
+                       (uint32_t)bytes, false, &made);
+        if (i % 1000 == 0) {
+            struct buffer line = buffer_of(RECORD_LINE_MAX);
+            write_lines(&made, &line);
+            buffer_release(&line);
+            reload(&a);
+        }
+        most = analysis_memory(&a) > most ? analysis_memory(&a) : most;
+    }
+    assert_true(most <= ANALYSIS_MEMORY_MAX);
+    print_message("%zu bytes of memory at most\n", most);
+    analysis_release(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(median_and_spread_of_known_values),
+        cmocka_unit_test(any_nats_make_a_value_in_bounds),
+        cmocka_unit_test(surprise_is_null_first_and_then_counts_spreads),
+        cmocka_unit_test(what_was_usual_is_forgotten),
+        cmocka_unit_test(every_place_can_be_saved_and_loaded),
+        cmocka_unit_test(a_set_of_parts_is_only_loaded_as_it_was_saved),
+        cmocka_unit_test(damaged_state_is_refused_or_in_bounds),
+        cmocka_unit_test(hostile_lines_stay_in_bounds),
+    };
+    return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
+}
