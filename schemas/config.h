@@ -11,7 +11,7 @@ enum unit { UNIT_PARAGRAPH, UNIT_LINE, UNIT_ENTRY /* of lines, as ingest joins t
 enum normalize { NORMALIZE_NONE, NORMALIZE_NFC };
 enum sync { SYNC_INTERVAL, SYNC_BATCH, SYNC_RECORD }; /* when emit makes records durable unasked */
 /* Parts of the analysis, by their place in a set of bits. Append, never renumber: a checkpoint holds them. */
-enum analyze { ANALYZE_SURPRISE, ANALYZE_COUNT };
+enum analyze { ANALYZE_SURPRISE, ANALYZE_NOVELTY, ANALYZE_COUNT };
 enum sink_kind { SINK_JSONL, SINK_STDOUT };
 
 struct config {
@@ -41,8 +41,9 @@ struct config {
     uint32_t block_tokens;
     enum unit unit;
     enum normalize normalize;
-    uint32_t analyze;           /* parts of the analysis: bits 1 << enum analyze */
-    uint64_t checkpoint_tokens; /* 0: by time alone */
+    uint32_t analyze;            /* parts of the analysis: bits 1 << enum analyze */
+    uint64_t alerts_per_million; /* expected of lines where nothing happens; 0: none are made */
+    uint64_t checkpoint_tokens;  /* 0: by time alone */
     uint64_t checkpoint_ms;
     bool restart;
     bool accept_model, accept_arithmetic;
@@ -62,7 +63,8 @@ static inline const char *unit_name(enum unit unit)
 
 static inline const char *analyze_name(enum analyze part)
 {
-    static const char *const names[] = {[ANALYZE_SURPRISE] = "surprise"};
+    static const char *const names[] = {
+        [ANALYZE_SURPRISE] = "surprise", [ANALYZE_NOVELTY] = "novelty"};
     return names[part];
 }
 

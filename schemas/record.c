@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
-static const char *const kinds[] = {"line", "paragraph", "document", "lineage", "entry"};
+static const char *const kinds[] = {"line", "paragraph", "document", "lineage", "entry", "alert"};
 
 /* The character at text: its bytes, and -1 in *point where they are no UTF-8. */
 static size_t next_point(struct view text, size_t at, utf8proc_int32_t *point)
@@ -141,9 +141,11 @@ static json_t *make_object(const char *stream, const struct record *record)
             bad |= json_array_append_new(changed, json_string(record->changed[i]));
         bad |= json_object_set_new(object, "changed", changed);
     } else {
-        bad |= json_object_set_new(object, "tokens", json_integer((json_int_t)record->tokens));
-        bad |= json_object_set_new(object, "nats", json_real(record->nats));
-        bad |= json_object_set_new(object, "bits_per_byte", bits_per_byte(record));
+        if (record->kind != RECORD_ALERT) {
+            bad |= json_object_set_new(object, "tokens", json_integer((json_int_t)record->tokens));
+            bad |= json_object_set_new(object, "nats", json_real(record->nats));
+            bad |= json_object_set_new(object, "bits_per_byte", bits_per_byte(record));
+        }
         bad |= json_object_set_new(object, "text", clean_text(record->text));
     }
     for (size_t i = 0; i < record->field_count; i++)

@@ -7,7 +7,14 @@
 
 #include "schemas/bytes.h"
 
-enum record_kind { RECORD_LINE, RECORD_PARAGRAPH, RECORD_DOCUMENT, RECORD_LINEAGE, RECORD_ENTRY };
+enum record_kind {
+    RECORD_LINE,
+    RECORD_PARAGRAPH,
+    RECORD_DOCUMENT,
+    RECORD_LINEAGE,
+    RECORD_ENTRY,
+    RECORD_ALERT
+};
 
 /* Raised whenever the same input would give other lines: it belongs to a stream's fingerprint. */
 enum {

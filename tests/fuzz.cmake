@@ -50,8 +50,9 @@ fuzz_target(salvage
     LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(checkpoint PROTO
     SOURCES schemas/msg.c schemas/control.c schemas/record.c stages/encode/analysis/analysis.c
-        stages/encode/analysis/surprise.c stages/encode/analysis/units.c stages/encode/analysis/usual.c
-    LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})
+        stages/encode/analysis/mask.c stages/encode/analysis/novelty.c stages/encode/analysis/surprise.c
+        stages/encode/analysis/templates.c stages/encode/analysis/units.c stages/encode/analysis/usual.c
+    LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES} ${XXHASH_LINK_LIBRARIES})
 fuzz_target(export SOURCES schemas/export.c LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(cursor
     SOURCES stages/ingest/source.c stages/ingest/segment.c stages/ingest/packed.c stages/tokenize/text.c

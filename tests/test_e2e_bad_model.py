@@ -293,6 +293,12 @@ def test_other_settings_are_refused(world):
         world.refused(MISMATCH, words + ["--restart"], *more)
     assert world.finish() == want
     world.refused(MISMATCH, ["--unit", "--restart"], "--unit", "line")
+    world.out = world.path("lines")
+    lines = world.finish("--unit", "line", "--alerts-per-1000", "2.5")
+    world.refused(MISMATCH, ["--alerts-per-1000", "2.5", "1"], "--unit", "line")
+    world.refused(MISMATCH, ["--analyze", "surprise,novelty", "novelty"], "--unit", "line", "--analyze", "novelty")
+    assert world.finish("--unit", "line", "--analyze", "novelty,surprise", "--alerts-per-1000", "2.5") == lines
+    world.out = world.path("out")
     assert world.finish("--blas", "ref") == want, "the same arithmetic by another implementation"
 
 
@@ -363,6 +369,8 @@ def test_wrong_command_lines_say_what_is_wrong(world):
             (read + model + ["-z"], ["-z"]), (read + ["--model"], ["--model", "FILE"]),
             (read + model + ["--unit", "word"], ["--unit", "word", "paragraph"]),
             (read + model + ["--analyze", "surprise,mood"], ["--analyze", "surprise,mood", "none"]),
+            (read + model + ["--analyze", "surprise,novelty"], ["novelty", "--unit line"]),
+            (read + model + ["--unit", "line", "--alerts-per-1000", "1001"], ["--alerts-per-1000", "1001"]),
             (read + model + ["--analyze", ""], ["--analyze", "none"]),
             (read + model + ["--analyze", "surprise,"], ["--analyze", "none"]),
             (read + model + ["--threads", "many"], ["--threads", "many"]),

@@ -7,6 +7,7 @@ A kill costs at most what was submitted since the place of the newest checkpoint
 emit and the store, which is the window (WINDOW tokens, stages/encode/schedule.c)."""
 import collections
 import contextlib
+import json
 import os
 import random
 import signal
@@ -39,9 +40,9 @@ def check_computed(job, what):
             f"{(one['computed'] - one['tokens']) / max(job.kills, 1):.0f} a kill, at most {EVERY + WINDOW}")
 
 
-def kill_all_along(place, source, model=None):
-    want = undisturbed(place, "undisturbed", source, model)
-    job = Job(place, "killed", source, model, SHORT)
+def kill_all_along(place, source, model=None, options=()):
+    want = undisturbed(place, "undisturbed", source, model, options)
+    job = Job(place, "killed", source, model, [*options, *SHORT])
     for target in targets(place, want.status()["tokens"], place.times(KILLS)):
         process = job.start()
         job.wait_tokens(process, target)
@@ -59,6 +60,33 @@ def killed_at_many_instants(place):
 def a_book_by_a_trained_model_killed_at_many_instants(place):
     model = place.of_shared("models/tiny-rwkv-7v0-834K-FP32.bin")
     return kill_all_along(place, place.of_shared("data/books/frankenstein.en.txt"), model)
+
+
+def generated_log(seed, lines):
+    """Lines of 40 statements, some of them rare, of one that each line is new, and bytes that are no text."""
+    rng = random.Random(seed)
+    statements = [" ".join(rng.choices("disk link user session open closed error retry ünder port job".split(), k=5))
+                  for _ in range(40)]
+    log = []
+    for number in range(lines):
+        statement = statements[min(int(rng.expovariate(0.25)), 39)]
+        if rng.random() < 0.003:
+            statement = "".join(rng.choices("abcdefgh ", k=rng.randint(1, 6000)))
+        log.append(f"Jun {number // 5000 + 1} 10:{number % 60:02}:07 host app[{number}]: {statement} "
+                   f"{rng.getrandbits(16):x}".encode() + rng.choice((b"", b"", b"", b" \xff\xfe", b"\r")))
+    return b"\n".join(log) + b"\n"
+
+
+def a_log_with_all_its_analysis_killed_at_many_instants(place):
+    """What the parts of the analysis have learnt comes back as it was, or a line would say another rank."""
+    said = kill_all_along(place, place.text("app.log", generated_log(place.seed, 12000)),
+                          options=["--unit", "line", "--alerts-per-1000", "20"])
+    (lines,) = Job(place, "killed", []).records().values()
+    records = [json.loads(line) for line in lines.splitlines()]
+    kinds = collections.Counter(record["kind"] for record in records)
+    check(kinds["line"] == 12000 and kinds["alert"] > 50 and records[-1]["templates"] > 40, f"{kinds}, {records[-1]}")
+    check(sum(record.get("surprise") is not None for record in records) > 10000, "no surprise")
+    return f"{kinds['alert']} alerts, {records[-1]['templates']} templates; {said}"
 
 
 def killed_in_its_first_moments(place):
@@ -369,6 +397,7 @@ def several_streams_killed(place):
 
 
 CASES = (killed_at_many_instants, a_book_by_a_trained_model_killed_at_many_instants,
+         a_log_with_all_its_analysis_killed_at_many_instants,
          killed_in_its_first_moments, one_of_four_processes_killed, stages_started_in_any_order,
          a_stage_started_twice, ingest_back_with_other_paths, a_signal_while_it_opens, stopped_by_signals,
          a_signal_costs_no_work, four_processes_stopped, paused_and_resumed_while_it_runs, paused_while_nothing_runs,

@@ -46,7 +46,8 @@ class Feeds:
         self.written = [b""] * count
         for path in self.paths:
             append(path, b"")
-        self.job = Follow(place, name, self.folder, model_of(place), ["--state-memory", str(STATE_MEMORY), *options])
+        self.job = Follow(place, name, self.folder, model_of(place),
+                          ["--state-memory", str(STATE_MEMORY), "--alerts-per-1000", "0", *options])  # a record a line
         self.process, self.peak = None, 0
 
     def start(self):

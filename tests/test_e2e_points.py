@@ -325,7 +325,7 @@ def commands_at_rest_are_killed_at_every_step(place):
 
 def points_of_a_followed_stream(place):
     """One that waits for more has a savepoint of all it read; a branch of it is followed, and reads on as it would."""
-    lines, options = read(text_of(place, "all.txt", 1, 60000)), ["--checkpoint-seconds", "0.1"]
+    lines, options = read(text_of(place, "all.txt", 1, 60000)), ["--checkpoint-seconds", "0.1", "--alerts-per-1000", "0"]
     cut = lines.index(b"\n", len(lines) // 2) + 1
 
     def follow(name, source):

@@ -1,15 +1,15 @@
 /* Units become records: what the parts say of known sequences, that every place can be saved and loaded, and that
  * nothing from outside leads beyond their bounds. */
 #include "stages/encode/analysis/analysis.h"
-#include "stages/encode/analysis/usual.h"
+#include "stages/encode/analysis/templates.h"
 #include "tests/stages_help.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct analysis_options all_parts = {.unit = UNIT_LINE,
-                                                  .parts = (1U << ANALYZE_COUNT) - 1};
+static const struct analysis_options all_parts = {
+    .unit = UNIT_LINE, .parts = (1U << ANALYZE_COUNT) - 1, .alerts_per_million = 20000};
 
 static void write_lines(const struct analysis_records *made, struct buffer *out)
 {
@@ -148,6 +148,229 @@ static void what_was_usual_is_forgotten(void **state)
     assert_false(usual_at(&u, 63, &usual));
 }
 
+/* ---- Templates ---- */
+
+static void assert_masked(const char *line, const char *want)
+{
+    struct masked masked;
+
+    mask_line((struct view){(const uint8_t *)line, strlen(line)}, &masked);
+    assert_int_equal(masked.bytes, strlen(want));
+    assert_memory_equal(masked.text, want, masked.bytes);
+}
+
+static void what_varies_in_a_line_is_masked(void **state)
+{
+    (void)state;
+    assert_masked("Jun 14 15:16:01 combo sshd(pam_unix)[19939]: check pass; uid=0\n",
+                  "<*> <*> <*> combo sshd(pam_unix)[<*>]: check pass; uid=<*>");
+    assert_masked("081109 203518 143 INFO dfs.DataNode$PacketResponder: block "
+                  "blk_-38865049064139660 from /10.250.19.102:54106",
+                  "<*> <*> <*> INFO dfs.DataNode$PacketResponder: block blk_<*> from <*>");
+    assert_masked("at 0xdeadbeef deadbeef decade open('/var/log/a.b', -1) and/or",
+                  "at <*> <*> decade open('<*>', <*>) and/or");
+    assert_masked("R02-M1-N0-C:J12-U11 2005-06-03-15.42.50.363779 3<4 3=4",
+                  "<*> <*> <*><<*> <*>=<*>");
+    assert_masked("\n \r\n  first\tline \r\nsecond", "first line");
+    assert_masked(" \n", "");
+    assert_masked("caf\xc3\xa9 \xff\xfe [Sun] Sunday", "caf\xc3\xa9 \xff\xfe [<*>] Sunday");
+}
+
+static void long_lines_are_cut_between_tokens_and_characters(void **state)
+{
+    char line[4000];
+    struct masked masked;
+
+    (void)state;
+    memset(line, 'x', sizeof line);
+    mask_line((struct view){(const uint8_t *)line, sizeof line}, &masked);
+    assert_int_equal(masked.bytes, MASK_TOKEN_BYTES);
+    for (size_t i = 1; i + 1 < sizeof line; i += 2)
+        memcpy(line + i, "\xc3\xa9", 2); /* 2 bytes each, behind one: a cut at 64 would part one */
+    mask_line((struct view){(const uint8_t *)line, sizeof line}, &masked);
+    assert_int_equal(masked.bytes, MASK_TOKEN_BYTES - 1);
+    for (size_t i = 0; i < sizeof line; i++)
+        line[i] = i % 2 ? ' ' : 'x';
+    mask_line((struct view){(const uint8_t *)line, sizeof line}, &masked);
+    assert_int_equal(masked.count, MASK_TOKENS_MAX);
+    for (size_t i = 0; i < sizeof line; i++)
+        line[i] = i % 50 ? 'x' : ' ';
+    mask_line((struct view){(const uint8_t *)line, sizeof line}, &masked);
+    assert_true(masked.bytes <= MASK_TEXT_MAX && masked.count == 10);
+}
+
+static uint64_t match(struct templates *t, const char *line, const char *want)
+{
+    struct masked masked;
+    struct template *one;
+
+    mask_line((struct view){(const uint8_t *)line, strlen(line)}, &masked);
+    one = templates_match(t, &masked);
+    assert_int_equal(one->bytes, strlen(want));
+    assert_memory_equal(one->text, want, one->bytes);
+    return one->id;
+}
+
+static void lines_of_one_statement_share_a_template(void **state)
+{
+    struct templates t = {.list = NULL};
+
+    (void)state;
+    assert_int_equal(match(&t, "sshd: session opened for user root by eve",
+                           "sshd: session opened for user root by eve"),
+                     0);
+    assert_int_equal(
+        match(&t, "sshd: session closed for user root", "sshd: session closed for user root"), 1);
+    assert_int_equal(match(&t, "sshd: session opened for user adam by eve",
+                           "sshd: session opened for user <*> by eve"),
+                     0);
+    assert_int_equal(match(&t, "sshd: session opened for user 17 by eve",
+                           "sshd: session opened for user <*> by eve"),
+                     0);
+    assert_int_equal(
+        match(&t, "sshd: session opened at once so it is", "sshd: session opened at once so it is"),
+        2);
+    assert_int_equal(match(&t, "1 2 3", "<*> <*> <*>"), 3);
+    assert_int_equal(match(&t, "4 5 6", "<*> <*> <*>"), 3);
+    assert_int_equal(match(&t, "", ""), 4);
+    assert_int_equal(t.count, 5);
+    assert_int_equal(t.lines, 8);
+    templates_release(&t);
+}
+
+static void the_template_not_seen_for_longest_goes(void **state)
+{
+    struct templates t = {.list = NULL};
+    char line[32];
+
+    (void)state;
+    for (unsigned i = 0; i < TEMPLATES_MAX; i++) {
+        snprintf(line, sizeof line, "%c%c event", 'a' + (int)i / 32, 'a' + (int)i % 32);
+        assert_int_equal(match(&t, line, line), i);
+    }
+    match(&t, "aa event", "aa event"); /* so the second is the oldest */
+    assert_int_equal(match(&t, "another", "another"), TEMPLATES_MAX);
+    assert_int_equal(t.count, TEMPLATES_MAX);
+    assert_int_equal(match(&t, "aa event", "aa event"), 0);
+    assert_int_equal(match(&t, "ab event", "ab event"), TEMPLATES_MAX + 1); /* forgotten */
+    templates_release(&t);
+}
+
+/* ---- Novelty ---- */
+
+static const struct record_field *field(const struct record *record, const char *name)
+{
+    for (size_t i = 0; i < record->field_count; i++)
+        if (strcmp(record->fields[i].name, name) == 0)
+            return &record->fields[i];
+    return NULL;
+}
+
+static void read_line(struct analysis *a, const char *line, double bits_per_byte,
+                      struct analysis_records *made)
+{
+    struct view text = {(const uint8_t *)line, strlen(line)};
+
+    analysis_token(a, bits_per_byte * 0.69314718055994531 * (double)text.bytes, text,
+                   (uint32_t)text.bytes, false, made);
+    assert_true(made->count >= 1);
+}
+
+static void assert_alert(const struct analysis_records *made, const char *reason)
+{
+    const struct record *alert = &made->records[1];
+
+    assert_int_equal(made->count, 2);
+    assert_int_equal(alert->kind, RECORD_ALERT);
+    assert_int_equal(alert->begin, made->records[0].begin);
+    assert_int_equal(alert->end, made->records[0].end);
+    assert_int_equal(field(alert, "reason")->text.bytes, strlen(reason));
+    assert_memory_equal(field(alert, "reason")->text.data, reason, strlen(reason));
+}
+
+/* 2,500 lines of two templates, and then each of the three reasons. */
+static void alerts_say_why(void **state)
+{
+    static const struct analysis_options options = {
+        .unit = UNIT_LINE, .parts = 1U << ANALYZE_NOVELTY, .alerts_per_million = 1000};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+
+    (void)state;
+    analysis_begin(&a, &options, 0);
+    for (unsigned i = 0; i < 2500; i++) {
+        read_line(&a, i % 2 ? "eth0 link is up\n" : "disk sda is well\n", 0.6, &made);
+        if (true) {
+            assert_int_equal(made.count, 1);
+            assert_int_equal(field(&made.records[0], "template_count")->count, i / 2 + 1);
+        }
+    }
+    read_line(&a, "disk sdb has failed for good\n", 0.6, &made);
+    assert_int_equal(field(&made.records[0], "template_id")->count, 2);
+    assert_int_equal(field(&made.records[0], "one_in")->count, 2501);
+    assert_alert(&made, "new template");
+    read_line(&a, "disk sda is well\n", 4.1, &made);
+    assert_alert(&made, "4.1 bits a byte where 0.6 is usual for this template");
+    read_line(&a, "disk sdb has failed for good\n", 0.6, &made);
+    assert_int_equal(made.count, 1); /* two as novel or more came before */
+    for (unsigned i = 0; i < 2500; i++)
+        read_line(&a, "eth0 link is up\n", 0.6, &made);
+    read_line(&a, "disk sdb has failed for good\n", 0.6, &made);
+    assert_alert(&made, "template rare: 3 of 5,004 lines");
+    analysis_end(&a, &made);
+    assert_int_equal(field(&made.records[0], "templates")->count, 3);
+    assert_int_equal(field(&made.records[0], "alerts")->count, 3);
+    analysis_release(&a);
+}
+
+/* Lines that come as before: no more alarms than were asked for, whatever the surprisal's distribution. */
+static void alarms_are_as_many_as_were_asked_for(void **state)
+{
+    static const uint64_t asked[] = {1000, 5000, 20000};
+
+    (void)state;
+    for (size_t k = 0; k < 3; k++) {
+        struct analysis_options options = {
+            .unit = UNIT_LINE, .parts = 1U << ANALYZE_NOVELTY, .alerts_per_million = asked[k]};
+        struct analysis a = {.resting = true};
+        struct analysis_records made;
+        uint64_t seed = 77, alerts = 0;
+        analysis_begin(&a, &options, 0);
+        for (unsigned i = 0; i < 40000; i++) {
+            double u = (double)(random_next(&seed) % 1000 + 1) / 1000;
+            char line[40];
+            snprintf(line, sizeof line, "%c says %u\n", 'a' + (int)(random_next(&seed) % 6), i);
+            read_line(&a, line, 0.2 / u, &made); /* heavy tails */
+            alerts += i >= 20000 && made.count == 2;
+        }
+        print_message("%g in 1,000 asked for, %g came\n", (double)asked[k] / 1000,
+                      (double)alerts / 20);
+        assert_in_range(alerts, asked[k] / 50 / 4, asked[k] / 50 * 3 / 2);
+        analysis_release(&a);
+    }
+}
+
+static void an_entry_is_known_by_its_first_line(void **state)
+{
+    static const struct analysis_options options = {.unit = UNIT_ENTRY,
+                                                    .parts = 1U << ANALYZE_NOVELTY};
+    static const char *const tokens[] = {"Error 5:\n", " at a.c:7\n", "Error 6:\n", " at b.c:9\n"};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+
+    (void)state;
+    analysis_begin(&a, &options, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        struct view text = {(const uint8_t *)tokens[i], strlen(tokens[i])};
+        analysis_token(&a, 1, text, (uint32_t)text.bytes, i % 2, &made);
+        assert_int_equal(made.count, i % 2);
+    }
+    assert_int_equal(made.records[0].kind, RECORD_ENTRY);
+    assert_int_equal(field(&made.records[0], "template_count")->count, 2);
+    assert_int_equal(field(&made.records[0], "template")->text.bytes, strlen("Error <*>:"));
+    analysis_release(&a);
+}
+
 /* ---- All parts ---- */
 
 static struct view sample_log(uint64_t seed, struct buffer *out)
@@ -282,6 +505,35 @@ static void hostile_lines_stay_in_bounds(void **state)
     analysis_release(&a);
 }
 
+/* Templates as many and as long as there can be: what is saved is within the bound, and comes back. */
+static void as_many_templates_as_there_can_be(void **state)
+{
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    struct buffer saved = buffer_of(ANALYSIS_BYTES_MAX);
+
+    (void)state;
+    analysis_begin(&a, &all_parts, 0);
+    for (unsigned i = 0; i < 3 * TEMPLATES_MAX; i++)
+        for (unsigned repeat = 0; repeat < 2 * TEMPLATE_VALUES; repeat += 1 + 31 * (i % 3 > 0)) {
+            char line[1000];
+            size_t at = 0;
+            unsigned tokens = i % 3 ? 3 : 60;
+            for (unsigned k = 0; k < tokens; k++)
+                at += (size_t)snprintf(line + at, sizeof line - at, "%c%c%c ", 'a' + (int)i / 900,
+                                       'a' + (int)i / 30 % 30, 'a' + (int)i % 30);
+            line[at - 1] = '\n';
+            analysis_token(&a, 1, (struct view){(uint8_t *)line, at}, (uint32_t)at, false, &made);
+        }
+    analysis_save(&a, &saved);
+    print_message("%zu bytes saved, %zu in memory\n", saved.bytes, analysis_memory(&a));
+    assert_false(saved.refused);
+    assert_true(analysis_memory(&a) <= ANALYSIS_MEMORY_MAX);
+    reload(&a);
+    buffer_release(&saved);
+    analysis_release(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,10 +541,18 @@ int main(void)
         cmocka_unit_test(any_nats_make_a_value_in_bounds),
         cmocka_unit_test(surprise_is_null_first_and_then_counts_spreads),
         cmocka_unit_test(what_was_usual_is_forgotten),
+        cmocka_unit_test(what_varies_in_a_line_is_masked),
+        cmocka_unit_test(long_lines_are_cut_between_tokens_and_characters),
+        cmocka_unit_test(lines_of_one_statement_share_a_template),
+        cmocka_unit_test(the_template_not_seen_for_longest_goes),
+        cmocka_unit_test(alerts_say_why),
+        cmocka_unit_test(alarms_are_as_many_as_were_asked_for),
+        cmocka_unit_test(an_entry_is_known_by_its_first_line),
         cmocka_unit_test(every_place_can_be_saved_and_loaded),
         cmocka_unit_test(a_set_of_parts_is_only_loaded_as_it_was_saved),
         cmocka_unit_test(damaged_state_is_refused_or_in_bounds),
         cmocka_unit_test(hostile_lines_stay_in_bounds),
+        cmocka_unit_test(as_many_templates_as_there_can_be),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -23,7 +23,8 @@ except ImportError:
     sys.exit(77)
 
 SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../schemas/record.schema.json")
-INTEGERS = ("seq", "begin", "end", "tokens")
+INTEGERS = ("seq", "begin", "end", "tokens", "template_id", "template_count", "one_in", "templates", "alerts")
+OF_ITS_UNIT = ("begin", "end", "text", "novelty", "one_in", "template_id", "template")
 
 
 def unique(pairs):
@@ -67,6 +68,8 @@ def check_alone(record):
         wrong.append("end lies before begin")
     if record["kind"] == "lineage":
         return wrong + (["a lineage record has no bytes"] if size else [])
+    if record["kind"] == "alert":
+        return wrong
     if record["kind"] in ("line", "paragraph", "entry") and (size <= 0 or record["tokens"] == 0):
         wrong.append("a unit without bytes or tokens")
     # A token stands for a byte at least, and normalisation at most triples the bytes.
@@ -90,6 +93,8 @@ def check_together(records, stream, unfinished, size, base):
     begins = [record["begin"] for _, record in records if "tokens" in record]
     at = begins[0] if base and begins else 0
     whole = at == 0 and (not base or len(begins) > 1)
+    alerts = sum(record["kind"] == "alert" for _, record in records)
+    templates = 1 + max((record.get("template_id", -1) for _, record in records), default=-1)
     for place, (number, record) in enumerate(records):
         here = f"line {number}: "
         if record["stream"] != stream:
@@ -100,6 +105,10 @@ def check_together(records, stream, unfinished, size, base):
             if record["begin"] < max(at, changed_at):
                 wrong.append(here + "a change before what was read already")
             changed_at, kind = record["begin"], None
+        elif record["kind"] == "alert":
+            before = records[place - 1][1] if place else record if base else {}
+            wrong += [here + f"an alert with another {name} than the unit before it" for name in OF_ITS_UNIT
+                      if before.get(name) != record[name]]
         elif record["kind"] == "document":
             if place + 1 != len(records):
                 wrong.append(here + "records after the document")
@@ -112,6 +121,9 @@ def check_together(records, stream, unfinished, size, base):
                 wrong.append(here + f"{record['tokens']} tokens, the units have {tokens}")
             if whole and not near(record["nats"], math.fsum(nats), 1e-9):
                 wrong.append(here + f"{record['nats']} nats, the units have {math.fsum(nats)}")
+            if whole and "alerts" in record and (record["alerts"], record["templates"]) != (alerts, templates):
+                wrong.append(here + f"{record['alerts']} alerts of {record['templates']} templates, the records "
+                             f"have {alerts} of {templates}")
         else:
             if record["begin"] != at or record["end"] < changed_at:
                 wrong.append(here + f"begins at {record['begin']}, the unit before ends at {at}")
@@ -154,9 +166,20 @@ def sample():
             scored(3, "document", 0, 30, 13, 32.75)]
 
 
-def spoilt(record, **fields):
+def alarmed():
+    """Two lines, the second of them with an alert, and the document."""
+    first, _, second, document = sample()
+    novelty = {"template_id": 0, "template": "Well <*>", "novelty": 1.5, "one_in": 1}
+    line = dict(second, seq=1, kind="line", **dict(novelty, novelty=9.25, one_in=2, template_id=1), template_count=1)
+    alert = {name: line[name] for name in ("stream", "begin", "end", "text", "novelty", "one_in", "template_id",
+                                           "template")}
+    return [dict(first, kind="line", **novelty, template_count=1), line,
+            dict(alert, seq=2, kind="alert", reason="new template"), dict(document, alerts=1, templates=2)]
+
+
+def spoilt(record, *, of=None, **fields):
     """sample() with fields of one record set, or taken away where the value is ... (Ellipsis)."""
-    records = sample()
+    records = (of or sample)()
     records[record].update(fields)
     records[record] = {name: value for name, value in records[record].items() if value is not ...}
     return records
@@ -216,6 +239,25 @@ def mistakes():
         "surprise as text": spoilt(0, surprise="3"),
         "surprise of a document": spoilt(3, surprise=0.5),
         "surprise of a change": spoilt(1, surprise=0.5),
+        "alert without its reason": spoilt(2, of=alarmed, reason=...),
+        "alert without words": spoilt(2, of=alarmed, reason=""),
+        "alert with tokens": spoilt(2, of=alarmed, tokens=1),
+        "alert of another line": spoilt(2, of=alarmed, begin=0),
+        "alert of another template": spoilt(2, of=alarmed, template_id=0),
+        "alert of another rank": spoilt(2, of=alarmed, one_in=3),
+        "alert behind no unit": [dict(record, seq=seq) for seq, record in enumerate(alarmed()[2:])],
+        "alert not counted": spoilt(3, of=alarmed, alerts=0),
+        "template not counted": spoilt(3, of=alarmed, templates=1),
+        "alerts without templates": spoilt(3, of=alarmed, templates=...),
+        "line with a reason": spoilt(1, of=alarmed, reason="new template"),
+        "novelty without a template": spoilt(1, of=alarmed, template=...),
+        "novelty without a count": spoilt(1, of=alarmed, template_count=...),
+        "count without novelty": spoilt(1, of=alarmed, novelty=..., template=..., template_id=..., one_in=...),
+        "one in none": spoilt(1, of=alarmed, one_in=0),
+        "count as a real": spoilt(1, of=alarmed, template_count=1.0),
+        "novelty of a document": spoilt(3, of=alarmed, novelty=1.5, template="a", template_id=0, one_in=1),
+        "alerts of a unit": spoilt(0, of=alarmed, alerts=1, templates=2),
+        "template too long": spoilt(1, of=alarmed, template="a" * 609),
         "unit with changes": spoilt(0, changed=["a: b -> c"]),
     }
     texts = {name: lines(records) for name, records in planted.items()}
@@ -246,7 +288,8 @@ def self_test():
 
         good = "".join(json.dumps(record) + "\n" for record in sample())
         wrong += [f"a good file is refused: {what}" for what in
-                  problems(good) + problems(good, size=30) + problems(json.dumps(lone) + "\n") +
+                  problems(good) + problems("".join(json.dumps(one) + "\n" for one in alarmed())) +
+                  problems(good, size=30) + problems(json.dumps(lone) + "\n") +
                   problems(good[:good.rindex('{"stream"')], unfinished=True)]
         if not problems(good, size=31):
             wrong.append("not found: another size of the source")

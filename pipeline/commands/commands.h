@@ -42,6 +42,7 @@ struct settings {
     const char *key, *multiline_start, *analyze;
     int unit, normalize, sync, sink; /* unit -1: not said */
     uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;
+    double alerts_per_1000;
     uint64_t max_latency_ms, multiline_ms, spool_bytes, state_bytes;
     bool follow, restart, special_tokens, accept_model, accept_arithmetic, quiet, json, no_report;
     const char *listen, *connect;

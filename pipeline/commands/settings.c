@@ -19,6 +19,7 @@ void settings_begin(struct settings *s)
                            .checkpoint_ms = CHECKPOINT_MS,
                            .read_bytes = MSG_SOURCE_MAX,
                            .unit = -1,
+                           .alerts_per_1000 = 1,
                            .max_latency_ms = 2000,
                            .multiline_ms = 1000,
                            .spool_bytes = 256 << 20,
@@ -66,7 +67,12 @@ void settings_options(struct settings *s, const char *who, struct option *option
           "what a record stands for (default: line)"}},
         {"erf",
          {"analyze", 0, OPTION_TEXT, &s->analyze, 0, 0, "LIST",
-          "parts of the analysis, by commas, or none: surprise (default: all of them)"}},
+          "parts of the analysis, by commas, or none: surprise, novelty (default: all; novelty is "
+          "of "
+          "lines)"}},
+        {"erf",
+         {"alerts-per-1000", 0, OPTION_REAL, &s->alerts_per_1000, 0, 1000, "X",
+          "false alarms to expect in 1,000 lines where nothing happens (default: 1; 0: none)"}},
         {"ie",
          {"follow", 0, OPTION_FLAG, &s->follow, 0, 0, NULL, "as `riverrun follow`: sources grow"}},
         {"if",
@@ -175,8 +181,7 @@ static enum analyze part_of(const char *text, size_t length)
 
 static uint32_t all_parts(enum unit unit)
 {
-    (void)unit;
-    return 1U << ANALYZE_SURPRISE;
+    return 1U << ANALYZE_SURPRISE | (unit == UNIT_PARAGRAPH ? 0 : 1U << ANALYZE_NOVELTY);
 }
 
 static enum err_code parse_parts(const char *list, uint32_t *out, struct err *err)
@@ -210,6 +215,9 @@ enum err_code settings_end(struct settings *s, struct err *err)
 
     if (s->analyze && parse_parts(s->analyze, &parts, err))
         return err->code;
+    if (parts & ~all_parts(unit_of(s)))
+        return err_set(err, ERR_USAGE, 0,
+                       "--analyze novelty is of lines: give --unit line, or leave novelty out");
     if (!s->store) {
         if (asprintf(&s->made_store, "%s/state", s->output) < 0)
             return err_set(err, ERR_MEMORY, 0, "settings");
@@ -217,39 +225,42 @@ enum err_code settings_end(struct settings *s, struct err *err)
     }
     if (s->follow && asprintf(&s->made_feed, "%s/ingest", s->store) < 0)
         return err_set(err, ERR_MEMORY, 0, "settings");
-    s->config = (struct config){.follow = s->follow,
-                                .max_latency_ms = s->max_latency_ms,
-                                .feed = s->made_feed,
-                                .spool_bytes = s->spool_bytes,
-                                .multiline_start = s->multiline_start,
-                                .multiline_ms = s->multiline_ms,
-                                .key = s->key,
-                                .state_bytes = s->state_bytes,
-                                .sync = (enum sync)s->sync,
-                                .sink = (enum sink_kind)s->sink,
-                                .name = s->name,
-                                .read_bytes = (uint32_t)s->read_bytes,
-                                .vocab = s->vocab,
-                                .special_tokens = s->special_tokens,
-                                .model = s->model,
-                                .initial_state = s->initial_state,
-                                .store = s->store,
-                                .blas = s->blas,
-                                .isa = s->isa,
-                                .weights = s->weights,
-                                .threads = (unsigned)s->threads,
-                                .block_tokens = (uint32_t)s->block,
-                                .unit = unit_of(s),
-                                .normalize = (enum normalize)s->normalize,
-                                .analyze = parts,
-                                .checkpoint_tokens = s->checkpoint_every,
-                                .checkpoint_ms = s->checkpoint_ms,
-                                .restart = s->restart,
-                                .accept_model = s->accept_model,
-                                .accept_arithmetic = s->accept_arithmetic,
-                                .window_bytes = WINDOW_BYTES,
-                                .record_window_bytes = RECORD_WINDOW_BYTES,
-                                .output = s->output};
+    s->config = (struct config){
+        .follow = s->follow,
+        .max_latency_ms = s->max_latency_ms,
+        .feed = s->made_feed,
+        .spool_bytes = s->spool_bytes,
+        .multiline_start = s->multiline_start,
+        .multiline_ms = s->multiline_ms,
+        .key = s->key,
+        .state_bytes = s->state_bytes,
+        .sync = (enum sync)s->sync,
+        .sink = (enum sink_kind)s->sink,
+        .name = s->name,
+        .read_bytes = (uint32_t)s->read_bytes,
+        .vocab = s->vocab,
+        .special_tokens = s->special_tokens,
+        .model = s->model,
+        .initial_state = s->initial_state,
+        .store = s->store,
+        .blas = s->blas,
+        .isa = s->isa,
+        .weights = s->weights,
+        .threads = (unsigned)s->threads,
+        .block_tokens = (uint32_t)s->block,
+        .unit = unit_of(s),
+        .normalize = (enum normalize)s->normalize,
+        .analyze = parts,
+        .alerts_per_million =
+            parts >> ANALYZE_NOVELTY & 1 ? (uint64_t)(s->alerts_per_1000 * 1000 + 0.5) : 0,
+        .checkpoint_tokens = s->checkpoint_every,
+        .checkpoint_ms = s->checkpoint_ms,
+        .restart = s->restart,
+        .accept_model = s->accept_model,
+        .accept_arithmetic = s->accept_arithmetic,
+        .window_bytes = WINDOW_BYTES,
+        .record_window_bytes = RECORD_WINDOW_BYTES,
+        .output = s->output};
     return ERR_OK;
 }
 

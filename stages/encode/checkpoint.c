@@ -157,6 +157,7 @@ static enum err_code make_meta(const struct stream *s, struct buffer *out, struc
     meta.arithmetic = s->encode->arithmetic;
     meta.unit = proto_text(unit_name(s->encode->env->config->unit));
     meta.analyze = proto_text(analyze_text(s->encode->env->config->analyze, analyze));
+    meta.alerts_per_million = s->encode->env->config->alerts_per_million;
     meta.record_format = RECORD_FORMAT;
     meta.origin = p->state == NULL;
     meta.finished = p->finished;

@@ -263,7 +263,8 @@ static inline struct analysis_options analysis_options_of(const struct encode *e
 {
     const struct config *c = e->env->config;
 
-    return (struct analysis_options){.unit = c->unit, .parts = c->analyze};
+    return (struct analysis_options){
+        .unit = c->unit, .parts = c->analyze, .alerts_per_million = c->alerts_per_million};
 }
 
 /* stream.c */

@@ -113,7 +113,7 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
 {
     const struct config *c = s->encode->env->config;
     const char *unit = unit_name(c->unit), *normalize = normalize_name(c->normalize);
-    char parts[ANALYZE_TEXT_MAX];
+    char parts[ANALYZE_TEXT_MAX], old_rate[32], new_rate[32];
     const char *analyze = analyze_text(c->analyze, parts);
     const char *arithmetic = s->encode->arithmetic;
     const uint8_t *model = s->encode->model, *weights = s->encode->weights;
@@ -122,6 +122,8 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
     char old_model[16] = "?", new_model[16];
     size_t used = 0;
 
+    snprintf(old_rate, sizeof old_rate, "%g", (double)meta->alerts_per_million / 1000);
+    snprintf(new_rate, sizeof new_rate, "%g", (double)c->alerts_per_million / 1000);
     hex(meta->model.data, meta->model.len, old_model);
     hex(model, ENGINE_FINGERPRINT_BYTES, new_model);
     if (other_start && !meta->weights.len)
@@ -138,6 +140,8 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
          any_text || meta->record_format == RECORD_FORMAT, false},
         {"--analyze", NULL, meta->analyze, analyze, any_text || !strcmp(meta->analyze, analyze),
          false},
+        {"--alerts-per-1000", NULL, old_rate, new_rate,
+         any_text || meta->alerts_per_million == c->alerts_per_million, false},
         {other_start ? "initial state" : "model", "--accept-model", old_model, new_model,
          is_print(&meta->model, model), c->accept_model},
         {"arithmetic", "--accept-arithmetic", meta->arithmetic, arithmetic,

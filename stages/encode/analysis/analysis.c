@@ -11,8 +11,8 @@
 
 enum { VERSION = 2 };
 
-static const struct analysis_part *const parts[ANALYZE_COUNT] = {[ANALYZE_SURPRISE] =
-                                                                     &analysis_surprise};
+static const struct analysis_part *const parts[ANALYZE_COUNT] = {
+    [ANALYZE_SURPRISE] = &analysis_surprise, [ANALYZE_NOVELTY] = &analysis_novelty};
 
 static bool has(const struct analysis *a, unsigned part)
 {

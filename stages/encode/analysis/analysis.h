@@ -25,6 +25,7 @@ enum {
 struct analysis_options {
     enum unit unit;
     uint32_t parts; /* bits 1 << enum analyze */
+    uint64_t alerts_per_million;
 };
 
 /* A finished unit. text is its beginning, at most ANALYSIS_TEXT_MAX bytes, and only there for parts that want it. */
@@ -55,7 +56,7 @@ struct analysis_part {
     void (*close)(void **self); /* takes NULL */
 };
 
-extern const struct analysis_part analysis_surprise;
+extern const struct analysis_part analysis_surprise, analysis_novelty;
 
 struct analysis {
     struct analysis_options options;
