@@ -487,7 +487,7 @@ static void a_damaged_record_is_named(void **state)
     }
 }
 
-static void changes_and_unknown_kinds_are_told(void **state)
+static void changes_alerts_and_unknown_kinds_are_told(void **state)
 {
     static const char *const changed[] = {"model: <old> -> new"};
     struct file f = begin_file(state, "c", RECORD_ENTRY);
@@ -498,12 +498,16 @@ static void changes_and_unknown_kinds_are_told(void **state)
     r.seq = f.seq++;
     r.begin = r.end = f.begin;
     put(&f, &r);
+    r = (struct record){
+        .kind = RECORD_ALERT, .seq = f.seq++, .end = 100, .text = {(const uint8_t *)"x", 1}};
+    put(&f, &r);
     fprintf(f.out, "{\"stream\":\"c\",\"seq\":%d,\"kind\":\"prophecy\",\"about\":[1,2]}\n",
             (int)f.seq++);
     add_plain(&f, 100, 2);
     end_file(&f, true);
     page = page_of(state);
     expect(page, "model: &lt;old&gt; -&gt; new</th><td>100</td>");
+    expect(page, "1 alert of novel lines");
     expect(page, "1 record of kinds that this version does not know");
     expect(page, "2 entries");
     free(page);
@@ -628,7 +632,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(ten_different_lines_are_shown, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_torn_record_is_passed_over, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_damaged_record_is_named, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(changes_and_unknown_kinds_are_told, make_folder,
+        cmocka_unit_test_setup_teardown(changes_alerts_and_unknown_kinds_are_told, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(streams_without_much_are_shown_too, make_folder,
                                         remove_folder),

@@ -98,6 +98,7 @@ static void add_line(struct document *d, const struct line *line, bool first, st
         d->begin = d->end = line->begin;
     d->finished = line->kind == LINE_DOCUMENT;
     d->others += line->kind == LINE_OTHER;
+    d->alerts += line->kind == LINE_ALERT;
     if (line->kind != LINE_UNIT)
         return;
     if (!d->unit)

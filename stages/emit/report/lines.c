@@ -187,6 +187,7 @@ static enum line_kind kind_of(const char *kind, const char **unit)
         }
     return !strcmp(kind, "document")  ? LINE_DOCUMENT
            : !strcmp(kind, "lineage") ? LINE_LINEAGE
+           : !strcmp(kind, "alert")   ? LINE_ALERT
                                       : LINE_OTHER;
 }
 
@@ -208,6 +209,8 @@ static const char *take_record(struct lines *l, struct line *line)
     if (!take_count(record, "begin", &line->begin) || !take_count(record, "end", &line->end) ||
         line->end < line->begin)
         return "is a record without its place";
+    if (line->kind == LINE_ALERT)
+        return NULL;
     if (line->kind == LINE_LINEAGE)
         return take_changes(l, record, line) ? NULL : "is a lineage record without its changes";
     if (!take_count(record, "tokens", &line->tokens) ||

@@ -17,6 +17,7 @@ enum line_kind {
     LINE_UNIT,     /* a line, paragraph or entry */
     LINE_DOCUMENT, /* the last of a stream that was read to its end */
     LINE_LINEAGE,  /* model, settings or arithmetic were changed here */
+    LINE_ALERT,    /* the unit before it is novel */
     LINE_OTHER     /* a kind that this program does not know */
 };
 

@@ -21,6 +21,7 @@ struct document {
     double bits;
     bool finished; /* has its document record */
     bool torn;
+    uint64_t alerts; /* records of novelty */
     uint64_t others; /* records of kinds that are not shown */
     uint64_t whole;  /* bytes of its file's whole lines */
     struct usual usual;

@@ -222,6 +222,10 @@ static void write_remarks(FILE *out, const struct document *d)
     if (d->units && !d->usual.known)
         fprintf(out, "With fewer than %d %s nothing can be called usual. ", USUAL_UNITS_LEAST,
                 page_plural(d->unit));
+    if (d->alerts) {
+        page_counted(out, d->alerts, "alert");
+        fputs(" of novel lines, in its records of kind <code>alert</code>. ", out);
+    }
     if (d->others) {
         page_counted(out, d->others, "record");
         fputs(" of kinds that this version does not know.", out);
