@@ -206,6 +206,42 @@ static void a_length_of_one_kind_surprises_nobody(void **state)
     spread_close(&spread);
 }
 
+/* Two units of 4 bytes have neighbours of 8 to 15 that cost the same: they are no surprise among these. */
+static void a_rare_length_is_judged_by_its_neighbours(void **state)
+{
+    struct spread *spread = spread_open();
+    struct usual usual;
+
+    (void)state;
+    for (int i = 0; i < 200; i++)
+        spread_add(spread, 600, 600 * (3 + (i % 11 - 5) / 10.0));
+    for (int i = 0; i < 40; i++)
+        spread_add(spread, 10, 10 * (9 + (i % 11 - 5) / 10.0));
+    spread_add(spread, 4, 4 * 9.0);
+    spread_add(spread, 4, 4 * 12.0);
+    spread_usual(spread, &usual);
+    near(usual.of[2].median, 9, 0.02);
+    near(usual.of[2].mad, 0.3, 0.2);
+    assert_int_equal(usual.of[2].units, 2);
+    assert_true(usual_score(&usual, 4, 4 * 9.0) < 0.5);
+    spread_close(&spread);
+}
+
+/* Of 8 bytes more is needed than of 800 to be as surprising. */
+static void few_bytes_are_little_evidence(void **state)
+{
+    struct spread *spread = spread_open();
+    struct usual usual;
+
+    (void)state;
+    for (int i = 0; i < 400; i++)
+        spread_add(spread, i % 2 ? 8 : 800, (i % 2 ? 8 : 800) * (3 + (i / 2 % 11 - 5) / 10.0));
+    spread_usual(spread, &usual);
+    near(usual_score(&usual, 800, 800 * 6.0), 10 * 768 / (768 + 16.0), 0.05);
+    near(usual_score(&usual, 8, 8 * 6.0), 10 * 12 / (12 + 16.0), 0.05);
+    spread_close(&spread);
+}
+
 static void few_units_and_equal_ones_are_no_measure(void **state)
 {
     struct spread *spread = spread_open();
@@ -244,7 +280,15 @@ static bool are_alike(const char *a, const char *b)
 
 static void lines_that_differ_in_numbers_are_alike(void **state)
 {
+    static const char *const same[] = {"took 12 ms on eth0", "took 9,734 ms on eth17"};
+    struct shape shapes[2];
+
     (void)state;
+    for (size_t i = 0; i < 2; i++)
+        shape_of((struct view){(const uint8_t *)same[i], strlen(same[i])}, &shapes[i]);
+    assert_true(shapes[0].key != shapes[1].key); /* "9,734" is two words */
+    shape_of((struct view){(const uint8_t *)"took 7 ms on lo0", 16}, &shapes[1]);
+    assert_true(shapes[0].key == shapes[1].key);
     assert_true(are_alike("Jun 9 06:06:20 combo sshd[24265]: failed for root from 10.1.2.3",
                           "Jun 10 17:16:01 combo sshd[9]: failed for root from 172.16.0.254"));
     assert_true(are_alike("error in /a/b: user guest unknown, session closed at once",
@@ -389,7 +433,31 @@ static void bins_hold_the_bits_of_their_place(void **state)
     free(page);
 }
 
-/* 500 plain lines, 40 errors that differ in a number and 12 more of kinds of their own. */
+/* Units of 130 bytes at 2 bits and 270 at 4, so that a bin of 100 holds 30 of the one and 70 of the other. */
+static void a_bin_holds_its_share_of_a_unit(void **state)
+{
+    struct file f = begin_file(state, "shares", RECORD_PARAGRAPH);
+    double y[4], x, to;
+    char *page, *path, *at;
+    int used;
+
+    for (int i = 0; i < 80; i++) {
+        add_plain(&f, 130, 2);
+        add_plain(&f, 270, 4);
+    }
+    end_file(&f, true);
+    page = page_of(state);
+    path = path_of(page, "each");
+    at = path;
+    for (size_t i = 0; i < 4; i++, at += used)
+        assert_int_equal(sscanf(at, "%*[ML]%lf %lfH%lf%n", &x, &y[i], &to, &used), 3);
+    near(y[2], y[3], 1e-9);
+    near((y[0] - y[1]) / (y[0] - y[2]), 0.7, 0.01);
+    free(path);
+    free(page);
+}
+
+/* 500 plain lines, 40 errors that differ in a number and a name, 12 more of kinds of their own. */
 static void ten_different_lines_are_shown(void **state)
 {
     static const char *const kinds[] = {
@@ -405,8 +473,8 @@ static void ten_different_lines_are_shown(void **state)
                  i % 60, i);
         add_unit(&f, 60, 1 + (i % 11 - 5) / 20.0, text);
         if (i % 12 == 5 && i / 12 < 40) {
-            snprintf(text, sizeof text, "Jun %d host raid[%d]: error on device %d", i % 30, i,
-                     7 * i);
+            snprintf(text, sizeof text, "Jun %d host raid[%d]: error on device named %c%c", i % 30,
+                     i, 'p' + i % 5, 'a' + i % 7);
             add_unit(&f, 60, 6 + (i == 197), text);
         }
         if (i % 40 == 20)
@@ -622,12 +690,16 @@ int main(void)
         cmocka_unit_test(scores_rise_with_bits_and_fall_below_zero),
         cmocka_unit_test(short_units_are_compared_with_short_ones),
         cmocka_unit_test(a_length_of_one_kind_surprises_nobody),
+        cmocka_unit_test(a_rare_length_is_judged_by_its_neighbours),
+        cmocka_unit_test(few_bytes_are_little_evidence),
         cmocka_unit_test(few_units_and_equal_ones_are_no_measure),
         cmocka_unit_test(lines_that_differ_in_numbers_are_alike),
         cmocka_unit_test(text_stays_text),
         cmocka_unit_test(numbers_are_for_people),
         cmocka_unit_test_setup_teardown(a_book_is_told, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(bins_hold_the_bits_of_their_place, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(a_bin_holds_its_share_of_a_unit, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(ten_different_lines_are_shown, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_torn_record_is_passed_over, make_folder, remove_folder),

@@ -130,7 +130,8 @@ static const char style[] =
     "font:1rem/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',sans-serif;"
     "overflow-wrap:anywhere}"
     "header,main,footer{max-width:54rem;margin:0 auto;padding:0 1.25rem}"
-    "header{padding-top:3.5rem}footer{padding-bottom:4rem;color:var(--soft);font-size:.875rem}"
+    "header{padding-top:3.5rem}footer{padding-top:3rem;padding-bottom:4rem;color:var(--soft);font-"
+    "size:.875rem}"
     "h1,h2,h3{line-height:1.2;font-weight:650;text-wrap:balance}"
     "h1{font-size:clamp(1.6rem,5vw,2.4rem);margin:.2rem 0 .8rem;letter-spacing:-.015em}"
     "h2{font-size:1.4rem;margin:0 0 .3rem;letter-spacing:-.01em}"
@@ -200,7 +201,7 @@ static const char style[] =
     "thead th{font-weight:500;color:var(--soft);font-size:.8125rem;vertical-align:bottom}"
     "tbody th{font-weight:400;overflow-wrap:anywhere;min-width:9rem;unicode-bidi:isolate}"
     "details{margin-top:2rem}summary{cursor:pointer;color:var(--soft);font-size:.875rem}"
-    "details>*+*{margin-top:.8rem}"
+    "details>*+*{margin-top:.8rem}.back{margin:1.5rem 0 0;font-size:.875rem}"
     "@media (max-width:40rem){header{padding-top:2rem}.plot{height:17rem}"
     "main>section{padding-top:2.5rem}main>section+section{margin-top:2.5rem}"
     "th,td{padding-left:.9rem}}"
@@ -209,7 +210,8 @@ static const char style[] =
     "*{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
     "header{padding-top:0}header,main,footer{max-width:none;padding:0}"
     "main>section{break-before:auto}li,figure,tr,h2,h3{break-inside:avoid}"
-    "h2,h3{break-after:avoid}.plot{height:8cm}a{color:inherit;text-decoration:none}"
+    ".back,summary{display:none}h2,h3{break-after:avoid}.plot{height:8cm}a{color:inherit;text-"
+    "decoration:none}"
     ".plot .mark,.mark{color:#fff}.mark.low{color:#0550ae}}";
 
 void page_begin(FILE *out, const char *title)

@@ -26,8 +26,8 @@ struct candidate {
     uint8_t text[TEXT_BYTES];
 };
 
-/* Half of all units are as far from the usual as this: less is not worth a line. */
-static const double SCORE_LEAST = 1;
+/* Half of all units are as far from the usual as this. Of surprising ones any will do, since ten are asked for. */
+static const double LOW_LEAST = 1;
 
 /* The highest scores, or with sign -1 the lowest. */
 struct best {
@@ -161,7 +161,7 @@ static void take(void *self, const struct line *line, uint64_t ordinal)
         return;
     score = score_of(p->document, line);
     struct best *best = score < 0 ? &p->low : &p->high;
-    if ((p->document->usual.known && fabs(score) < SCORE_LEAST) || !is_wanted(best, score))
+    if (score == 0 || (score < 0 && score > -LOW_LEAST) || !is_wanted(best, score))
         return;
     shape_of(line->text, &shape);
     consider(best, line, ordinal, score, &shape);
@@ -239,7 +239,7 @@ static void settle(void *self, struct section *section)
 static void write_excerpt(const struct candidate *c, FILE *out)
 {
     size_t bytes = c->text_bytes;
-    bool cut = bytes + GRAPHEME_BYTES > RECORD_TEXT_MAX && c->end - c->begin > bytes;
+    bool cut = bytes + GRAPHEME_BYTES > RECORD_TEXT_MAX && c->end - c->begin > RECORD_TEXT_MAX;
 
     if (bytes == 0)
         fputs("<span class=\"soft\">white space</span>", out);

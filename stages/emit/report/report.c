@@ -6,6 +6,7 @@
 #include "stages/emit/report/page.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -88,7 +89,9 @@ static void write_lede(FILE *out, const struct documents *d)
     fputs(".", out);
     if (d->count == 1 && !d->finished)
         fputs(" It is not read to its end yet.", out);
-    if (d->count > 1 && d->finished < d->count) {
+    if (d->count > 1 && d->finished == 0) {
+        fputs(" None of them is read to its end yet.", out);
+    } else if (d->count > 1 && d->finished < d->count) {
         fputs(" ", out);
         page_count(out, d->count - d->finished);
         fputs(d->count - d->finished == 1 ? " is not read to its end yet."
@@ -123,7 +126,7 @@ static void write_cell_count(FILE *out, uint64_t count)
 static void write_cell_score(FILE *out, bool known, double score)
 {
     if (known)
-        fprintf(out, "<td>%.1f</td>", score);
+        fprintf(out, "<td>%s%.1f</td>", score < -0.05 ? "&minus;" : "", fabs(score));
     else
         fputs("<td><span class=\"soft\">&ndash;</span></td>", out);
 }
@@ -308,6 +311,9 @@ static enum err_code write_section(FILE *out, const struct documents *all, const
         parts[i]->write(selves[i], &section, out);
     if (!code) {
         write_usual(out, d);
+        fputs(all->count > 1 ? "<p class=\"back\"><a href=\"#documents\">All documents</a></p>\n"
+                             : "",
+              out);
         fputs("</section>\n", out);
     }
     for (size_t i = 0; i < PARTS; i++)
