@@ -666,6 +666,27 @@ static void what_is_no_report_is_not_replaced(void **state)
     free(kept);
 }
 
+/* A job whose output folder holds other people's files too. */
+static void only_outputs_with_a_sidecar_are_read(void **state)
+{
+    struct file f = begin_file(state, "ours", RECORD_LINE);
+    FILE *other = fopen(in_folder(state, "data.jsonl"), "w");
+    struct report_made made;
+    struct err err;
+
+    add_plain(&f, 10, 2);
+    end_file(&f, true);
+    fputs("{\"question\":\"6 x 7\"}\n{\"answer\":42}\n", other);
+    assert_int_equal(fclose(other), 0);
+    assert_int_equal(make(state, NULL, &err),
+                     ERR_SINK); /* without sidecars each is taken for one */
+    assert_int_equal(mkdir(in_folder(state, ".riverrun"), 0777), 0);
+    other = fopen(in_folder(state, ".riverrun/ours.sidecar"), "w");
+    assert_int_equal(fclose(other), 0);
+    assert_int_equal(make(state, &made, &err), ERR_OK);
+    assert_int_equal(made.documents, 1);
+}
+
 static void too_much_and_nothing_are_refused(void **state)
 {
     struct report_options o = {*state, in_folder(state, "report.html"), UINT64_MAX};
@@ -713,6 +734,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_same_records_give_the_same_bytes, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(what_is_no_report_is_not_replaced, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(only_outputs_with_a_sidecar_are_read, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(too_much_and_nothing_are_refused, make_folder,
                                         remove_folder),

@@ -2,9 +2,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char ending[] = ".jsonl";
 
@@ -26,13 +29,29 @@ void documents_release(struct documents *documents)
 
 /* ---- Which files there are ---- */
 
-static bool is_output(int folder, const char *name, uint64_t *bytes)
+/* The folder, and in it that of the sidecars, which name the outputs (emit/sinks/claim.h); -1 where records were copied
+ * from elsewhere without them: then each file counts. */
+struct place {
+    DIR *directory;
+    int sidecars;
+};
+
+static bool has_sidecar(const struct place *place, const char *name, size_t bytes)
+{
+    char file[NAME_MAX + sizeof ".sidecar"];
+
+    snprintf(file, sizeof file, "%.*s.sidecar", (int)bytes, name);
+    return faccessat(place->sidecars, file, F_OK, 0) == 0;
+}
+
+static bool is_output(const struct place *place, const char *name, uint64_t *bytes)
 {
     size_t length = strlen(name), tail = strlen(ending);
     struct stat status;
 
     if (name[0] == '.' || length <= tail || strcmp(name + length - tail, ending) != 0 ||
-        fstatat(folder, name, &status, 0) || !S_ISREG(status.st_mode))
+        fstatat(dirfd(place->directory), name, &status, 0) || !S_ISREG(status.st_mode) ||
+        (place->sidecars >= 0 && !has_sidecar(place, name, length - tail)))
         return false;
     *bytes = (uint64_t)status.st_size;
     return true;
@@ -61,20 +80,24 @@ static int by_name(const void *a, const void *b)
 static enum err_code list(struct documents *d, const char *folder, uint64_t most_bytes,
                           struct err *err)
 {
-    DIR *directory = opendir(folder);
+    struct place place = {.directory = opendir(folder)};
     uint64_t total = 0, bytes;
     size_t room = 0;
     bool good = true;
 
-    if (!directory)
+    if (!place.directory)
         return err_set(err, errno == ENOENT ? ERR_ABSENT : ERR_SINK, errno,
                        "folder of records '%s'", folder);
-    for (const struct dirent *entry; good && (entry = readdir(directory));)
-        if (is_output(dirfd(directory), entry->d_name, &bytes)) {
+    place.sidecars =
+        openat(dirfd(place.directory), ".riverrun", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (const struct dirent *entry; good && (entry = readdir(place.directory));)
+        if (is_output(&place, entry->d_name, &bytes)) {
             good = add_name(d, entry->d_name, &room);
             total += bytes;
         }
-    closedir(directory);
+    if (place.sidecars >= 0)
+        close(place.sidecars);
+    closedir(place.directory);
     d->shown = calloc(d->count + 1, sizeof *d->shown);
     if (!good || !d->shown)
         return err_set(err, ERR_MEMORY, 0, "%zu documents", d->count);

@@ -214,13 +214,13 @@ static const char style[] =
     "decoration:none}"
     ".plot .mark,.mark{color:#fff}.mark.low{color:#0550ae}}";
 
-void page_begin(FILE *out, const char *title)
+void page_begin(FILE *out, struct view title)
 {
     fputs("<!DOCTYPE html>" PAGE_MARK "\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
           out);
-    page_words(out, title);
-    fputs("</title>\n<style>\n", out);
+    page_text(out, title);
+    fprintf(out, "%sriverrun report</title>\n<style>\n", title.bytes ? " – " : "");
     svg_colours(out);
     fputs(style, out);
     fputs("\n</style>\n</head>\n<body>\n", out);

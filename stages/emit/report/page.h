@@ -13,7 +13,8 @@
 /* In the first line of each page, so that one is known again, and a file of somebody else is not written over. */
 #define PAGE_MARK "<!-- riverrun report -->"
 
-void page_begin(FILE *out, const char *title);
+/* title  in front of "riverrun report" in the window's frame; may be empty */
+void page_begin(FILE *out, struct view title);
 void page_end(FILE *out);
 
 /* Any bytes, in an element or in a quoted attribute. Control characters become their pictures; what is no UTF-8, or

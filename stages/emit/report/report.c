@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STREAM_BYTES = 1 << 16 };
+enum { STREAM_BYTES = 1 << 16, TITLE_BYTES = 512 };
 
 /* In the order of the page. */
 static const struct part *const parts[] = {&part_course, &part_passages, &part_changes};
@@ -42,19 +42,25 @@ static int hex_digit(char c)
 }
 
 /* What a stream is called: the last part of the path or key that its name was made of (ingest/paths.h). */
-static void write_title(FILE *out, const struct document *document)
+static struct view title_of(const struct document *document, uint8_t title[TITLE_BYTES])
 {
     const char *last = strrchr(document->name, '+'),
                *at = last && last[1] ? last + 1 : document->name;
-    char title[512];
     size_t bytes = 0;
 
-    for (; *at && bytes < sizeof title; at++) {
+    for (; *at && bytes < TITLE_BYTES; at++) {
         int high = at[0] == '%' ? hex_digit(at[1]) : -1, low = high >= 0 ? hex_digit(at[2]) : -1;
-        title[bytes++] = low >= 0 ? (char)(high << 4 | low) : *at;
+        title[bytes++] = low >= 0 ? (uint8_t)(high << 4 | low) : (uint8_t)*at;
         at += low >= 0 ? 2 : 0;
     }
-    page_text(out, (struct view){(const uint8_t *)title, bytes});
+    return (struct view){title, bytes};
+}
+
+static void write_title(FILE *out, const struct document *document)
+{
+    uint8_t title[TITLE_BYTES];
+
+    page_text(out, title_of(document, title));
 }
 
 static double bits_per_byte(double bits, uint64_t bytes)
@@ -325,9 +331,13 @@ static enum err_code write_section(FILE *out, const struct documents *all, const
 static enum err_code write_page(FILE *out, const struct documents *d, const char *folder,
                                 struct err *err)
 {
+    struct view title = {NULL, 0};
+    uint8_t text[TITLE_BYTES];
     enum err_code code = ERR_OK;
 
-    page_begin(out, "riverrun report");
+    if (d->count == 1)
+        title = title_of(d->shown[0], text);
+    page_begin(out, title);
     write_head(out, d);
     fputs("<main>\n", out);
     if (d->count > 1)
