@@ -31,6 +31,7 @@ static const struct {
     {"tokenize", command_tokenize, "the ids of a text"},
     {"vocab", command_vocab, "learn a vocabulary from text"},
     {"stage", command_stage, "one stage of the flow as a process of its own"},
+    {"reader", command_reader, NULL}, /* what ingest starts; nobody else needs it */
     {"eval", command_eval, "bits per byte of files: state carried, reset, and by position"},
 #ifdef RIVERRUN_STEPS
     {"steps", command_steps, "names the places to crash at (RIVERRUN_CRASH=name:n)"},
@@ -53,7 +54,8 @@ static void print_help(void)
          "\n"
          "    riverrun read BOOK.txt --model MODEL -o out\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        printf("  %-10s %s\n", commands[i].name, commands[i].help);
+        if (commands[i].help)
+            printf("  %-10s %s\n", commands[i].name, commands[i].help);
     puts("\n`riverrun COMMAND --help` names the options of one. Exit statuses:\n");
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
         printf("  %-3d %s\n", statuses[i].status, statuses[i].words);

@@ -21,8 +21,11 @@ struct config {
     /* ingest */
     const char *const *paths; /* (path_count); "-" is standard input */
     size_t path_count;
-    const char *name;            /* of the single stream, or NULL */
-    uint32_t read_bytes;         /* of one read, 1..MSG_SOURCE_MAX */
+    const char *name;    /* of the single stream, or NULL */
+    uint32_t read_bytes; /* of one read, 1..MSG_SOURCE_MAX */
+    /* Program with the command `reader`, for files that are no plain text; NULL: all of them are. */
+    const char *reader;
+    const char *encoding;        /* that all of them are in; NULL: each tells */
     const char *feed;            /* folder of its journal and spool; NULL unless it follows */
     uint64_t spool_bytes;        /* of the spool, at most */
     const char *multiline_start; /* pattern of an entry's first line; NULL: a line is an entry */

@@ -86,7 +86,7 @@ def test_endless_zero_bytes_stop_in_flat_memory(world):
     """1 GiB of them, without one line end: 2 MiB are read, then it is told to stop."""
     put(world.source, b"")
     os.truncate(world.source, 1 << 30)
-    process = world.start()
+    process = world.start("--plain")
     peaks = {}
     try:
         for mark in (200 * 1024, 2 * MIB if world.long else 700 * 1024):
@@ -127,7 +127,7 @@ def test_binary_file_is_read_as_the_bytes_it_is(world):
     put(world.source, data)
     for unit in ("paragraph", "line"):
         world.out = world.path("out-" + unit)
-        world.finish("--unit", unit)
+        world.finish("--plain", "--unit", unit)
         tile(world, data)
 
 
@@ -147,11 +147,11 @@ def test_invalid_utf8_is_kept_as_it_is(world):
     put(world.source, data)
     for more in ([], ["--unit", "line"], ["--normalize", "nfc", "--unit", "line"]):
         world.out = world.path("out" + "".join(more))
-        whole = world.finish(*more)
+        whole = world.finish("--plain", *more)
         if "nfc" not in more:
             tile(world, data)
         world.out += "-cut"
-        assert world.finish(*more, "--read-bytes", "7") == whole
+        assert world.finish("--plain", *more, "--read-bytes", "7") == whole
 
 
 def test_unicode_test_file_is_kept_as_it_is(world):

@@ -13,7 +13,7 @@ command_fn command_read, command_follow, command_status, command_pause, command_
     command_stage, command_train, command_adapt, command_steps, command_model, command_eval,
     command_generate, command_tokenize, command_vocab, command_repair, command_verify, command_gc,
     command_history, command_savepoint, command_branch, command_export, command_import,
-    command_report;
+    command_report, command_reader;
 
 /* How a command that works with an engine of its own opens it. */
 struct engine_settings {
@@ -39,12 +39,13 @@ MUST_CHECK enum err_code open_tokenizer_of(struct tokenizer **out, const char *v
 struct settings {
     struct config config;
     const char *model, *initial_state, *output, *store, *name, *vocab, *blas, *isa, *weights;
-    const char *key, *multiline_start, *analyze;
+    const char *key, *multiline_start, *analyze, *encoding;
     int unit, normalize, sync, sink; /* unit -1: not said */
     uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;
     double alerts_per_1000;
     uint64_t max_latency_ms, multiline_ms, spool_bytes, state_bytes;
-    bool follow, restart, special_tokens, accept_model, accept_arithmetic, quiet, json, no_report;
+    bool follow, restart, special_tokens, accept_model, accept_arithmetic, quiet, json, no_report,
+        plain;
     const char *listen, *connect;
     char *made_store, *made_feed; /* OUTPUT/state, STORE/ingest */
 };

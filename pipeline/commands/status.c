@@ -68,6 +68,7 @@ static json_t *stream_json(const Riverrun__StreamStatus *s)
     json_object_set_new(o, "checkpoint_age_seconds",
                         s->checkpointed ? json_real((double)(clock_ms() - s->checkpoint_ms) / 1000)
                                         : json_null());
+    json_object_set_new(o, "reader", json_string(s->reader ? s->reader : ""));
     json_object_set_new(o, "text", json_string(s->text ? s->text : ""));
     return o;
 }

@@ -64,6 +64,7 @@ static void add_live(Riverrun__Reply *reply, const struct stream *s)
     if (s->prints) {
         one->size_known = s->prints->size_known;
         one->bytes_total = s->prints->source_bytes;
+        status_text(&one->reader, s->prints->reader);
     }
     one->computed = s->counter ? atomic_load_explicit(s->counter, memory_order_relaxed) : 0;
 }

@@ -82,6 +82,7 @@ static bool from_checkpoint(struct store *store, uint64_t stream, Riverrun__Stre
     if (meta->fingerprints) {
         one->size_known = meta->fingerprints->size_known;
         one->bytes_total = meta->fingerprints->source_bytes;
+        status_text(&one->reader, meta->fingerprints->reader);
     }
     *finished = meta->finished;
     if (meta->unbound && !one->text[0]) {

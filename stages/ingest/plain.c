@@ -1,13 +1,18 @@
-/* The inputs of `read`: files as they were when they were opened, and pipes (source.h). */
+/* The inputs of `read`: files as they were when they were opened, and pipes (source.h); files that are no plain
+ * text are handed on to made.h. Which a file is, is asked once: from then on its cursor says so. */
 #include "stages/ingest/input.h"
+#include "stages/ingest/made.h"
 #include "stages/ingest/paths.h"
+#include "stages/ingest/readers/encoding.h"
 #include "stages/ingest/source.h"
 
 #include <stdlib.h>
 
 struct plain {
+    const struct stage_env *env;
     struct source source;
-    char *file;
+    struct made *made; /* instead of source, while it is open */
+    char *file, *name;
     bool drained; /* a pipe that was read: what was read is gone */
 };
 
@@ -21,6 +26,8 @@ static enum err_code plain_open(void *self, struct view cursor, struct err *err)
             "'%s' cannot be read again within a run: give the same input to the same command, and "
             "it goes on",
             p->file);
+    if (cursor.bytes ? made_is_cursor(cursor) : made_wants(p->env->config, p->file))
+        return made_open(&p->made, p->env, p->file, p->name, cursor, err);
     return source_open(&p->source, p->file, cursor, err);
 }
 
@@ -28,7 +35,7 @@ static bool plain_ready(void *self)
 {
     struct plain *p = self;
 
-    return source_ready(&p->source);
+    return p->made ? made_ready(p->made) : source_ready(&p->source);
 }
 
 static enum err_code set_cursor(struct plain *p, struct piece *at, struct err *err)
@@ -42,6 +49,8 @@ static enum err_code plain_opened(void *self, Riverrun__Fingerprints *prints, st
 {
     struct plain *p = self;
 
+    if (p->made)
+        return made_opened(p->made, prints, at, err);
     prints->size_known = !p->source.pipe;
     prints->source_bytes = p->source.size;
     if (p->source.head_known)
@@ -55,7 +64,11 @@ static enum err_code plain_read(void *self, struct piece *piece, struct err *err
     uint64_t before = p->source.offset;
     bool end = false;
     size_t got = 0;
-    enum err_code code = source_read(&p->source, piece->buffer, piece->room, &got, &end, err);
+    enum err_code code;
+
+    if (p->made)
+        return made_read(p->made, piece, err);
+    code = source_read(&p->source, piece->buffer, piece->room, &got, &end, err);
 
     if (code)
         return code;
@@ -69,6 +82,8 @@ static int plain_descriptor(void *self)
 {
     struct plain *p = self;
 
+    if (p->made)
+        return made_descriptor(p->made);
     return p->source.pipe ? p->source.fd : -1;
 }
 
@@ -76,6 +91,7 @@ static void plain_close(void *self)
 {
     struct plain *p = self;
 
+    made_close(&p->made);
     p->drained = p->drained || (p->source.pipe && p->source.offset > 0);
     source_close(&p->source);
 }
@@ -86,6 +102,7 @@ static void plain_free(void *self)
 
     plain_close(p);
     free(p->file);
+    free(p->name);
     free(p);
 }
 
@@ -105,10 +122,12 @@ static enum err_code add(struct ingest *g, const struct path *path, struct err *
     struct input *in;
     enum err_code code;
 
-    if (!p || !(p->file = strdup(path->file))) {
+    if (!p || !(p->file = strdup(path->file)) || !(p->name = strdup(path->name))) {
+        free(p ? p->file : NULL);
         free(p);
         return err_set(err, ERR_MEMORY, 0, "input '%s'", path->file);
     }
+    p->env = ingest_env(g);
     p->source.fd = -1;
     code = ingest_add(g, &plain_kind, p, path->name, path->file, &in, err);
     if (code)
@@ -118,10 +137,13 @@ static enum err_code add(struct ingest *g, const struct path *path, struct err *
 
 static enum err_code paths_open(void **self, struct ingest *g, struct err *err)
 {
+    const struct config *config = ingest_env(g)->config;
     struct path_list paths;
-    enum err_code code = path_list_make(&paths, ingest_env(g)->config, err);
+    enum err_code code = config->encoding ? encoding_check(config->encoding, err) : ERR_OK;
 
     *self = NULL; /* it keeps nothing */
+    if (!code)
+        code = path_list_make(&paths, config, err);
     if (code)
         return code;
     for (size_t i = 0; i < paths.count && !code; i++)

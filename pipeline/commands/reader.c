@@ -1,0 +1,36 @@
+/* riverrun reader NAME: the file on standard input as text, in frames, on standard output. Ingest starts it for
+ * each file that is no plain text (stages/ingest/readers/child.c); by hand it shows what a reader makes of a
+ * file:
+ *
+ *     riverrun reader BOOK.epub < BOOK.epub | less */
+#include "pipeline/commands/commands.h"
+#include "stages/ingest/readers/confine.h"
+#include "stages/ingest/readers/readers.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+enum err_code command_reader(char **arguments, size_t count, struct err *err)
+{
+    struct reading reading = {.file = STDIN_FILENO};
+    const struct option options[] = {{"encoding", 0, OPTION_TEXT, &reading.encoding, 0, 0, "NAME",
+                                      "of the text (default: it is looked at)"},
+                                     {.name = NULL}};
+    struct out *out;
+    bool help;
+    enum err_code code = options_parse(options, arguments, &count, &help, err);
+
+    if (code || help || count > 1)
+        return code ? code : err_set(err, ERR_USAGE, 0, "reader is started by `riverrun read`");
+    reading.name = count ? arguments[0] : NULL;
+    code = confine(err);
+    if (code)
+        return code;
+    out = calloc(1, sizeof *out);
+    if (!out)
+        return err_set(err, ERR_MEMORY, 0, "a reader");
+    out->fd = STDOUT_FILENO;
+    code = readers_run(&reading, out, err);
+    free(out);
+    return code;
+}

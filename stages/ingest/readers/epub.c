@@ -1,0 +1,160 @@
+/* An EPUB is a zip: META-INF/container.xml names the package document, whose manifest gives files names and
+ * whose spine puts them in order (EPUB 3.3, sections 4.2 and 5). What the spine names is read, be it "linear"
+ * or not: notes are text too. Files of the spine that are no text (an image alone) are passed over.
+ *
+ * XML entities are not expanded but for XML's own five, and nothing is loaded from anywhere. */
+#include "stages/ingest/readers/epub.h"
+
+#include "stages/ingest/readers/encoding.h"
+#include "stages/ingest/readers/html.h"
+#include "stages/ingest/readers/xml.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct package {
+    const char *folder; /* of the package document, with its slash */
+    xmlNode *manifest, *spine, *metadata;
+};
+
+/* "a%20b" as "a b", without what is behind '#'; malloc'ed. */
+static char *decode_href(const char *folder, const char *href)
+{
+    size_t room = strlen(folder) + strlen(href) + 1;
+    char *path = malloc(room), *to;
+    unsigned byte;
+    int used;
+
+    if (!path)
+        return NULL;
+    to = path + snprintf(path, room, "%s", folder);
+    for (; *href && *href != '#'; href++) {
+        if (*href == '%' && sscanf(href, "%%%2x%n", &byte, &used) == 1 && used == 3 && byte) {
+            *to++ = (char)byte;
+            href += 2;
+        } else {
+            *to++ = *href;
+        }
+    }
+    *to = 0;
+    return path;
+}
+
+/* "a/b/../c" as "a/c", in place. */
+static void straighten(char *path)
+{
+    char *up, *before;
+
+    while ((up = strstr(path, "/../"))) {
+        *up = 0;
+        before = strrchr(path, '/');
+        before = before ? before + 1 : path;
+        memmove(before, up + 4, strlen(up + 4) + 1);
+    }
+}
+
+static const char *href_of(const struct package *p, const char *id)
+{
+    for (xmlNode *item = xml_child(p->manifest, "item"); item; item = xml_next(item, "item"))
+        if (!strcmp(xml_attribute(item, "id"), id))
+            return xml_attribute(item, "href");
+    return "";
+}
+
+static enum err_code read_chapter(struct zipped *zip, const char *path, struct shape *shape,
+                                  struct err *err)
+{
+    struct pull in, text;
+    struct encoding *e = NULL;
+    enum err_code code = zipped_find(zip, path, &in, err);
+
+    if (!code)
+        code = encoding_open(&e, &in, NULL, &text, err);
+    if (!code)
+        code = html_read(&text, false, shape, err);
+    encoding_close(&e);
+    return code;
+}
+
+static void put_title(const struct package *p, struct shape *shape)
+{
+    xmlNode *title = xml_child(p->metadata, "title");
+    xmlChar *text = title ? xmlNodeGetContent(title) : NULL;
+
+    if (text)
+        shape_text(shape, text, strlen((const char *)text));
+    xmlFree(text);
+    shape_break(shape, SHAPE_PARAGRAPH);
+}
+
+static enum err_code read_spine(const struct package *p, struct zipped *zip, struct out *out,
+                                struct err *err)
+{
+    struct shape shape = {.out = out};
+    size_t files = 0;
+    enum err_code code = out_words(out, READER_NOTE, "EPUB", err);
+
+    if (!code)
+        put_title(p, &shape);
+    for (xmlNode *item = xml_child(p->spine, "itemref"); item && !code && files < EPUB_FILES_MAX;
+         item = xml_next(item, "itemref")) {
+        const char *href = href_of(p, xml_attribute(item, "idref"));
+        char *path = decode_href(p->folder, href);
+        if (!path)
+            return err_set(err, ERR_MEMORY, 0, "an EPUB");
+        straighten(path);
+        if (*href && look_names_html(path)) {
+            files++;
+            code = read_chapter(zip, path, &shape, err);
+        }
+        free(path);
+    }
+    if (!code && !files)
+        code = err_set(err, ERR_SOURCE, 0, "the EPUB's spine names no text");
+    return code ? code : shape_end(&shape, err);
+}
+
+static enum err_code read_package(struct zipped *zip, const char *path, struct out *out,
+                                  struct err *err)
+{
+    struct package p = {.folder = ""};
+    const char *slash = strrchr(path, '/');
+    char *folder = strndup(path, slash ? (size_t)(slash + 1 - path) : 0);
+    struct pull in;
+    xmlDoc *doc = NULL;
+    enum err_code code;
+
+    if (!folder)
+        return err_set(err, ERR_MEMORY, 0, "an EPUB");
+    code = zipped_find(zip, path, &in, err);
+    if (!code)
+        code = xml_read(&doc, &in, EPUB_PACKAGE_MAX, err);
+    if (!code) {
+        xmlNode *root = xmlDocGetRootElement(doc);
+        p = (struct package){folder, xml_child(root, "manifest"), xml_child(root, "spine"),
+                             xml_child(root, "metadata")};
+        code = read_spine(&p, zip, out, err);
+    }
+    xmlFreeDoc(doc);
+    free(folder);
+    return code;
+}
+
+enum err_code epub_read(struct zipped *zip, struct out *out, struct err *err)
+{
+    struct pull in;
+    xmlDoc *doc = NULL;
+    xmlNode *root, *file;
+    enum err_code code = zipped_find(zip, EPUB_CONTAINER, &in, err);
+
+    if (!code)
+        code = xml_read(&doc, &in, EPUB_PACKAGE_MAX, err);
+    if (code)
+        return code;
+    root = xmlDocGetRootElement(doc);
+    file = xml_child(xml_child(root, "rootfiles"), "rootfile");
+    code = file ? read_package(zip, xml_attribute(file, "full-path"), out, err)
+                : err_set(err, ERR_SOURCE, 0, "the EPUB names no package document");
+    xmlFreeDoc(doc);
+    return code;
+}

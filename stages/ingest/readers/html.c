@@ -1,0 +1,147 @@
+/* What of HTML is text, and where its paragraphs end. Elements are told by name: those that are blocks, and
+ * those whose content nobody reads as text. Of ruby the base is text and the reading above it is not. Entities
+ * are libxml2's; a DTD's own are never expanded, so there is nothing to explode. */
+#include "stages/ingest/readers/html.h"
+
+#include <libxml/HTMLparser.h>
+#include <stdlib.h>
+
+struct html {
+    const struct pull *text;
+    struct shape *shape;
+    bool with_title;
+    struct err err;        /* of text */
+    const char *passed;    /* the element whose content is passed over, or NULL */
+    unsigned passed_depth; /* of elements of its name inside */
+};
+
+static bool is_one_of(const char *name, const char *const *names)
+{
+    for (; *names; names++)
+        if (!strcmp(name, *names))
+            return true;
+    return false;
+}
+
+static const char *const hidden[] = {"script", "style",  "template", "rt",       "rp", "svg",
+                                     "object", "iframe", "select",   "noframes", NULL};
+static const char *const blocks[] = {
+    "p",       "div",    "h1",     "h2",         "h3",      "h4",     "h5",       "h6",
+    "ul",      "ol",     "li",     "dl",         "dt",      "dd",     "pre",      "blockquote",
+    "table",   "title",  "body",   "section",    "article", "header", "footer",   "nav",
+    "aside",   "main",   "figure", "figcaption", "address", "form",   "fieldset", "hr",
+    "caption", "center", "hgroup", "details",    "summary", "legend", NULL};
+
+/* Where a paragraph or a line ends, on both sides of the tag. */
+static void mark_edge(struct shape *shape, const char *name)
+{
+    if (is_one_of(name, blocks))
+        shape_break(shape, SHAPE_PARAGRAPH);
+    else if (!strcmp(name, "br") || !strcmp(name, "tr"))
+        shape_break(shape, SHAPE_LINE);
+    else if (!strcmp(name, "td") || !strcmp(name, "th"))
+        shape_cell(shape);
+}
+
+static void on_begin(void *self, const xmlChar *element, const xmlChar **attributes)
+{
+    struct html *h = self;
+    const char *name = (const char *)element;
+
+    (void)attributes;
+    if (h->passed) {
+        h->passed_depth += !strcmp(name, h->passed);
+        return;
+    }
+    mark_edge(h->shape, name);
+    for (size_t i = 0; hidden[i] && !h->passed; i++)
+        if (!strcmp(name, hidden[i]))
+            h->passed = hidden[i];
+    if (!strcmp(name, "title") && !h->with_title)
+        h->passed = "title";
+    h->passed_depth = 0;
+    h->shape->verbatim += !strcmp(name, "pre");
+}
+
+static void on_end(void *self, const xmlChar *element)
+{
+    struct html *h = self;
+    const char *name = (const char *)element;
+
+    if (h->passed) {
+        if (!strcmp(name, h->passed) && h->passed_depth-- == 0)
+            h->passed = NULL;
+        return;
+    }
+    if (strcmp(name, "br") != 0)
+        mark_edge(h->shape, name);
+    if (!strcmp(name, "pre") && h->shape->verbatim)
+        h->shape->verbatim--;
+}
+
+static void on_text(void *self, const xmlChar *text, int bytes)
+{
+    struct html *h = self;
+
+    if (!h->passed)
+        shape_text(h->shape, text, (size_t)bytes);
+}
+
+static int on_read(void *self, char *data, int room)
+{
+    struct html *h = self;
+    size_t got = 0;
+
+    if (h->err.code || h->shape->err.code ||
+        pull_full(h->text, (uint8_t *)data, (size_t)room, &got, &h->err))
+        return -1;
+    return (int)got;
+}
+
+static int on_close(void *self)
+{
+    (void)self;
+    return 0;
+}
+
+static void on_message(void *self, const char *format, ...)
+{
+    (void)self;
+    (void)format;
+}
+
+enum err_code html_read(const struct pull *text, bool with_title, struct shape *shape,
+                        struct err *err)
+{
+    struct html h = {.text = text, .shape = shape, .with_title = with_title};
+    htmlParserCtxtPtr parser = htmlNewParserCtxt();
+    htmlDocPtr doc;
+
+    if (!parser)
+        return err_set(err, ERR_MEMORY, 0, "a reader");
+    *parser->sax = (xmlSAXHandler){.startElement = on_begin,
+                                   .endElement = on_end,
+                                   .characters = on_text,
+                                   .cdataBlock = on_text,
+                                   .ignorableWhitespace = on_text,
+                                   .warning = on_message,
+                                   .error = on_message};
+    xmlSetGenericErrorFunc(NULL, on_message);
+    parser->_private = &h;
+    parser->userData = &h;
+    doc = htmlCtxtReadIO(parser, on_read, on_close, &h, NULL, "UTF-8",
+                         HTML_PARSE_RECOVER | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING |
+                             HTML_PARSE_NONET | HTML_PARSE_IGNORE_ENC | HTML_PARSE_NODEFDTD);
+    xmlFreeDoc(doc);
+    if (parser->errNo == XML_ERR_NO_MEMORY && !h.err.code)
+        err_set(&h.err, ERR_MEMORY, 0, "libxml2");
+    htmlFreeParserCtxt(parser);
+    shape_break(shape, SHAPE_PARAGRAPH);
+    shape->verbatim = 0;
+    if (h.err.code || shape->err.code) {
+        if (err)
+            *err = h.err.code ? h.err : shape->err;
+        return h.err.code ? h.err.code : shape->err.code;
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,222 @@
+/* How one knows. Signatures are as in the formats' own papers: gzip RFC 1952, bzip2 "BZh", xz and zstd their
+ * magic, zip "PK\3\4", PDF "%PDF-".
+ *
+ * UTF-8. Text in another encoding is hardly ever UTF-8 by chance: a byte over 0x7F that is alone, as in the
+ * 8-bit ones, is not, and of the two-byte characters of Chinese and Japanese few are. Damaged UTF-8, on the
+ * other side, has many whole characters for each broken one. So a text is UTF-8 where it has at least as many
+ * characters of several bytes as bytes that are none. Three things pass for it that are not: UTF-16 and UTF-32
+ * without a mark, known by their zeros, and ISO-2022, known by its escapes. */
+#include "stages/ingest/readers/look.h"
+
+#include <ctype.h>
+#include <strings.h>
+
+enum {
+    HTML_BYTES = 4096,
+    ZEROS_MOST = 16, /* one byte in so many */
+    RARE = 1000,
+    /* Of bytes by chance 3 in 100 begin a character and 45 are broken, 1 to 14; of GB2312 1 to 11. */
+    WHOLE_FOR_BROKEN = 5
+};
+
+struct counts {
+    size_t characters; /* of several bytes */
+    size_t broken;     /* bytes of none */
+    size_t zeros;
+};
+
+const char *look_packing(struct view bytes)
+{
+    static const struct {
+        const char *name;
+        uint8_t bytes[6];
+        size_t count;
+    } marks[] = {{"gzip", {0x1F, 0x8B}, 2},
+                 {"xz", {0xFD, '7', 'z', 'X', 'Z', 0}, 6},
+                 {"zstd", {0x28, 0xB5, 0x2F, 0xFD}, 4}};
+
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (bytes.bytes >= marks[i].count && !memcmp(bytes.data, marks[i].bytes, marks[i].count))
+            return marks[i].name;
+    /* A text may begin with BZh too: bzip2 goes on with a digit, and pi or its root. */
+    if (bytes.bytes >= 6 && !memcmp(bytes.data, "BZh", 3) && isdigit(bytes.data[3]) &&
+        (!memcmp(bytes.data + 4, "1A", 2) || !memcmp(bytes.data + 4, "\x17\x72", 2)))
+        return "bzip2";
+    return NULL;
+}
+
+const char *look_mark(struct view bytes, size_t *mark_bytes)
+{
+    static const struct {
+        const char *name;
+        uint8_t bytes[4];
+        size_t count;
+    } marks[] = {{"UTF-32LE", {0xFF, 0xFE, 0, 0}, 4},
+                 {"UTF-32BE", {0, 0, 0xFE, 0xFF}, 4},
+                 {"UTF-8", {0xEF, 0xBB, 0xBF}, 3},
+                 {"UTF-16LE", {0xFF, 0xFE}, 2},
+                 {"UTF-16BE", {0xFE, 0xFF}, 2}};
+
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (bytes.bytes >= marks[i].count && !memcmp(bytes.data, marks[i].bytes, marks[i].count)) {
+            *mark_bytes = marks[i].count;
+            return marks[i].name;
+        }
+    return NULL;
+}
+
+/* Bytes of the character at `at`: 0 where it is none; more than are there where it is cut. */
+static size_t character_bytes(const uint8_t *at, size_t left)
+{
+    uint8_t lead = at[0];
+    size_t bytes = lead < 0x80                   ? 1
+                   : lead >= 0xC2 && lead < 0xE0 ? 2
+                   : lead >= 0xE0 && lead < 0xF0 ? 3
+                   : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                 : 0;
+    uint8_t least = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    uint8_t most = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+
+    if (bytes > 1 && left > 1 && (at[1] < least || at[1] > most))
+        return 0;
+    for (size_t i = 2; i < bytes && i < left; i++)
+        if ((at[i] & 0xC0) != 0x80)
+            return 0;
+    return bytes;
+}
+
+/* How many of eight bytes are ASCII from the front: all or, where one is not or is zero, none. */
+static bool is_plain_word(const uint8_t *at)
+{
+    uint64_t word;
+
+    memcpy(&word, at, sizeof word);
+    return !((word | (word - 0x0101010101010101ULL)) & 0x8080808080808080ULL);
+}
+
+static struct counts count(struct view bytes)
+{
+    struct counts c = {0};
+
+    for (size_t at = 0; at < bytes.bytes;) {
+        size_t left = bytes.bytes - at, one;
+        if (left >= 8 && is_plain_word(bytes.data + at)) {
+            at += 8;
+            continue;
+        }
+        one = character_bytes(bytes.data + at, left);
+        if (one > left) { /* cut by the end of what is looked at, or of the file */
+            c.broken += bytes.bytes < LOOK_BYTES;
+            break;
+        }
+        c.zeros += bytes.data[at] == 0;
+        c.characters += one > 1;
+        c.broken += one == 0;
+        at += one ? one : 1;
+    }
+    return c;
+}
+
+bool look_may_be_utf8(struct view bytes)
+{
+    struct counts c = count(bytes);
+
+    return c.zeros <= bytes.bytes / RARE &&
+           (c.broken <= bytes.bytes / RARE || c.broken <= WHOLE_FOR_BROKEN * c.characters);
+}
+
+bool look_is_utf8(struct view bytes)
+{
+    struct counts c;
+    size_t mark;
+    const char *marked = look_mark(bytes, &mark);
+
+    if (marked)
+        return !strcmp(marked, "UTF-8");
+    if (bytes.bytes && (memmem(bytes.data, bytes.bytes, "\033$B", 3) ||
+                        memmem(bytes.data, bytes.bytes, "\033$@", 3) ||
+                        memmem(bytes.data, bytes.bytes, "\033$)", 3)))
+        return false;
+    c = count(bytes);
+    return c.broken <= c.characters && c.zeros <= bytes.bytes / ZEROS_MOST;
+}
+
+static bool begins(struct view at, const char *word)
+{
+    return at.bytes >= strlen(word) && !strncasecmp((const char *)at.data, word, strlen(word));
+}
+
+static struct view behind(struct view at, size_t bytes)
+{
+    return (struct view){at.data + bytes, at.bytes - bytes};
+}
+
+/* Behind white space, and whatever begins with `open` and ends with `close`. */
+static struct view pass(struct view at, const char *open, const char *close)
+{
+    const uint8_t *end;
+
+    while (at.bytes) {
+        if (isspace(at.data[0])) {
+            at = behind(at, 1);
+            continue;
+        }
+        if (!begins(at, open))
+            break;
+        end = memmem(at.data, at.bytes, close, strlen(close));
+        if (!end)
+            break;
+        at = behind(at, (size_t)(end - at.data) + strlen(close));
+    }
+    return at;
+}
+
+bool look_is_html(struct view bytes)
+{
+    size_t mark = 0;
+
+    if (bytes.bytes > HTML_BYTES)
+        bytes.bytes = HTML_BYTES;
+    if (look_mark(bytes, &mark) && mark == 3)
+        bytes = behind(bytes, mark);
+    bytes = pass(bytes, "<?xml", "?>");
+    bytes = pass(bytes, "<!--", "-->");
+    return begins(bytes, "<!doctype html") || begins(bytes, "<html");
+}
+
+static bool ends(const char *name, size_t bytes, const char *ending)
+{
+    size_t more = strlen(ending);
+
+    return bytes > more && !strncasecmp(name + bytes - more, ending, more);
+}
+
+bool look_names_html(const char *name)
+{
+    static const char *const packed[] = {".gz", ".bz2", ".xz", ".zst"};
+    static const char *const html[] = {".html", ".htm", ".xhtml"};
+    size_t bytes = name ? strlen(name) : 0;
+
+    for (size_t i = 0; i < sizeof packed / sizeof *packed; i++)
+        if (ends(name, bytes, packed[i])) {
+            bytes -= strlen(packed[i]);
+            break;
+        }
+    for (size_t i = 0; i < sizeof html / sizeof *html; i++)
+        if (ends(name, bytes, html[i]))
+            return true;
+    return false;
+}
+
+enum look look_at(struct view bytes, const char *name)
+{
+    if (look_packing(bytes))
+        return LOOK_PACKED;
+    if (begins(bytes, "PK\003\004"))
+        return LOOK_ZIP;
+    if (begins(bytes, "%PDF-"))
+        return LOOK_PDF;
+    if (look_is_html(bytes) || look_names_html(name))
+        return LOOK_HTML;
+    return look_is_utf8(bytes) ? LOOK_UTF8 : LOOK_OTHER;
+}

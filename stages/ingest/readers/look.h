@@ -1,0 +1,38 @@
+/* stages/ingest/readers/look.h: what a file is, told by how it begins, and only then by its name.
+ *
+ * Ingest asks it of every new file, so it loads and starts nothing: whoever is UTF-8 is read as it is, by its
+ * offsets (source.h), and never meets a reader. */
+#ifndef STAGES_INGEST_READERS_LOOK_H
+#define STAGES_INGEST_READERS_LOOK_H
+
+#include "schemas/bytes.h"
+
+/* So much is looked at: a book is seen whole. What is no UTF-8 behind it is repaired, and told at the end. */
+enum { LOOK_BYTES = 4 << 20 };
+
+enum look {
+    LOOK_UTF8,   /* text as it is, even where some bytes are damaged */
+    LOOK_PACKED, /* gzip, bzip2, xz, zstd */
+    LOOK_ZIP,
+    LOOK_PDF,
+    LOOK_HTML, /* in whatever encoding */
+    LOOK_OTHER /* text in another encoding, or no text at all */
+};
+
+/* bytes are the file's first, at most LOOK_BYTES; name may be NULL. */
+enum look look_at(struct view bytes, const char *name);
+
+/* "gzip", ... of LOOK_PACKED; NULL where nothing is packed. */
+const char *look_packing(struct view bytes);
+/* A byte order mark: its encoding's name, and *mark_bytes; NULL without. */
+const char *look_mark(struct view bytes, size_t *mark_bytes);
+/* The same question as LOOK_UTF8, of text alone. */
+bool look_is_utf8(struct view bytes);
+/* Where no other encoding is found: is it ASCII with a few strange bytes, or UTF-8 with many? */
+bool look_may_be_utf8(struct view bytes);
+/* Does UTF-8 or ASCII-like text begin as HTML does? */
+bool look_is_html(struct view bytes);
+/* Does name end as HTML's do, behind what a compressor adds? */
+bool look_names_html(const char *name);
+
+#endif

@@ -1,0 +1,24 @@
+/* stages/ingest/readers/out.h: the text on its way out of a reader. */
+#ifndef STAGES_INGEST_READERS_OUT_H
+#define STAGES_INGEST_READERS_OUT_H
+
+#include "schemas/bytes.h"
+#include "stages/ingest/readers/frames.h"
+
+struct out {
+    int fd;       /* of the pipe; -1: a test looks at text alone */
+    bool noted;   /* what it is was told, and no text was before */
+    uint64_t all; /* bytes of text so far */
+    size_t bytes; /* in text */
+    uint8_t text[READER_TEXT_MAX];
+};
+
+/* Fails  ERR_SYSTEM: nobody reads any more. */
+MUST_CHECK enum err_code out_text(struct out *out, const void *text, size_t bytes, struct err *err);
+/* A line of words. note: what is read, once, before all text. */
+MUST_CHECK enum err_code out_words(struct out *out, enum frame_of_reader kind, const char *words,
+                                   struct err *err);
+/* All of the text, and the end. */
+MUST_CHECK enum err_code out_end(struct out *out, struct err *err);
+
+#endif

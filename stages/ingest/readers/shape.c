@@ -1,0 +1,78 @@
+#include "stages/ingest/readers/shape.h"
+
+static void put(struct shape *s, const void *text, size_t bytes)
+{
+    if (!s->err.code && out_text(s->out, text, bytes, &s->err))
+        s->begun = true;
+}
+
+/* What is owed before a character of the text. */
+static void pay(struct shape *s)
+{
+    if (s->gap && s->begun)
+        put(s, "\n\n\n\n", (size_t)s->gap);
+    else if (s->blank)
+        put(s, &s->blank, 1);
+    s->gap = 0;
+    s->blank = 0;
+    s->in_line = s->begun = true;
+}
+
+static bool is_blank(uint8_t byte)
+{
+    return byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r' || byte == '\f';
+}
+
+static void put_blank(struct shape *s, char byte)
+{
+    if (!s->verbatim) {
+        if (s->in_line && !s->blank)
+            s->blank = ' ';
+    } else if (byte == '\n') {
+        s->in_line = false;
+        s->gap += s->gap < 4;
+    } else if (byte != '\r') {
+        pay(s);
+        put(s, &byte, 1);
+    }
+}
+
+void shape_text(struct shape *s, const void *text, size_t bytes)
+{
+    const uint8_t *at = text, *end = at + bytes;
+
+    while (at < end) {
+        const uint8_t *word = at;
+        if (is_blank(*at)) {
+            put_blank(s, (char)*at++);
+            continue;
+        }
+        while (at < end && !is_blank(*at))
+            at++;
+        pay(s);
+        put(s, word, (size_t)(at - word));
+    }
+}
+
+void shape_break(struct shape *s, int newlines)
+{
+    if (s->gap < newlines)
+        s->gap = newlines;
+    s->in_line = false;
+    s->blank = 0;
+}
+
+void shape_cell(struct shape *s)
+{
+    if (s->in_line)
+        s->blank = '\t';
+}
+
+enum err_code shape_end(struct shape *s, struct err *err)
+{
+    if (s->begun)
+        put(s, "\n", 1);
+    if (s->err.code && err)
+        *err = s->err;
+    return s->err.code;
+}

@@ -1,0 +1,31 @@
+/* stages/ingest/readers/shape.h: running text from marked-up text: blanks fold into one, blocks become
+ * paragraphs.
+ *
+ * A paragraph is followed by a blank line, but for the last, which ends with its newline. */
+#ifndef STAGES_INGEST_READERS_SHAPE_H
+#define STAGES_INGEST_READERS_SHAPE_H
+
+#include "stages/ingest/readers/out.h"
+
+enum { SHAPE_LINE = 1, SHAPE_PARAGRAPH = 2 };
+
+struct shape {
+    struct out *out;
+    bool begun;     /* something was written */
+    bool in_line;   /* and stands in this line */
+    int gap;        /* newlines before what comes next */
+    char blank;     /* before what comes next in the line: ' ', '\t' or 0 */
+    int verbatim;   /* depth of elements whose blanks stay */
+    struct err err; /* the first fault of out; nothing is written behind it */
+};
+
+/* Text, in pieces of any size; what is ASCII white space folds. */
+void shape_text(struct shape *s, const void *text, size_t bytes);
+/* What comes next stands in a line, or a paragraph, of its own. */
+void shape_break(struct shape *s, int newlines);
+/* A cell of a table ends: a tab before the next. */
+void shape_cell(struct shape *s);
+/* The last line's newline. Fails: as out_text did. */
+MUST_CHECK enum err_code shape_end(struct shape *s, struct err *err);
+
+#endif

@@ -1,0 +1,328 @@
+#!/usr/bin/python3
+"""Files that are no plain text: what a reader makes of them is read as the plain file would be, to the same bytes whatever
+happens meanwhile; one that is damaged, hostile or no text costs a line, and the others are read."""
+import bz2
+import contextlib
+import gzip
+import lzma
+import os
+import re
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+
+from e2e import (DEAR, SOME_FAILED, SOURCE_CHANGED, Failed, Job, Pipe, check, generated_text, main, memory_bytes, read,
+                 same, undisturbed, wait_for, write)
+
+CONTAINER = (b'<?xml version="1.0"?><container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+             b'<rootfile full-path="OPS/book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>')
+NOTE, TEXT, WARNING, FAULT, END = range(1, 6)
+
+
+def squeeze(data):
+    return gzip.compress(data, mtime=0)
+
+
+def named(place, name, path, options=(), **how):
+    """The records of path, as those of a stream called text."""
+    job = Job(place, name, [path], options=["--name", "text", *options])
+    job.run(**how)
+    return job
+
+
+def frames(place, path, *more):
+    """What the reader's process says of a file: [(kind, bytes)]."""
+    with open(path, "rb") as file:
+        done = subprocess.run([place.riverrun, "reader", path, *more], stdin=file, capture_output=True, check=False)
+    check(done.returncode == 0, f"reader of {path}: exit status {done.returncode}: {done.stderr.decode()}")
+    at, said = 0, []
+    while at < len(done.stdout):
+        kind, size = struct.unpack_from("<BI", done.stdout, at)
+        said.append((kind, done.stdout[at + 5:at + 5 + size]))
+        at += 5 + size
+    check(said[-1][0] in (FAULT, END), f"reader of {path}: no last word")
+    return said
+
+
+def text_of(place, path, *more):
+    said = frames(place, path, *more)
+    check(said[-1][0] == END, f"reader of {path}: {said[-1][1].decode()}")
+    return b"".join(data for kind, data in said if kind == TEXT)
+
+
+def note_of(place, path):
+    return frames(place, path)[0][1].decode()
+
+
+def epub(path, chapters, package=None, title="A Book"):
+    """chapters: [(name, XHTML)], in the order of the spine, which is not the zip's."""
+    items = "".join(f'<item id="i{i}" href="{name}" media-type="application/xhtml+xml"/>'
+                    for i, (name, _) in enumerate(chapters))
+    spine = "".join(f'<itemref idref="i{i}"/>' for i in range(len(chapters)))
+    package = package or (
+        '<?xml version="1.0"?><package xmlns="http://www.idpf.org/2007/opf" version="3.0"><metadata '
+        f'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>{title}</dc:title></metadata>'
+        f"<manifest>{items}</manifest><spine>{spine}</spine></package>")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
+        book.writestr(zipfile.ZipInfo("mimetype"), "application/epub+zip")
+        for name, text in reversed(chapters):
+            book.writestr("OPS/" + name.replace("%20", " "), text)
+        book.writestr("OPS/book.opf", package)
+        book.writestr("META-INF/container.xml", CONTAINER)
+    return path
+
+
+def squeezed(data, place):
+    path = place.text("squeezed", data)
+    zstd = subprocess.run(["zstd", "-q", "-c", path], capture_output=True, check=True).stdout
+    return {"gz": squeeze(data), "bz2": bz2.compress(data), "xz": lzma.compress(data), "zst": zstd}
+
+
+# ---- The same records as of the plain file ----
+
+def compressed_reads_as_the_plain_file(place):
+    data = generated_text(1, 30000)
+    plain = named(place, "plain", place.text("a.txt", data))
+    check(plain.status()["reader"] == "", "a plain file has a reader")
+    for ending, packed in squeezed(data, place).items():
+        job = named(place, ending, place.text("a.txt." + ending, packed))
+        same(job, plain.records(), ending)
+        check(job.status()["reader"].endswith(", UTF-8"), f"{ending}: {job.status()['reader']}")
+        job.run()  # finished: nothing changes
+        same(job, plain.records(), ending + " again")
+    wrong = named(place, "wrong-name", place.text("b.bin", squeeze(data)))
+    same(wrong, plain.records(), "gzip under another name")
+    return f"{len(data)} bytes, 4 formats"
+
+
+def encodings_read_as_utf8(place):
+    made = os.path.dirname(place.of_shared("data/unicode/made/trois-mousquetaires.excerpt.utf8.txt"))
+    folder = os.path.dirname(made)
+    of = lambda name: read(os.path.join(folder, name))
+    want = of("made/trois-mousquetaires.excerpt.utf8.txt")
+    for name, note in (("latin1", "WINDOWS-1252"), ("utf16le-bom", "UTF-16LE"), ("utf16be-bom", "UTF-16BE")):
+        path = os.path.join(made, f"trois-mousquetaires.excerpt.{name}.txt")
+        check(note_of(place, path) == note and text_of(place, path) == want, name)
+    koi8 = os.path.join(made, "prestuplenie.excerpt.koi8-r.txt")
+    check(note_of(place, koi8) == "KOI8-R", "KOI8-R")
+    check(text_of(place, koi8) == read(koi8).decode("koi8-r").encode(), "KOI8-R's text")
+    known = {"Arabic_Alarabia-Arabic": "cp1256", "Chinese_Mandarin-GB2312": "gb18030", "German_Deutsch-Latin1": "cp1252",
+             "Greek_Ellinika-Greek": "iso8859-7", "Japanese_Nihongo-EUC": "euc-jp",
+             "Japanese_Nihongo-SJIS": "cp932", "Russian-Cyrillic": "cp1251", "Hindi-UTF8": "utf-8"}
+    for name, encoding in known.items():
+        path = os.path.join(folder, "udhr", name + ".txt")
+        text = text_of(place, path).decode(errors="replace")
+        check(text == read(path).decode(encoding, errors="replace"), f"{name}: {note_of(place, path)}")
+    jis = text_of(place, os.path.join(folder, "udhr/Japanese_Nihongo-JIS.txt")).decode()
+    check(jis.startswith("『世界人権宣言』"), "ISO-2022-JP")
+    hungarian = frames(place, os.path.join(folder, "udhr/Hungarian_Magyar-Unicode.txt"))
+    check("1 places" in hungarian[-2][1].decode(), "half a character at the end is told")
+    return f"{4 + len(known) + 2} files"
+
+
+def without_a_mark_and_as_asked(place):
+    text = "Der Fluß fließt, am Adam und Eva vorbei. " * 300
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        path = place.text(encoding, text.encode(encoding))
+        check(text_of(place, path) == text.encode(), encoding)
+    odd = place.text("ebcdic", text.encode("cp037"))
+    check(text_of(place, odd, "--encoding", "IBM037") == text.encode(), "--encoding IBM037")
+    job = named(place, "asked", odd, ["--encoding", "IBM037"])
+    plain = named(place, "plain", place.text("plain.txt", text.encode()))
+    same(job, plain.records(), "--encoding IBM037")
+    check(job.status()["reader"] == "IBM037", job.status()["reader"])
+    unknown = named(place, "unknown", odd, ["--encoding", "KLINGON"], want=2)
+    check(not os.path.exists(unknown.output), "an unknown encoding has output")
+
+
+def html_is_its_text(place):
+    page = place.text("page", b"\xef\xbb\xbf<!-- x --><!DOCTYPE html><html><head><title>The  title</title><style>p {}</style>"
+                      b"<script>var a = '<p>no</p>';</script><meta charset=latin1></head><body><h1>Head &amp; "
+                      b"shoulders</h1><p>One\n  two <b>th</b>ree<br>four\xc2\xa0five<p>Six<ul><li>a<li>b</ul>"
+                      b"<pre>x\n  y\n</pre><table><tr><td>1<td>2<tr><td>3<td>4</table>\xe6\x9d\xb1<ruby>\xe4\xba\xac<rt>k</rt></ruby>"
+                      b"</body></html>")
+    want = ("The title\n\nHead & shoulders\n\nOne two three\nfour\u00a0five\n\nSix\n\na\n\nb\n\nx\n  y\n\n1\t2\n3\t4\n\n"
+            "東京\n").encode()
+    check(text_of(place, page) == want, text_of(place, page))
+    check(note_of(place, page) == "HTML, UTF-8", note_of(place, page))
+    latin = place.text("latin.html", "<meta charset='iso-8859-2'><p>ľúbozvučný kôň".encode("iso-8859-2"))
+    check(text_of(place, latin).decode() == "ľúbozvučný kôň\n" or note_of(place, latin), "named HTML")
+    packed = place.text("page.gz", squeeze(read(page)))
+    check(text_of(place, packed) == want and note_of(place, packed) == "gzip, HTML, UTF-8", "HTML in gzip")
+
+
+def paragraphs(data):
+    return [" ".join(part.split()) for part in data.decode().split("\n\n") if part.strip()]
+
+
+def books_are_their_texts(place):
+    book = place.of_shared("data/books/treasure-island.en.epub")
+    got = paragraphs(text_of(place, book))
+    want = paragraphs(read(place.of_shared("data/books/treasure-island.en.txt")))
+    there = set(got)
+    missing = [one for one in want if one not in there]
+    # Headings stand otherwise there, and the two endnotes end with a way back.
+    check(len(missing) <= 43 and sum(len(one) >= 80 for one in missing) <= 2,
+          f"EPUB: {len(missing)} of {len(want)} paragraphs are not there: {missing[:3]}")
+    at = iter(got)
+    check(all(one in at for one in want if one in there and len(one) > 200), "EPUB: paragraphs out of order")
+    html = text_of(place, place.of_shared("data/books/promessi-sposi.it.html")).decode()
+    plain = read(place.of_shared("data/books/promessi-sposi.it.txt")).decode()
+    words = lambda text: re.findall(r"\w+", re.sub(r"\[Pg [^]]*\]|_", "", text))
+    one, two = words(html), words(plain)
+    common = len(set(zip(two, two[1:], two[2:])) & set(zip(one, one[1:], one[2:])))
+    share = common / len(set(zip(two, two[1:], two[2:])))
+    check(share > 0.97, f"HTML: {share:.3f} of the text's word triples")
+    return f"EPUB {len(want) - len(missing)} of {len(want)} paragraphs, HTML {share:.4f} of the word triples"
+
+
+def epub_in_the_order_of_its_spine(place):
+    book = epub(place.path("book"), [("one.xhtml", "<html><head><title>no</title></head><body><p>First.</p></body></html>"),
+                                     ("sub/two%20b.xhtml", "<p>Second.</p>"), ("three.xhtml", "<p>Third.</p>")])
+    check(text_of(place, book) == b"A Book\n\nFirst.\n\nSecond.\n\nThird.\n", text_of(place, book))
+    check(note_of(place, book) == "EPUB", note_of(place, book))
+
+
+# ---- Whatever happens meanwhile ----
+
+def killed_at_random_the_bytes_are_the_same(place):
+    data = generated_text(5, 120000)
+    html = "".join(f"<p>{line}</p>" for line in data.decode(errors="ignore").splitlines()).encode()
+    inputs = [place.text("a.gz", squeeze(data)), place.text("b.html", html),
+              place.text("c.txt", data.decode(errors="ignore").encode("utf-16"))]
+    options = ("--checkpoint-every", "3000")
+    whole = undisturbed(place, "whole", inputs, options=options)
+    tokens = sum(one["tokens"] for one in whole.statuses())
+    job = Job(place, "killed", inputs, options=options)
+    for i in range(place.times(8, 60)):
+        process = job.start()
+        place_of_kill = tokens * (2 * i + 1) // (2 * place.times(8, 60))
+        job.wait_tokens(process, place_of_kill)
+        job.kill(process)
+    job.run()
+    check(job.kills >= 3, f"{job.kills} kills")
+    same(job, whole.records(), "after kills")
+    cut = undisturbed(place, "cut", inputs, options=(*options, "--read-bytes", "7"))
+    same(cut, whole.records(), "read by 7 bytes")
+    four = Job(place, "four", inputs)
+    pipe = Pipe(four)
+    pipe.run()
+    same(four, whole.records(), "as four processes")
+    return f"{job.kills} kills, {tokens} tokens"
+
+
+def another_file_is_refused_by_name(place):
+    data = generated_text(6, 200000)
+    path = place.text("a.gz", squeeze(data))
+    job = Job(place, "changed", [path], options=["--checkpoint-every", "2000"])
+    process = job.start()
+    job.wait_tokens(process, 20000)
+    job.kill(process)
+    write(path, squeeze(data[:-1] + b"?"))
+    process = job.start()
+    status = place.end_of(process)
+    check(status == SOURCE_CHANGED and path in place.said(process), f"{status}: {place.said(process)}")
+    write(path, squeeze(data))
+    job.run()
+    write(path, squeeze(b"other"))
+    check(place.end_of(job.start()) == SOURCE_CHANGED, "a finished one whose file changed")
+    job.run("--restart")
+
+
+# ---- Damage ----
+
+def the_others_are_read(place):
+    good = generated_text(7, 20000)
+    alone = undisturbed(place, "alone", [place.text("good.txt", good)])
+    bomb = ('<?xml version="1.0"?><!DOCTYPE p [<!ENTITY a "' + "x" * 10000 + '">' +
+            "".join(f'<!ENTITY a{i} "{("&a" + str(i - 1) + ";") * 10 if i else "&a;" * 10}">' for i in range(9)) +
+            ']><package><metadata><title>&a8;</title></metadata><manifest>&a8;</manifest></package>')
+    packed = squeeze(good)
+    bad = {"truncated.gz": packed[:len(packed) // 2], "noise.bin": os.urandom(50000),
+           "picture.png": b"\x89PNG\r\n\x1a\n" + os.urandom(3000), "zeros.gz": squeeze(bytes(50 << 20)),
+           "a.pdf": b"%PDF-1.4\n", "nothing.zip": b"PK\3\4" + os.urandom(500)}
+    for name, data in bad.items():
+        place.text(name, data)
+    epub(place.path("bomb.epub"), [], package=bomb)
+    epub(place.path("empty.epub"), [])
+    names = [*bad, "bomb.epub", "empty.epub"]
+    for name in names:
+        job = Job(place, name + ".out", [place.path(name), place.path("good.txt")])
+        process = job.start()
+        status = place.end_of(process)
+        said = place.said(process, 4000)
+        check(status == SOME_FAILED, f"{name}: {status}: {said}")
+        lines = [line for line in said.splitlines() if name in line]
+        check(1 <= len(lines) <= 2 and "error" in lines[0], f"{name}: {said}")
+        records = job.records()
+        stream = next(key for key in alone.records())
+        check(records[stream] == alone.records()[stream], f"{name}: the good file's records")
+    return ", ".join(names)
+
+
+def a_readers_death_is_one_line(place):
+    good = place.text("good.txt", generated_text(8, 4000))
+    path = place.text("a.gz", squeeze(generated_text(9, 4000000)))
+    job = Job(place, "death", [path, good])
+    process = job.start()
+    job.wait_tokens(process, 5000)  # much of it is still in the pipe, so the reader is there
+    children = set()
+    for task in os.listdir(f"/proc/{process.pid}/task"):
+        children |= set(read(f"/proc/{process.pid}/task/{task}/children").split())
+    check(len(children) == 1, f"readers: {children}")
+    os.kill(int(children.pop()), signal.SIGSEGV)
+    status = place.end_of(process)
+    said = place.said(process)
+    check(status == SOME_FAILED and "signal 11" in said and path in said, f"{status}: {said}")
+
+
+def endless_text_in_constant_memory(place):
+    """300 MB of text from 0.3 MB: by itself, as the model would be at it for hours."""
+    path, line = place.path("endless.gz"), b"0" * 99 + b"\n"
+    with gzip.open(path, "wb", 1) as file:
+        for _ in range(300):
+            file.write(line * 10000)
+    page = place.path("endless.html.gz")
+    with gzip.open(page, "wb", 1) as file:
+        for _ in range(60):
+            file.write(b"<p>" + line * 10000)
+    most = []
+    for one in (path, page):
+        with open(one, "rb") as file, open("/dev/null", "wb") as out:
+            process = place.start([place.riverrun, "reader", one], stdin=file, stdout=out)
+        peak = 0  # by looking on: what wait4 says counts the one who forked too
+        while process.poll() is None:
+            with contextlib.suppress(OSError, Failed):
+                peak = max(peak, memory_bytes(process.pid, "VmHWM"))
+            time.sleep(0.002)
+        check(process.returncode == 0, f"status {process.returncode}")
+        most.append(peak >> 20)
+    check(DEAR > 1 or max(most) < 100, f"{most} MiB")
+    return f"{most[0]} and {most[1]} MiB"
+
+
+def a_reader_can_do_little(place):
+    """It has two descriptors and a sink for words, and dies with the one who began it."""
+    path = place.text("a.gz", squeeze(generated_text(3, 4000000)))
+    job = Job(place, "little", [path])
+    process = job.start()
+    job.wait_tokens(process, 1000)
+    child = next(int(one) for task in os.listdir(f"/proc/{process.pid}/task")
+                 for one in read(f"/proc/{process.pid}/task/{task}/children").split())
+    check(sorted(os.listdir(f"/proc/{child}/fd")) == ["0", "1", "2"], os.listdir(f"/proc/{child}/fd"))
+    check(b"NoNewPrivs:\t1" in read(f"/proc/{child}/status"), "it may gain rights")
+    check(resource.prlimit(child, resource.RLIMIT_FSIZE) == (0, 0), "it may write files")
+    job.kill(process)
+    gone = lambda: not os.path.exists(f"/proc/{child}") or b"State:\tZ" in read(f"/proc/{child}/status")
+    wait_for("the reader's death", gone)
+
+
+if __name__ == "__main__":
+    sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
+                   html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine,
+                   killed_at_random_the_bytes_are_the_same, another_file_is_refused_by_name, the_others_are_read,
+                   a_readers_death_is_one_line, endless_text_in_constant_memory, a_reader_can_do_little]))
