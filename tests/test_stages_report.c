@@ -57,6 +57,25 @@ static void add_unit(struct file *f, uint64_t bytes, double bits_per_byte, const
     f->begin += bytes;
 }
 
+static struct view view_of(const char *text)
+{
+    return (struct view){(const uint8_t *)text, strlen(text)};
+}
+
+/* As `--analyze novelty` does; of a unit with lines of its template so far, of an alert with a reason. */
+static void say_novelty(struct record *r, double bits, uint64_t template, const char *text,
+                        uint64_t lines, const char *reason)
+{
+    record_add_real(r, "novelty", bits);
+    record_add_count(r, "one_in", 77);
+    record_add_count(r, "template_id", template);
+    record_add_text(r, "template", view_of(text));
+    if (reason)
+        record_add_text(r, "reason", view_of(reason));
+    else
+        record_add_count(r, "template_count", lines);
+}
+
 /* A unit of its own words, so that none is like another. */
 static void add_plain(struct file *f, uint64_t bytes, double bits_per_byte)
 {
@@ -533,6 +552,8 @@ static void a_damaged_record_is_named(void **state)
          "line 3: is a record without its tokens or nats"},
         {"{\"seq\":2,\"kind\":\"line\",\"begin\":2,\"end\":3,\"tokens\":1,\"nats\":1}",
          "line 3: is a record without its text"},
+        {"{\"seq\":2,\"kind\":\"alert\",\"begin\":2,\"end\":3,\"text\":\"\"}",
+         "line 3: is a record whose novelty is not whole"},
         {"{\"seq\":2,\"kind\":\"lineage\",\"begin\":2,\"end\":2,\"changed\":[]}",
          "line 3: is a lineage record without its changes"},
     };
@@ -568,6 +589,7 @@ static void changes_alerts_and_unknown_kinds_are_told(void **state)
     put(&f, &r);
     r = (struct record){
         .kind = RECORD_ALERT, .seq = f.seq++, .end = 100, .text = {(const uint8_t *)"x", 1}};
+    say_novelty(&r, 14, 3, "x", 0, "new template");
     put(&f, &r);
     fprintf(f.out, "{\"stream\":\"c\",\"seq\":%d,\"kind\":\"prophecy\",\"about\":[1,2]}\n",
             (int)f.seq++);
@@ -578,6 +600,60 @@ static void changes_alerts_and_unknown_kinds_are_told(void **state)
     expect(page, "1 alert of novel lines");
     expect(page, "1 record of kinds that this version does not know");
     expect(page, "2 entries");
+    free(page);
+}
+
+/* 1,000 lines of a template, 3 each of 150 that come and go, and alerts: 37 of one template, one of another. */
+static void novelty_is_told(void **state)
+{
+    struct file f = begin_file(state, "new", RECORD_LINE);
+    char name[40], *page, *bars;
+    uint64_t common = 0;
+
+    for (int i = 0; i < 1450; i++) {
+        struct record r = {.kind = RECORD_LINE,
+                           .seq = f.seq++,
+                           .begin = f.begin,
+                           .end = f.begin + 50,
+                           .tokens = 50,
+                           .nats = 60,
+                           .text = view_of("a line")};
+        int rare = i % 3 == 0 && i / 3 < 450 ? i / 3 / 3 : -1;
+        snprintf(name, sizeof name, rare < 0 ? "common <*>" : "rare%d <*>", rare);
+        common += rare < 0;
+        say_novelty(&r, rare < 0 ? 1 : 5, (uint64_t)(rare + 1), name,
+                    rare < 0 ? common : (uint64_t)(i / 3 % 3 + 1), NULL);
+        put(&f, &r);
+        f.begin += 50;
+        if (i % 40 == 9 || i == 725) {
+            r.kind = RECORD_ALERT;
+            r.seq = f.seq++;
+            r.field_count = 0;
+            r.text = view_of(i == 725   ? "<i>one of its kind</i>"
+                             : i == 409 ? "the worst of many"
+                                        : "of many");
+            say_novelty(&r,
+                        i == 725   ? 20
+                        : i == 409 ? 12
+                                   : 9,
+                        i == 725 ? 7000 : 7001, "t", 0, "new & rare");
+            put(&f, &r);
+        }
+    }
+    end_file(&f, false);
+    page = page_of(state);
+    expect(page, "What is new");
+    expect(page, "&lt;i&gt;one of its kind&lt;/i&gt;");
+    expect(page, "<b>20.0 bits</b> of novelty, one line in 77: new &amp; rare · line 726 · bytes "
+                 "36,250 to 36,300");
+    expect(page, "the worst of many</blockquote>");
+    expect(page, "36 more alerts of this template");
+    assert_true(strstr(page, "one of its kind&") < strstr(page, "the worst of many"));
+    expect(page, "common &lt;*&gt;</th><td>1,000</td>");
+    assert_int_equal(times(page, "</th><td>3</td></tr>"), 19); /* rows of the table besides */
+    bars = path_of(page, "bars");
+    assert_int_equal(times(bars, "V"), 320);
+    free(bars);
     free(page);
 }
 
@@ -727,6 +803,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_damaged_record_is_named, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(changes_alerts_and_unknown_kinds_are_told, make_folder,
                                         remove_folder),
+        cmocka_unit_test_setup_teardown(novelty_is_told, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(streams_without_much_are_shown_too, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(of_many_streams_the_notable_are_shown, make_folder,

@@ -4,7 +4,8 @@
 #include "stages/emit/report/part.h"
 #include "tests/fuzz/fuzz.h"
 
-static const struct part *const parts[] = {&part_course, &part_passages, &part_changes};
+static const struct part *const parts[] = {&part_course, &part_passages, &part_novelty,
+                                           &part_changes};
 
 enum { PARTS = sizeof parts / sizeof *parts };
 

@@ -176,6 +176,24 @@ static bool take_changes(struct lines *l, const json_t *record, struct line *lin
     return count > 0 && !l->changed.refused;
 }
 
+/* False where it is there and not whole. */
+static bool take_novelty(const json_t *record, struct line *line)
+{
+    const json_t *bits = json_object_get(record, "novelty");
+    struct line_novelty *n = &line->novelty;
+
+    if (!bits)
+        return line->kind != LINE_ALERT;
+    *n = (struct line_novelty){.there = true, .bits = json_number_value(bits)};
+    n->template_text = text_of(json_object_get(record, "template"));
+    n->reason = text_of(json_object_get(record, "reason"));
+    return json_is_number(bits) && isfinite(n->bits) && n->bits >= 0 && n->template_text.data &&
+           take_count(record, "template_id", &n->template_id) &&
+           take_count(record, "one_in", &n->one_in) &&
+           (line->kind == LINE_ALERT ? n->reason.data != NULL
+                                     : take_count(record, "template_count", &n->template_count));
+}
+
 static enum line_kind kind_of(const char *kind, const char **unit)
 {
     static const char *const units[] = {"paragraph", "line", "entry"};
@@ -209,16 +227,17 @@ static const char *take_record(struct lines *l, struct line *line)
     if (!take_count(record, "begin", &line->begin) || !take_count(record, "end", &line->end) ||
         line->end < line->begin)
         return "is a record without its place";
-    if (line->kind == LINE_ALERT)
-        return NULL;
     if (line->kind == LINE_LINEAGE)
         return take_changes(l, record, line) ? NULL : "is a lineage record without its changes";
-    if (!take_count(record, "tokens", &line->tokens) ||
-        !json_is_number(json_object_get(record, "nats")) || !isfinite(nats) || nats < 0)
-        return "is a record without its tokens or nats";
-    line->bits = nats * BITS_OF_NAT;
     line->text = text_of(json_object_get(record, "text"));
-    return line->text.data ? NULL : "is a record without its text";
+    line->bits = nats * BITS_OF_NAT;
+    if (!line->text.data)
+        return "is a record without its text";
+    if (line->kind != LINE_ALERT &&
+        (!take_count(record, "tokens", &line->tokens) ||
+         !json_is_number(json_object_get(record, "nats")) || !isfinite(nats) || nats < 0))
+        return "is a record without its tokens or nats";
+    return take_novelty(record, line) ? NULL : "is a record whose novelty is not whole";
 }
 
 enum err_code lines_next(struct lines *l, struct line *line, struct err *err)

@@ -21,12 +21,21 @@ enum line_kind {
     LINE_OTHER     /* a kind that this program does not know */
 };
 
+/* What `--analyze novelty` says of a unit, and again of the alert behind it. */
+struct line_novelty {
+    bool there;
+    double bits;
+    uint64_t one_in, template_id, template_count; /* count: 0 of an alert */
+    struct view template_text, reason;            /* reason: of an alert */
+};
+
 struct line {
     enum line_kind kind;
     const char *unit; /* "line", "paragraph", "entry" of a unit, else NULL */
     uint64_t seq, begin, end, tokens;
     double bits;      /* what begin to end cost */
     struct view text; /* UTF-8; of a lineage record what changed */
+    struct line_novelty novelty;
 };
 
 struct lines;

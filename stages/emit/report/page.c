@@ -149,7 +149,7 @@ static const char style[] =
     /* the picture */
     "figure{margin:1.6rem 0 0}figcaption{font-size:.875rem;color:var(--soft);max-width:40rem;"
     "margin-top:.9rem}"
-    ".over{margin:0 0 .2rem;font-size:.75rem;color:var(--soft)}"
+    ".over{margin:0 0 .6rem;font-size:.75rem;color:var(--soft)}"
     ".plot{position:relative;height:21rem;margin-left:2.25rem}.plot "
     "svg{position:absolute;inset:0;width:100%;"
     "height:100%;overflow:visible}"
@@ -162,6 +162,8 @@ static const char style[] =
     ".leads{stroke:var(--second);stroke-width:1;opacity:.7}.tips{stroke:var(--second);"
     "stroke-width:7;stroke-linecap:round}"
     ".low .leads,.leads.low{stroke:var(--first)}.tips.low{stroke:var(--first)}"
+    ".plot.flat{height:9rem}.bars{stroke:var(--first);stroke-width:2;opacity:.6}"
+    "th.code{font:.8125rem/1.4 ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace}"
     ".change{stroke:var(--ink);stroke-width:1;stroke-dasharray:6 3}"
     ".plot .y,.x span{position:absolute;font-size:.75rem;line-height:1;color:var(--soft);"
     "font-variant-numeric:tabular-nums;white-space:nowrap}"
