@@ -58,6 +58,16 @@ fuzz_target(cursor
     SOURCES stages/ingest/source.c stages/ingest/segment.c stages/ingest/packed.c stages/tokenize/text.c
         stages/tokenize/normalize.c ${TOKENIZER_SOURCES}
     LINK ${TOKENIZER_LIBRARIES} ${LIBARCHIVE_LINK_LIBRARIES})
+set(READER_SOURCES)
+foreach(source confine encoding epub html look out readers shape unpack xml zipped)
+    list(APPEND READER_SOURCES stages/ingest/readers/${source}.c)
+endforeach()
+set(READER_HEADERS ${LIBXML2_INCLUDE_DIRS} ${UCHARDET_INCLUDE_DIRS})
+list(TRANSFORM READER_HEADERS PREPEND -I)
+set(READER_LIBRARIES ${READER_HEADERS} ${LIBARCHIVE_LINK_LIBRARIES} ${LIBXML2_LINK_LIBRARIES} ${UCHARDET_LINK_LIBRARIES})
+foreach(name reader epub)
+    fuzz_target(${name} SOURCES ${READER_SOURCES} LINK ${READER_LIBRARIES})
+endforeach()
 set(CONTAINER_SOURCES engine/formats/beside.c engine/formats/container.c engine/formats/dtype.c
     engine/formats/gguf.c engine/formats/gguf_pairs.c engine/formats/machine.c engine/formats/names.c
     engine/formats/pickle.c engine/formats/pth.c engine/formats/state.c engine/formats/quant.c engine/formats/rwkvcpp.c

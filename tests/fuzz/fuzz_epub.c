@@ -1,0 +1,75 @@
+/* An EPUB whose zip is sound, so that what is in it is reached: the input is the package document and, behind a byte
+ * 0xFF each, the container, a chapter and a chapter's name. What is not there stands as a good EPUB has it. */
+#include "stages/ingest/readers/readers.h"
+#include "tests/fuzz/fuzz.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+
+enum { ROOM = 256 * 1024 };
+
+static void add(struct archive *zip, const char *name, struct view content)
+{
+    struct archive_entry *entry = archive_entry_new();
+
+    require(entry);
+    archive_entry_set_pathname(entry, name);
+    archive_entry_set_size(entry, (la_int64_t)content.bytes);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_perm(entry, 0644);
+    require(archive_write_header(zip, entry) == ARCHIVE_OK);
+    require(archive_write_data(zip, content.data, content.bytes) == (la_ssize_t)content.bytes);
+    archive_entry_free(entry);
+}
+
+/* What stands before the next 0xFF, which is passed; usual where there is nothing. */
+static struct view part(struct view *rest, const char *usual)
+{
+    const uint8_t *end = rest->bytes ? memchr(rest->data, 0xFF, rest->bytes) : NULL;
+    struct view one = {rest->data, end ? (size_t)(end - rest->data) : rest->bytes};
+
+    *rest = end ? (struct view){end + 1, rest->bytes - one.bytes - 1} : (struct view){NULL, 0};
+    return one.bytes ? one : (struct view){(const uint8_t *)usual, strlen(usual)};
+}
+
+static size_t make_zip(struct view rest, void *room)
+{
+    struct archive *zip = archive_write_new();
+    size_t used = 0;
+    struct view package = part(&rest, "");
+    struct view container = part(
+        &rest,
+        "<container><rootfiles><rootfile full-path=\"OPS/book.opf\"/></rootfiles></container>");
+    struct view chapter = part(&rest, "<p>text"), name = part(&rest, "OPS/a.xhtml");
+    char path[100];
+
+    snprintf(path, sizeof path, "%.*s", (int)(name.bytes < 99 ? name.bytes : 99),
+             (const char *)name.data);
+    require(zip && archive_write_set_format_zip(zip) == ARCHIVE_OK &&
+            archive_write_zip_set_compression_store(zip) == ARCHIVE_OK &&
+            archive_write_open_memory(zip, room, ROOM, &used) == ARCHIVE_OK);
+    add(zip, "META-INF/container.xml", container);
+    add(zip, "OPS/book.opf", package);
+    if (path[0])
+        add(zip, path, chapter);
+    require(archive_write_close(zip) == ARCHIVE_OK);
+    archive_write_free(zip);
+    return used;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    static uint8_t room[ROOM];
+    struct reading reading = {.name = "a.epub"};
+    struct out *out = calloc(1, sizeof *out);
+    char path[64];
+
+    require(out);
+    fuzz_file(room, make_zip((struct view){data, bytes}, room), &reading.file, path);
+    out->fd = -1;
+    require(!readers_run(&reading, out, NULL));
+    fuzz_touch(out->text, out->bytes);
+    free(out);
+    close(reading.file);
+    return 0;
+}
