@@ -94,6 +94,8 @@ def compressed_reads_as_the_plain_file(place):
         check(job.status()["reader"].endswith(", UTF-8"), f"{ending}: {job.status()['reader']}")
         job.run()  # finished: nothing changes
         same(job, plain.records(), ending + " again")
+    members = named(place, "members", place.text("members.gz", squeeze(data[:9000]) + squeeze(b"") + squeeze(data[9000:]) + bytes(50)))
+    same(members, plain.records(), "gzip in three members, with zeros behind")
     wrong = named(place, "wrong-name", place.text("b.bin", squeeze(data)))
     same(wrong, plain.records(), "gzip under another name")
     return f"{len(data)} bytes, 4 formats"
@@ -242,7 +244,8 @@ def the_others_are_read(place):
             "".join(f'<!ENTITY a{i} "{("&a" + str(i - 1) + ";") * 10 if i else "&a;" * 10}">' for i in range(9)) +
             ']><package><metadata><title>&a8;</title></metadata><manifest>&a8;</manifest></package>')
     packed = squeeze(good)
-    bad = {"truncated.gz": packed[:len(packed) // 2], "noise.bin": os.urandom(50000),
+    bad = {"truncated.gz": packed[:len(packed) // 2], "crc.gz": packed[:-8] + bytes(4) + packed[-4:],
+           "noise.bin": os.urandom(50000),
            "picture.png": b"\x89PNG\r\n\x1a\n" + os.urandom(3000), "zeros.gz": squeeze(bytes(50 << 20)),
            "a.pdf": b"%PDF-1.4\n", "nothing.zip": b"PK\3\4" + os.urandom(500)}
     for name, data in bad.items():

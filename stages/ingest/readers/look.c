@@ -117,6 +117,19 @@ static struct counts count(struct view bytes)
     return c;
 }
 
+/* ISO-2022's escapes to sets of two-byte characters; those of terminals are others. */
+static bool has_shifts(struct view bytes)
+{
+    const uint8_t *at = bytes.data, *end = at + bytes.bytes;
+
+    while (end - at >= 3 && (at = memchr(at, '\033', (size_t)(end - at - 2)))) {
+        if (at[1] == '$' && strchr("B@)", at[2]) && at[2])
+            return true;
+        at++;
+    }
+    return false;
+}
+
 bool look_may_be_utf8(struct view bytes)
 {
     struct counts c = count(bytes);
@@ -133,9 +146,7 @@ bool look_is_utf8(struct view bytes)
 
     if (marked)
         return !strcmp(marked, "UTF-8");
-    if (bytes.bytes && (memmem(bytes.data, bytes.bytes, "\033$B", 3) ||
-                        memmem(bytes.data, bytes.bytes, "\033$@", 3) ||
-                        memmem(bytes.data, bytes.bytes, "\033$)", 3)))
+    if (has_shifts(bytes))
         return false;
     c = count(bytes);
     return c.broken <= c.characters && c.zeros <= bytes.bytes / ZEROS_MOST;

@@ -8,10 +8,11 @@
 
 struct unpack;
 
-/* fd, read by its position, stays the caller's. *in is lent until unpack_close.
+/* packing: as look_packing says; NULL: none. fd, read by its position, stays the caller's. *in is lent until
+ * unpack_close.
  * Fails  ERR_SOURCE, ERR_MEMORY. */
-MUST_CHECK enum err_code unpack_open(struct unpack **out, int fd, bool packed, struct pull *in,
-                                     struct err *err);
+MUST_CHECK enum err_code unpack_open(struct unpack **out, int fd, const char *packing,
+                                     struct pull *in, struct err *err);
 void unpack_close(struct unpack **unpack);
 
 #endif
