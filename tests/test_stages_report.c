@@ -603,14 +603,15 @@ static void changes_alerts_and_unknown_kinds_are_told(void **state)
     free(page);
 }
 
-/* 1,000 lines of a template, 3 each of 150 that come and go, and alerts: 37 of one template, one of another. */
+/* 1,000 lines of a template, 3 each of 150 that come and go, 60 of one that comes
+ * late, and alerts: 37 of one template, one of another. */
 static void novelty_is_told(void **state)
 {
     struct file f = begin_file(state, "new", RECORD_LINE);
     char name[40], *page, *bars;
     uint64_t common = 0;
 
-    for (int i = 0; i < 1450; i++) {
+    for (int i = 0; i < 1510; i++) {
         struct record r = {.kind = RECORD_LINE,
                            .seq = f.seq++,
                            .begin = f.begin,
@@ -620,12 +621,16 @@ static void novelty_is_told(void **state)
                            .text = view_of("a line")};
         int rare = i % 3 == 0 && i / 3 < 450 ? i / 3 / 3 : -1;
         snprintf(name, sizeof name, rare < 0 ? "common <*>" : "rare%d <*>", rare);
-        common += rare < 0;
+        common += rare < 0 && i < 1450;
         say_novelty(&r, rare < 0 ? 1 : 5, (uint64_t)(rare + 1), name,
                     rare < 0 ? common : (uint64_t)(i / 3 % 3 + 1), NULL);
+        if (i >= 1450) {
+            r.field_count = 0;
+            say_novelty(&r, 1, 500, "late <*>", (uint64_t)(i - 1449), NULL);
+        }
         put(&f, &r);
         f.begin += 50;
-        if (i % 40 == 9 || i == 725) {
+        if ((i < 1450 && i % 40 == 9) || i == 725) {
             r.kind = RECORD_ALERT;
             r.seq = f.seq++;
             r.field_count = 0;
@@ -650,7 +655,9 @@ static void novelty_is_told(void **state)
     expect(page, "36 more alerts of this template");
     assert_true(strstr(page, "one of its kind&") < strstr(page, "the worst of many"));
     expect(page, "common &lt;*&gt;</th><td>1,000</td>");
-    assert_int_equal(times(page, "</th><td>3</td></tr>"), 19); /* rows of the table besides */
+    expect(page,
+           "late &lt;*&gt;</th><td>60</td>"); /* though as many are held as can be when it begins */
+    assert_int_equal(times(page, "</th><td>3</td></tr>"), 18); /* rows of the table besides */
     bars = path_of(page, "bars");
     assert_int_equal(times(bars, "V"), 320);
     free(bars);
