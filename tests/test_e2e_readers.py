@@ -189,6 +189,37 @@ def epub_in_the_order_of_its_spine(place):
     check(note_of(place, book) == "EPUB", note_of(place, book))
 
 
+def packed(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, text in files.items():
+            zipped.writestr(name, text)
+    return path
+
+
+def documents_of_offices(place):
+    word = ('<?xml version="1.0" encoding="UTF-8"?><w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
+            '<w:body><w:p><w:r><w:t>One </w:t></w:r><w:r><w:t xml:space="preserve">and  two</w:t><w:tab/><w:t>three</w:t></w:r></w:p>'
+            "<w:p><w:pPr><w:tabs><w:tab w:val='left'/></w:tabs></w:pPr>\n<w:r><w:t>a</w:t><w:br/><w:t>b &amp; ü</w:t>"
+            "<w:instrText>no</w:instrText></w:r><w:del><w:r><w:delText>no</w:delText><w:t>no</w:t></w:r></w:del></w:p><w:p/>"
+            "<w:tbl><w:tr><w:tc><w:p><w:r><w:t>cell</w:t></w:r></w:p></w:tc></w:tr></w:tbl></w:body></w:document>")
+    book = packed(place.path("a.docx"), {"[Content_Types].xml": "<Types/>", "word/document.xml": word})
+    check(text_of(place, book).decode() == "One and  two\tthree\n\na\nb & ü\n\ncell\n", text_of(place, book))
+    check(note_of(place, book) == "DOCX", note_of(place, book))
+    text = ('<office:document-content xmlns:office="o" xmlns:text="t"><office:body><office:text>'
+            "<text:tracked-changes><text:p>no</text:p></text:tracked-changes><text:h>Head</text:h>\n"
+            "<text:p>One\n  <text:span>two</text:span><text:s/><text:s/>three<text:tab/>x<text:line-break/>y"
+            "<office:annotation><text:p>no</text:p></office:annotation></text:p></office:text></office:body></office:document-content>")
+    book = packed(place.path("a.odt"), {"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": text,
+                                        "META-INF/manifest.xml": "<m/>"})
+    check(text_of(place, book).decode() == "Head\n\nOne two  three\tx\ny\n", text_of(place, book))
+    check(note_of(place, book) == "ODT", note_of(place, book))
+    long = "".join(f"<w:p><w:r><w:t>paragraph {i}</w:t></w:r></w:p>" for i in range(20000))
+    book = packed(place.path("long.docx"), {"word/document.xml": word.replace("<w:p/>", long)})
+    check(text_of(place, book).count(b"\n\nparagraph ") == 20000, "a long one")
+    cut = packed(place.path("cut.docx"), {"word/document.xml": word[:400]})
+    check(frames(place, cut)[-1] == (FAULT, b"the DOCX's XML is damaged"), frames(place, cut)[-1])
+
+
 # ---- Whatever happens meanwhile ----
 
 def killed_at_random_the_bytes_are_the_same(place):
@@ -326,6 +357,6 @@ def a_reader_can_do_little(place):
 
 if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
-                   html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine,
+                   html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, documents_of_offices,
                    killed_at_random_the_bytes_are_the_same, another_file_is_refused_by_name, the_others_are_read,
                    a_readers_death_is_one_line, endless_text_in_constant_memory, a_reader_can_do_little]))

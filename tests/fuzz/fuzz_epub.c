@@ -1,26 +1,9 @@
 /* An EPUB whose zip is sound, so that what is in it is reached: the input is the package document and, behind a byte
  * 0xFF each, the container, a chapter and a chapter's name. What is not there stands as a good EPUB has it. */
 #include "stages/ingest/readers/readers.h"
-#include "tests/fuzz/fuzz.h"
-
-#include <archive.h>
-#include <archive_entry.h>
+#include "tests/fuzz/fuzz_zip.h"
 
 enum { ROOM = 256 * 1024 };
-
-static void add(struct archive *zip, const char *name, struct view content)
-{
-    struct archive_entry *entry = archive_entry_new();
-
-    require(entry);
-    archive_entry_set_pathname(entry, name);
-    archive_entry_set_size(entry, (la_int64_t)content.bytes);
-    archive_entry_set_filetype(entry, AE_IFREG);
-    archive_entry_set_perm(entry, 0644);
-    require(archive_write_header(zip, entry) == ARCHIVE_OK);
-    require(archive_write_data(zip, content.data, content.bytes) == (la_ssize_t)content.bytes);
-    archive_entry_free(entry);
-}
 
 /* What stands before the next 0xFF, which is passed; usual where there is nothing. */
 static struct view part(struct view *rest, const char *usual)
@@ -34,7 +17,7 @@ static struct view part(struct view *rest, const char *usual)
 
 static size_t make_zip(struct view rest, void *room)
 {
-    struct archive *zip = archive_write_new();
+    struct archive *zip;
     size_t used = 0;
     struct view package = part(&rest, "");
     struct view container = part(
@@ -45,15 +28,12 @@ static size_t make_zip(struct view rest, void *room)
 
     snprintf(path, sizeof path, "%.*s", (int)(name.bytes < 99 ? name.bytes : 99),
              (const char *)name.data);
-    require(zip && archive_write_set_format_zip(zip) == ARCHIVE_OK &&
-            archive_write_zip_set_compression_store(zip) == ARCHIVE_OK &&
-            archive_write_open_memory(zip, room, ROOM, &used) == ARCHIVE_OK);
-    add(zip, "META-INF/container.xml", container);
-    add(zip, "OPS/book.opf", package);
+    zip = fuzz_zip_begin(room, ROOM, &used);
+    fuzz_zip_add(zip, "META-INF/container.xml", container);
+    fuzz_zip_add(zip, "OPS/book.opf", package);
     if (path[0])
-        add(zip, path, chapter);
-    require(archive_write_close(zip) == ARCHIVE_OK);
-    archive_write_free(zip);
+        fuzz_zip_add(zip, path, chapter);
+    fuzz_zip_end(zip);
     return used;
 }
 

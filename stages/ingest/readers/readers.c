@@ -6,6 +6,7 @@
 #include "stages/ingest/readers/epub.h"
 #include "stages/ingest/readers/html.h"
 #include "stages/ingest/readers/look.h"
+#include "stages/ingest/readers/office.h"
 #include "stages/ingest/readers/unpack.h"
 
 #include <inttypes.h>
@@ -113,6 +114,8 @@ static enum err_code read_zip(int file, struct out *out, struct err *err)
 
     if (!code && zipped_has(zip, EPUB_CONTAINER))
         code = epub_read(zip, out, err);
+    else if (!code && office_kind(zip))
+        code = office_read(zip, out, err);
     else if (!code)
         code = err_set(
             err, ERR_SOURCE, 0,

@@ -30,6 +30,30 @@ enum err_code xml_read(xmlDoc **out, const struct pull *in, size_t most, struct 
     return code;
 }
 
+static int on_read(void *self, char *data, int room)
+{
+    struct xml_source *source = self;
+    size_t got = 0;
+
+    if (source->err.code ||
+        pull_full(source->in, (uint8_t *)data, (size_t)room, &got, &source->err))
+        return -1;
+    return (int)got;
+}
+
+static int on_close(void *self)
+{
+    (void)self;
+    return 0;
+}
+
+xmlTextReader *xml_reader(struct xml_source *source)
+{
+    xmlSetGenericErrorFunc(NULL, on_message);
+    return xmlReaderForIO(on_read, on_close, source, NULL, NULL,
+                          XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+}
+
 static xmlNode *find(xmlNode *at, const char *name)
 {
     while (at && (at->type != XML_ELEMENT_NODE || strcmp((const char *)at->name, name) != 0))
