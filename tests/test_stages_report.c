@@ -179,7 +179,8 @@ static void scores_rise_with_bits_and_fall_below_zero(void **state)
     for (int i = 0; i < 100; i++)
         spread_add(spread, 200, 200 * (2 + i / 100.0));
     spread_usual(spread, &usual);
-    for (double bits = 1; bits < 9; bits += 0.25) {
+    for (int quarters = 4; quarters < 36; quarters++) {
+        double bits = quarters / 4.0;
         double score = usual_score(&usual, 200, 200 * bits);
         assert_true(score > before || (score == 0 && before == 0));
         assert_true(bits > 2.6 ? score > 0 : bits < 2.4 ? score < 0 : true);
@@ -623,7 +624,7 @@ static void novelty_is_told(void **state)
         snprintf(name, sizeof name, rare < 0 ? "common <*>" : "rare%d <*>", rare);
         common += rare < 0 && i < 1450;
         say_novelty(&r, rare < 0 ? 1 : 5, (uint64_t)(rare + 1), name,
-                    rare < 0 ? common : (uint64_t)(i / 3 % 3 + 1), NULL);
+                    rare < 0 ? common : 1U + (unsigned)i / 3 % 3, NULL);
         if (i >= 1450) {
             r.field_count = 0;
             say_novelty(&r, 1, 500, "late <*>", (uint64_t)(i - 1449), NULL);
