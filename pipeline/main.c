@@ -52,7 +52,7 @@ static void print_help(void)
          "and\n"
          "can stop anywhere and go on later as if nothing had happened.\n"
          "\n"
-         "    riverrun read BOOK.txt --model MODEL -o out\n");
+         "    riverrun read BOOK.txt -o out\n");
     for (size_t i = 0; i < COMMANDS; i++)
         if (commands[i].help)
             printf("  %-10s %s\n", commands[i].name, commands[i].help);

@@ -125,6 +125,33 @@ def test_missing_model_is_named(world):
         assert not os.path.exists(world.out), "a refused job left a folder"
 
 
+def test_the_model_that_comes_with_the_program(world):
+    """Without --model it is the one beside the program, or beside its folder; where there is none a line says so."""
+    data = text(3000)
+    put(world.source, data)
+    want = world.undisturbed(data)
+    program, built = world.path("bin/riverrun"), world.place.riverrun
+    os.makedirs(os.path.dirname(program))
+    shutil.copy(built, program)
+    read = ["read", world.source, "-o", world.out, "--name", "text", *world.options, "--quiet"]
+    world.place.riverrun = program
+    try:
+        check_line(world.call(read), USAGE, ["riverrun-small.safetensors", "--model"])
+        assert not os.path.exists(world.out), "a refused job left a folder"
+        for share in ("bin/share", "share"):
+            beside = world.path(share, "riverrun/riverrun-small.safetensors")
+            put(beside, get(world.model))
+            assert world.call(read).status == DONE
+            assert get(world.output) == want
+            by_name = world.call(["model", "info", "riverrun-small", "--json"])
+            assert by_name.status == DONE, by_name.stderr
+            assert os.path.samefile(json.loads(by_name.stdout)["file"], beside), by_name.stdout
+            shutil.rmtree(world.out)
+            os.unlink(beside)
+    finally:
+        world.place.riverrun = built
+
+
 # ---- Not what it was begun with ----
 
 def test_another_model_is_refused_or_accepted(world):
@@ -364,9 +391,9 @@ def test_wrong_command_lines_say_what_is_wrong(world):
     model = ["--model", world.model]
     for arguments, words in (
             ([], ["riverrun help"]), (["raed"], ["raed", "riverrun help"]),
-            (["read"], ["something to read"]), (read, ["--model"]),
+            (["read"], ["something to read"]), (read + ["--model"], ["--model", "FILE"]),
             (read + model + ["--no-such"], ["--no-such", "--help"]),
-            (read + model + ["-z"], ["-z"]), (read + ["--model"], ["--model", "FILE"]),
+            (read + model + ["-z"], ["-z"]),
             (read + model + ["--unit", "word"], ["--unit", "word", "paragraph"]),
             (read + model + ["--analyze", "surprise,mood"], ["--analyze", "surprise,mood", "none"]),
             (read + model + ["--analyze", "surprise,novelty"], ["novelty", "--unit line"]),

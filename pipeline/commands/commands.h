@@ -15,6 +15,14 @@ command_fn command_read, command_follow, command_status, command_pause, command_
     command_history, command_savepoint, command_branch, command_export, command_import,
     command_report, command_reader;
 
+#define DEFAULT_MODEL "riverrun-small"
+
+/* *model as it is given; where that is NULL, or the word DEFAULT_MODEL and no file, the model that comes with the
+ * program: share/riverrun/riverrun-small.safetensors beside the program (built) or beside its folder (installed).
+ * Memory  the path is the process's
+ * Fails   ERR_USAGE: it is wanted and not there */
+MUST_CHECK enum err_code find_model(const char **model, struct err *err);
+
 /* How a command that works with an engine of its own opens it. */
 struct engine_settings {
     const char *blas, *isa, *weights, *initial_state;

@@ -1,6 +1,42 @@
 #include "pipeline/commands/commands.h"
 
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+/* The path of the running program; "" where the system does not say. */
+static const char *program_path(void)
+{
+    static char path[PATH_MAX];
+    ssize_t bytes = readlink("/proc/self/exe", path, sizeof path - 1);
+
+    path[bytes > 0 ? bytes : 0] = '\0';
+    return path;
+}
+
+enum err_code find_model(const char **model, struct err *err)
+{
+    static const char *const places[] = {"share", "../share"};
+    static char path[PATH_MAX + 64];
+    const char *program = program_path(), *slash = strrchr(program, '/');
+    int folder = slash ? (int)(slash - program) : 0;
+
+    if (*model && (strcmp(*model, DEFAULT_MODEL) != 0 || access(*model, F_OK) == 0))
+        return ERR_OK;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        snprintf(path, sizeof path, "%.*s/%s/riverrun/" DEFAULT_MODEL ".safetensors", folder,
+                 program, places[i]);
+        if (access(path, R_OK) == 0) {
+            *model = path;
+            return ERR_OK;
+        }
+    }
+    return err_set(err, ERR_USAGE, 0,
+                   "the model that comes with the program is not at '%s': give one with --model "
+                   "FILE",
+                   path);
+}
 
 void engine_settings_options(struct engine_settings *s, struct option *options)
 {

@@ -31,7 +31,8 @@ struct evaluation {
 static void make_options(struct evaluation *e, struct option *options)
 {
     const struct option rows[] = {
-        {"model", 'm', OPTION_TEXT, &e->model, 0, 0, "FILE", "the RWKV model"},
+        {"model", 'm', OPTION_TEXT, &e->model, 0, 0, "FILE",
+         "the RWKV model (default: riverrun-small, which comes with the program)"},
         {"vocab", 0, OPTION_TEXT, &e->vocab, 0, 0, "FILE",
          "vocabulary of the model (default: its file's own, else bytes)"},
         {"reset", 0, OPTION_COUNT, &e->reset_tokens, 1, (uint64_t)1 << 40, "N",
@@ -49,7 +50,7 @@ static void make_options(struct evaluation *e, struct option *options)
 
 static void print_help(const struct option *options)
 {
-    puts("usage: riverrun eval FILE... --model FILE [--vocab FILE] [options]\n"
+    puts("usage: riverrun eval FILE... [--model FILE] [--vocab FILE] [options]\n"
          "\n"
          "Reads each file (- is standard input) through the model as one document and\n"
          "prints bits per byte (log2 loss over the bytes of the original file) and\n"
@@ -452,11 +453,13 @@ enum err_code command_eval(char **arguments, size_t count, struct err *err)
     }
     e.files = arguments;
     e.count = count;
-    if ((count == 0 && !e.lambada) || !e.model)
-        return err_set(err, ERR_USAGE, 0, "eval needs %s: riverrun eval FILE... --model FILE",
-                       e.model ? "something to read" : "a model");
+    if (count == 0 && !e.lambada)
+        return err_set(err, ERR_USAGE, 0, "eval needs something to read: riverrun eval FILE...");
     if (e.plot && count == 0)
         return err_set(err, ERR_USAGE, 0, "--plot draws files, and there is none");
+    code = find_model(&e.model, err);
+    if (code)
+        return code;
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGHUP, &stop, NULL);

@@ -357,7 +357,7 @@ static enum err_code generate(const struct wishes *wishes, struct err *err)
 
 static void print_help(const struct option *options)
 {
-    puts("usage: riverrun generate --model FILE [--prompt TEXT | --prompt-file FILE] [options]\n"
+    puts("usage: riverrun generate [--model FILE] [--prompt TEXT | --prompt-file FILE] [options]\n"
          "\n"
          "Writes text on standard output that goes on from the prompt, or, without one, a text of\n"
          "its own; the prompt itself is not repeated. It ends after --tokens tokens, at the end of "
@@ -376,7 +376,8 @@ enum err_code command_generate(char **arguments, size_t count, struct err *err)
 {
     struct wishes w = {.temperature = 1, .top_p = 0.85, .tokens = TOKENS_DEFAULT, .decay = 0.996};
     const struct option own[] = {
-        {"model", 'm', OPTION_TEXT, &w.model, 0, 0, "FILE", "the RWKV model"},
+        {"model", 'm', OPTION_TEXT, &w.model, 0, 0, "FILE",
+         "the RWKV model (default: riverrun-small, which comes with the program)"},
         {"vocab", 0, OPTION_TEXT, &w.vocab, 0, 0, "FILE",
          "its vocabulary (default: the model file's own, or bytes)"},
         {"prompt", 'p', OPTION_TEXT, &w.prompt, 0, 0, "TEXT", "what to go on from"},
@@ -416,13 +417,14 @@ enum err_code command_generate(char **arguments, size_t count, struct err *err)
         print_help(options);
         return ERR_OK;
     }
-    if (count || !w.model)
+    if (count)
         return err_set(err, ERR_USAGE, 0,
-                       "generate %s '%s': riverrun generate --model FILE --prompt TEXT",
-                       count ? "does not take" : "needs", count ? arguments[0] : "--model");
+                       "generate does not take '%s': riverrun generate --prompt TEXT",
+                       arguments[0]);
     if (w.prompt && w.prompt_file)
         return err_set(err, ERR_USAGE, 0, "--prompt and --prompt-file: one of them");
     if (w.stop && !*w.stop)
         return err_set(err, ERR_USAGE, 0, "--stop needs a text");
-    return generate(&w, err);
+    code = find_model(&w.model, err);
+    return code ? code : generate(&w, err);
 }

@@ -57,6 +57,8 @@ enum err_code model_convert(char **arguments, size_t count, struct err *err)
             err_set(err, ERR_USAGE, 0, "model convert needs %s: riverrun model convert FILE -o OUT",
                     count != 1 ? "one model file" : "an output");
     if (!code)
+        code = find_model((const char **)&arguments[0], err);
+    if (!code)
         code = engine_convert(arguments[0], output, dtypes[dtype], &report, err);
     if (!code && !quiet)
         print_report(output, &report);

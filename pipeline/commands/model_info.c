@@ -133,19 +133,22 @@ enum err_code model_info(char **arguments, size_t count, struct err *err)
     const struct option options[] = {{"json", 0, OPTION_FLAG, &json, 0, 0, NULL, "answer as JSON"},
                                      {.name = NULL}};
     enum err_code code = options_parse(options, arguments, &count, &help, err);
+    const char *file = count ? arguments[0] : NULL;
 
     if (!code && help) {
         puts(
-            "usage: riverrun model info FILE [--json]\n\n"
+            "usage: riverrun model info [FILE] [--json]\n\n"
             "What the file holds. All of it is read, since its fingerprint covers every weight.\n");
         options_print(options);
         return ERR_OK;
     }
-    if (!code && count != 1)
-        code = err_set(err, ERR_USAGE, 0, "model info needs one model file");
+    if (!code && count > 1)
+        code = err_set(err, ERR_USAGE, 0, "model info takes one model file");
     if (!code)
-        code = engine_describe(arguments[0], &description, err);
+        code = find_model(&file, err);
     if (!code)
-        (json ? print_json : print_text)(arguments[0], &description);
+        code = engine_describe(file, &description, err);
+    if (!code)
+        (json ? print_json : print_text)(file, &description);
     return code;
 }

@@ -224,5 +224,6 @@ enum err_code model_logits(char **arguments, size_t count, struct err *err)
                        count != 1 ? "one model file"
                        : tokens   ? "an output"
                                   : "tokens");
-    return run(arguments[0], &settings, tokens, output, state, err);
+    code = find_model((const char **)&arguments[0], err);
+    return code ? code : run(arguments[0], &settings, tokens, output, state, err);
 }

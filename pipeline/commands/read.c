@@ -16,7 +16,7 @@
 static void print_help(bool follow, const struct option *options)
 {
     if (follow)
-        puts("usage: riverrun follow PATH|GLOB|-... --model FILE [-o DIR] [options]\n"
+        puts("usage: riverrun follow PATH|GLOB|-... [--model FILE] [-o DIR] [options]\n"
              "\n"
              "Reads files that grow, rotate, come and go, or standard input (-), line by line, one "
              "stream a\n"
@@ -24,7 +24,7 @@ static void print_help(bool follow, const struct option *options)
              "where it\n"
              "was; what was written while it was away is read first.\n");
     else
-        puts("usage: riverrun read PATH... --model FILE [-o DIR] [options]\n"
+        puts("usage: riverrun read PATH... [--model FILE] [-o DIR] [options]\n"
              "\n"
              "Reads files, all files of directories, or standard input (-) through the model and "
              "writes\n"
@@ -170,14 +170,16 @@ static enum err_code run_all(bool follow, char **arguments, size_t count, struct
         print_help(follow, options);
         return ERR_OK;
     }
-    if (count == 0 || !s.model)
-        return err_set(err, ERR_USAGE, 0, "%s needs %s: riverrun %s PATH... --model FILE", verb,
-                       count ? "a model" : "something to read", verb);
+    if (count == 0)
+        return err_set(err, ERR_USAGE, 0, "%s needs something to read: riverrun %s PATH...", verb,
+                       verb);
     if (s.json && s.sink == SINK_STDOUT)
         return err_set(err, ERR_USAGE, 0,
                        "--json and --sink stdout both write to standard output: ask `riverrun "
                        "status --json`");
-    code = settings_end(&s, err);
+    code = find_model(&s.model, err);
+    if (!code)
+        code = settings_end(&s, err);
     s.config.paths = (const char *const *)arguments;
     s.config.path_count = count;
     struct run_options run = {.config = &s.config, .ops = stages, .quiet = s.quiet};

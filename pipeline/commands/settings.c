@@ -39,7 +39,10 @@ struct row {
 void settings_options(struct settings *s, const char *who, struct option *options)
 {
     const struct row rows[] = {
-        {"terf", {"model", 'm', OPTION_TEXT, &s->model, 0, 0, "FILE", "the RWKV model"}},
+        {"te", {"model", 'm', OPTION_TEXT, &s->model, 0, 0, "FILE", "the RWKV model"}},
+        {"rf",
+         {"model", 'm', OPTION_TEXT, &s->model, 0, 0, "FILE",
+          "the RWKV model (default: riverrun-small, which comes with the program)"}},
         {"erf",
          {"initial-state", 0, OPTION_TEXT, &s->initial_state, 0, 0, "FILE",
           "new streams begin with it: as of `adapt --state` (default: the model's own, or zeros)"}},

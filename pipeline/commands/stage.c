@@ -68,6 +68,8 @@ enum err_code command_stage(char **arguments, size_t count, struct err *err)
     }
     if (!code)
         code = check(ops[0], &s, count, err);
+    if (!code && s.model)
+        code = find_model(&s.model, err);
     if (!code)
         code = settings_end(&s, err);
     s.config.paths = (const char *const *)arguments + 1;

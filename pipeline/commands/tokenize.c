@@ -28,6 +28,8 @@ static enum err_code open_all(struct tokenize_run *r, struct err *err)
 
     if (r->vocab)
         code = tokenizer_open(&r->tokenizer, r->vocab, &options, err);
+    else if (r->model && (code = find_model(&r->model, err)))
+        return code;
     else if (r->model)
         code = tokenizer_open_model(&r->tokenizer, r->model, err);
     else

@@ -316,5 +316,8 @@ enum err_code command_adapt(char **arguments, size_t count, struct err *err)
                        : count < 2 ? "text"
                                    : "a place for the adapted model");
     s.training.train.model = arguments[0];
+    code = find_model(&s.training.train.model, err);
+    if (code)
+        return code;
     return train_on(&s, arguments + 1, count - 1, err);
 }
