@@ -2,6 +2,7 @@
 """riverrun eval: its figures against those of `riverrun read` and of the reference, what it says of models
 that drift, profit or do neither, and how it answers what is wrong. And `riverrun read` on a model that
 drifts."""
+import bz2
 import json
 import math
 import os
@@ -393,8 +394,26 @@ def read_does_not_warn_of_a_model_that_does_not_drift(place):
     check(place.end_of(process) == DONE and place.said(process) == "", place.said(process))
 
 
+# ---- The model that comes with the program ----
+
+def the_default_model_has_learned_to_read(place):
+    """Texts that it never saw cost it less than the best compressor of a whole file; it is small, and one file."""
+    told, books = [], (("data/books/frankenstein.en.txt", 0.85), ("data/books/trois-mousquetaires.fr.txt", 1.0))
+    for name, share in books:
+        data = e2e.read(place.of_shared(name))[100000:100000 + 64 * K]
+        one = evaluate(place, place.text("text", data))
+        (file,), model = one["files"], one["model"]
+        limit = share * 8 * len(bz2.compress(data)) / len(data)
+        check(os.path.basename(model) == "riverrun-small.safetensors", model)
+        check(os.path.getsize(model) <= 16e6, f"{os.path.getsize(model)} bytes")
+        check(file["bits_per_byte"] < limit, f"{name}: {file['bits_per_byte']}, more than {limit}")
+        told.append(f"{name}: {file['bits_per_byte']:.3f} of {limit:.3f} bits per byte")
+    return "; ".join(told)
+
+
 if __name__ == "__main__":
     sys.exit(e2e.main([
+        the_default_model_has_learned_to_read,
         the_figures_are_those_that_read_writes,
         bytes_are_scored_as_the_help_says,
         lambada_counts_whole_targets_and_takes_the_mean_over_passages,
