@@ -40,7 +40,7 @@ END
 stand_in "$place/tree/build/riverrun" <<'END'
 #!/bin/bash
 echo "riverrun $*" >>"$CALLS"
-mkdir -p out && echo '{}' >out/book.jsonl
+mkdir -p out && echo '{}' >out/book.jsonl && echo >out/report.html
 exit "$STATUS"
 END
 
@@ -60,12 +60,15 @@ not_called() { ! called "$1"; }
 says() { [[ $said == *"$1"* ]]; }
 status_is() { ((status == $1)); }
 
-quickstart
-expect "alone it explains itself" says "quickstart read MODEL FILE"
+quickstart help
+expect "it explains itself" says "quickstart read MODEL FILE"
 expect "which is no failure" status_is 0
+quickstart
+expect "alone it reads what every Debian has" called "riverrun read /usr/share/common-licenses -o out$"
+expect "and says where to look" says "$place/user/out/report.html"
 quickstart tset
 expect "an unknown word fails" status_is 1
-expect "and says which words there are" says "read, build, test"
+expect "and says which words there are" says "read, build, test."
 
 quickstart build
 expect "build succeeds" status_is 0
@@ -95,6 +98,8 @@ expect "the nightly tests are left out" called "ctest --preset release -LE night
 expect "ctest's status is the script's" status_is 8
 
 touch "$place/user/model.bin" "$place/user/book.txt"
+quickstart book.txt - --unit line
+expect "files alone are read with the program's model" called "riverrun read book.txt - -o out --unit line$"
 quickstart read model.bin
 expect "read wants a file" status_is 1
 quickstart read absent.bin book.txt
