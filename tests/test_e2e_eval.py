@@ -309,7 +309,7 @@ def what_is_wrong_is_one_line_and_a_status(place):
             "first": b'{"text": " b"}\n', "kind": b'{"text": 1}\n', "list": b"[]\n", "none": b'{"t": "a b"}\n',
             "nul": b'{"text": "a \0 b"}\n', "long": b'{"text": "' + b"a " * 600000 + b'b"}\n'}.items()}
     for arguments, status, words in (
-            ([], USAGE, ["eval", "--model"]), ([good], USAGE, ["model"]), (model, USAGE, ["something to read"]),
+            ([], USAGE, ["eval", "something to read"]), (model, USAGE, ["something to read"]),
             ([good, *model, "--reset", "0"], USAGE, ["--reset"]), ([good, *model, "--zap"], USAGE, ["--zap"]),
             (["-", "-", *model], USAGE, ["standard input"]),
             ([good, place.path("no.txt"), *model], SOURCE, [place.path("no.txt")]),

@@ -161,7 +161,6 @@ def test_what_cannot_be_is_refused_with_one_line(world):
 
     def refused(status, words, *arguments):
         check_line(world.call(["generate", *arguments]), status, words)
-    refused(USAGE, ["--model"])
     refused(USAGE, ["extra"], "--model", world.model, "extra")
     refused(USAGE, ["--prompt-file"], "--model", world.model, "--prompt", "a", "--prompt-file", "b")
     refused(USAGE, ["--stop"], "--model", world.model, "--stop", "")

@@ -623,7 +623,7 @@ static void novelty_is_told(void **state)
         int rare = i % 3 == 0 && i / 3 < 450 ? i / 3 / 3 : -1;
         snprintf(name, sizeof name, rare < 0 ? "common <*>" : "rare%d <*>", rare);
         common += rare < 0 && i < 1450;
-        say_novelty(&r, rare < 0 ? 1 : 5, (uint64_t)(rare + 1), name,
+        say_novelty(&r, rare < 0 ? 1 : 5, (uint64_t)rare + 1, name,
                     rare < 0 ? common : 1U + (unsigned)i / 3 % 3, NULL);
         if (i >= 1450) {
             r.field_count = 0;
