@@ -1,4 +1,5 @@
 #include "engine/kernels/gemm.h"
+#include "engine/kernels/inside.h"
 
 #include <cblas.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -15,12 +16,15 @@ static CBLAS_TRANSPOSE op(bool transpose)
 void gemm_f32(const struct gemm *g, const float *a, const float *b, float *c)
 {
     dnnl_status_t status;
+    sigset_t before;
 
     omp_set_num_threads(1);
+    signals_hold(&before);
     status = dnnl_sgemm(
         g->transpose_a ? 'T' : 'N', g->transpose_b ? 'T' : 'N', (dnnl_dim_t)g->m, (dnnl_dim_t)g->n,
         (dnnl_dim_t)g->k, 1.0F, a, (dnnl_dim_t)(g->transpose_a ? g->m : g->k), b,
         (dnnl_dim_t)(g->transpose_b ? g->k : g->n), g->add ? 1.0F : 0.0F, c, (dnnl_dim_t)g->n);
+    signals_go(&before);
     require(status == dnnl_success);
 }
 #else

@@ -3,6 +3,7 @@
  * On processors with AMX that is six times the speed of float32. A desk keeps what depends on shapes: a
  * primitive for each kind of product, a reorder for each matrix that is rounded, and their memory. */
 #include "engine/kernels/gemm.h"
+#include "engine/kernels/inside.h"
 
 #include <oneapi/dnnl/dnnl.h>
 #include <stdint.h>
@@ -211,7 +212,9 @@ void gemm_bf16(struct gemm_desk *desk, const struct gemm *gemm, const float *a, 
                float *c)
 {
     struct kind *kind;
+    sigset_t before;
 
+    signals_hold(&before);
     omp_set_num_threads(1); /* first: oneDNN asks when it builds, too */
     kind = kind_of(desk, gemm);
     require(kind);
@@ -221,4 +224,5 @@ void gemm_bf16(struct gemm_desk *desk, const struct gemm *gemm, const float *a, 
     const dnnl_exec_arg_t args[] = {
         {DNNL_ARG_SRC, kind->a.to}, {DNNL_ARG_WEIGHTS, kind->b.to}, {DNNL_ARG_DST, kind->c}};
     require(dnnl_primitive_execute(kind->run, desk->stream, 3, args) == dnnl_success);
+    signals_go(&before);
 }

@@ -5,7 +5,23 @@
 #include "engine/kernels/kernels.h"
 
 #include <math.h>
+#include <signal.h>
 #include <string.h>
+
+/* What oneDNN 2.6's kernels keep lies below the stack pointer, where a signal handler's frame is put: a handler
+ * that runs in the middle of sgemm ends in a crash or a broken heap. So signals wait while it computes. */
+static inline void signals_hold(sigset_t *before)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    require(pthread_sigmask(SIG_SETMASK, &all, before) == 0);
+}
+
+static inline void signals_go(const sigset_t *before)
+{
+    require(pthread_sigmask(SIG_SETMASK, before, NULL) == 0);
+}
 
 /* ---- Constants of f32-1: changing one makes another arithmetic. ---- */
 

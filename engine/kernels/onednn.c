@@ -267,7 +267,9 @@ void onednn_run(const struct onednn *p, const float *x, size_t rows, size_t x_st
                 size_t y_stride)
 {
     bool dense = x_stride == p->shape->inputs && y_stride == p->shape->outputs;
+    sigset_t before;
 
+    signals_hold(&before);
     omp_set_num_threads(1);
     while (rows > 0) {
         size_t kind = next_kind(rows), some = (size_t)1 << kind;
@@ -281,6 +283,7 @@ void onednn_run(const struct onednn *p, const float *x, size_t rows, size_t x_st
         x += some * x_stride;
         y += some * y_stride;
     }
+    signals_go(&before);
 }
 
 /* ---- The self-check and the table of shapes. ---- */
