@@ -207,7 +207,7 @@ def filled(world, disk, out, store, named):
 
 
 def test_follow_waits_for_room_for_its_output(world):
-    with Small(world.path("small"), 24) as disk:
+    with Small(world.path("small"), 64) as disk:
         filled(world, disk.path, os.path.join(disk.path, "out"), world.path("state"), "text.jsonl")
 
 
