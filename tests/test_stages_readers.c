@@ -232,6 +232,7 @@ static void no_text_is_refused_in_words(void **state)
     uint8_t noise[20000];
     uint64_t seed = 3;
     struct said said;
+    static const uint8_t zip[] = {'P', 'K', 3, 4}, gzip[] = {0x1F, 0x8B, 8, 0};
 
     (void)state;
     for (size_t i = 0; i < sizeof noise; i++)
@@ -240,11 +241,11 @@ static void no_text_is_refused_in_words(void **state)
     assert_non_null(strstr(said.fault, "--encoding"));
     assert_false(said.end || said.note[0] || said.bytes);
     free(said.text);
-    memcpy(noise, "PK\003\004", 4);
+    memcpy(noise, zip, sizeof zip);
     read_bytes_of(&said, noise, sizeof noise, NULL, NULL);
     assert_true(said.fault[0] && !said.end);
     free(said.text);
-    memcpy(noise, "\x1F\x8B\x08\0", 4);
+    memcpy(noise, gzip, sizeof gzip);
     read_bytes_of(&said, noise, sizeof noise, NULL, NULL);
     assert_true(said.fault[0] && !said.end);
     free(said.text);
