@@ -4,7 +4,7 @@ if(NOT CMAKE_C_FLAGS MATCHES "sanitize")
     foreach(check layers words format headers sources tidy)
         add_test(NAME house_${check} COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/house.py
             ${check} ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
-        set_tests_properties(house_${check} PROPERTIES LABELS "unit;house" TIMEOUT 600
+        set_tests_properties(house_${check} PROPERTIES LABELS "unit;house" TIMEOUT 1200
             SKIP_RETURN_CODE 77)
     endforeach()
 endif()
