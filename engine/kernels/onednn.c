@@ -158,6 +158,18 @@ static dnnl_status_t build_primitive(struct primitive *kind, struct shape *shape
     return status;
 }
 
+static dnnl_status_t compute(dnnl_primitive_t primitive, dnnl_stream_t stream, int count,
+                             const dnnl_exec_arg_t *args)
+{
+    dnnl_status_t status;
+    sigset_t before;
+
+    signals_hold(&before);
+    status = dnnl_primitive_execute(primitive, stream, count, args);
+    signals_go(&before);
+    return status;
+}
+
 /* plain [outputs][inputs] into packed, which has room for shape->weights. */
 static dnnl_status_t pack(const struct shape *shape, float *plain, float *packed)
 {
@@ -178,7 +190,7 @@ static dnnl_status_t pack(const struct shape *shape, float *plain, float *packed
         status = dnnl_primitive_create(&reorder, desc);
     if (!status) {
         dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, target}};
-        status = dnnl_primitive_execute(reorder, desk->stream, 2, args);
+        status = compute(reorder, desk->stream, 2, args);
     }
     if (!status)
         status = dnnl_stream_wait(desk->stream);
@@ -214,7 +226,7 @@ static dnnl_status_t execute(const struct primitive *kind, const struct shape *s
                                   {DNNL_ARG_WEIGHTS, memory[1]},
                                   {DNNL_ARG_DST, memory[2]},
                                   {DNNL_ARG_SCRATCHPAD, memory[3]}};
-        status = dnnl_primitive_execute(kind->run, desk->stream, memory[3] ? 4 : 3, args);
+        status = compute(kind->run, desk->stream, memory[3] ? 4 : 3, args);
     }
     if (!status)
         status = dnnl_stream_wait(desk->stream);
@@ -267,9 +279,7 @@ void onednn_run(const struct onednn *p, const float *x, size_t rows, size_t x_st
                 size_t y_stride)
 {
     bool dense = x_stride == p->shape->inputs && y_stride == p->shape->outputs;
-    sigset_t before;
 
-    signals_hold(&before);
     omp_set_num_threads(1);
     while (rows > 0) {
         size_t kind = next_kind(rows), some = (size_t)1 << kind;
@@ -283,7 +293,6 @@ void onednn_run(const struct onednn *p, const float *x, size_t rows, size_t x_st
         x += some * x_stride;
         y += some * y_stride;
     }
-    signals_go(&before);
 }
 
 /* ---- The self-check and the table of shapes. ---- */
