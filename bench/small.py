@@ -3,8 +3,8 @@
 RIVERRUN is the program, DATA the folder with the training corpus (books-en.txt.xz and so on, documents.tsv),
 WORK a folder of some 2 GB for texts and trainings. Three runs of the program: a vocabulary, a trunk at a constant
 learning rate, and a finish that takes the rate down from where the trunk stands. Each goes on where it was when the
-same command is given again. A trunk may be stopped (SIGINT) at any step and finished with what it has learnt by then:
-one trunk gives models at many lengths of training, which a single schedule does not.
+same command is given again. A constant rate makes the first N steps of a trunk the same whatever --steps is, so one trunk
+gives models at many lengths of training, which a single schedule does not.
 
 Documents whose licence does not allow a release under plain terms (loghub: research use) are left out.
 """

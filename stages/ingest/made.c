@@ -281,22 +281,29 @@ static enum err_code check_end(struct made *m, struct err *err)
     return code ? code : compare_file(m, bytes, hash, err);
 }
 
-/* Before it is ready: what comes is compared. */
-static enum err_code catch_up(struct made *m, struct piece *piece, struct err *err)
+/* The next bytes of the text, at most room, and its check at the end. */
+static enum err_code take(struct made *m, struct piece *piece, size_t room, size_t *got,
+                          struct err *err)
 {
-    uint64_t left = m->skip_to - m->offset;
-    size_t got;
-    enum err_code code =
-        child_read(m->child, piece->buffer, left < piece->room ? (size_t)left : piece->room, &got,
-                   &m->end, &piece->more, err);
+    enum err_code code = child_read(m->child, piece->buffer, room, got, &m->end, &piece->more, err);
 
     if (code)
         return code;
     tell_warning(m);
-    XXH3_64bits_update(m->hash, piece->buffer, got);
-    m->offset += got;
-    if (m->end)
-        return check_end(m, err);
+    XXH3_64bits_update(m->hash, piece->buffer, *got);
+    m->offset += *got;
+    return m->end ? check_end(m, err) : ERR_OK;
+}
+
+/* Before it is ready: what comes is compared. */
+static enum err_code catch_up(struct made *m, struct piece *piece, struct err *err)
+{
+    uint64_t left = m->skip_to - m->offset;
+    size_t got = 0;
+    enum err_code code = take(m, piece, left < piece->room ? (size_t)left : piece->room, &got, err);
+
+    if (code || m->end)
+        return code;
     return got && m->offset == m->skip_to ? compare_text(m, err) : ERR_OK;
 }
 
@@ -312,14 +319,7 @@ enum err_code made_read(struct made *m, struct piece *piece, struct err *err)
     }
     if (!made_ready(m))
         return catch_up(m, piece, err);
-    code = child_read(m->child, piece->buffer, piece->room, &got, &m->end, &piece->more, err);
-    if (code)
-        return code;
-    tell_warning(m);
-    XXH3_64bits_update(m->hash, piece->buffer, got);
-    m->offset += got;
-    if (m->end)
-        code = check_end(m, err);
+    code = take(m, piece, piece->room, &got, err);
     if (code)
         return code;
     piece->bytes = (struct view){piece->buffer, got};

@@ -2,6 +2,7 @@
 #ifndef TESTS_FUZZ_FUZZ_ZIP_H
 #define TESTS_FUZZ_FUZZ_ZIP_H
 
+#include "stages/ingest/readers/readers.h"
 #include "tests/fuzz/fuzz.h"
 #include <archive.h>
 #include <archive_entry.h>
@@ -35,6 +36,22 @@ static inline void fuzz_zip_end(struct archive *zip)
 {
     require(archive_write_close(zip) == ARCHIVE_OK);
     archive_write_free(zip);
+}
+
+/* What the readers make of a file of that name. */
+static inline void fuzz_read(const uint8_t *data, size_t bytes, const char *name)
+{
+    struct reading reading = {.name = name};
+    struct out *out = calloc(1, sizeof *out);
+    char path[64];
+
+    require(out);
+    fuzz_file(data, bytes, &reading.file, path);
+    out->fd = -1;
+    require(!readers_run(&reading, out, NULL));
+    fuzz_touch(out->text, out->bytes);
+    free(out);
+    close(reading.file);
 }
 
 #endif

@@ -131,8 +131,7 @@ static enum err_code begin(struct unpack *u, struct err *err)
     int rc;
 
     u->archive = archive_read_new();
-    if (!u->archive || archive_read_support_filter_gzip(u->archive) != ARCHIVE_OK ||
-        archive_read_support_filter_bzip2(u->archive) != ARCHIVE_OK ||
+    if (!u->archive || archive_read_support_filter_bzip2(u->archive) != ARCHIVE_OK ||
         archive_read_support_filter_xz(u->archive) != ARCHIVE_OK ||
         archive_read_support_filter_zstd(u->archive) != ARCHIVE_OK ||
         archive_read_support_format_raw(u->archive) != ARCHIVE_OK ||
