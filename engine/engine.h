@@ -148,6 +148,7 @@ struct engine_job {
     uint8_t *snapshot; /* (state_bytes) the state after the last token, each layer copied by the
                                worker that owns it as the marker passes; or NULL */
     void *user;        /* the caller's, untouched */
+    float *hidden;     /* (count, channels) ln_out of each token; or NULL */
 };
 
 /* Queue job behind all that were submitted before; several of one state may be in flight. Work begins

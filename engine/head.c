@@ -113,6 +113,9 @@ static void run_segment(struct head *h, struct batch *batch, const struct segmen
         want_row(h, batch, i ? rows + (i - 1) * channels : carried,
                  (struct want){.token = job->tokens[part->offset + i],
                                .loss = &job->loss[part->offset + i]});
+    if (job->hidden)
+        memcpy(job->hidden + part->offset * channels, rows,
+               segment->count * channels * sizeof *rows);
     if (segment->count)
         memcpy(carried, rows + (segment->count - 1) * channels, channels * sizeof *carried);
     if (part->last && job->logits)

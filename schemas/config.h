@@ -11,7 +11,7 @@ enum unit { UNIT_PARAGRAPH, UNIT_LINE, UNIT_ENTRY /* of lines, as ingest joins t
 enum normalize { NORMALIZE_NONE, NORMALIZE_NFC };
 enum sync { SYNC_INTERVAL, SYNC_BATCH, SYNC_RECORD }; /* when emit makes records durable unasked */
 /* Parts of the analysis, by their place in a set of bits. Append, never renumber: a checkpoint holds them. */
-enum analyze { ANALYZE_SURPRISE, ANALYZE_NOVELTY, ANALYZE_COUNT };
+enum analyze { ANALYZE_SURPRISE, ANALYZE_NOVELTY, ANALYZE_EMBEDDINGS, ANALYZE_COUNT };
 enum sink_kind { SINK_JSONL, SINK_STDOUT };
 
 struct config {
@@ -66,12 +66,13 @@ static inline const char *unit_name(enum unit unit)
 
 static inline const char *analyze_name(enum analyze part)
 {
-    static const char *const names[] = {
-        [ANALYZE_SURPRISE] = "surprise", [ANALYZE_NOVELTY] = "novelty"};
+    static const char *const names[] = {[ANALYZE_SURPRISE] = "surprise",
+                                        [ANALYZE_NOVELTY] = "novelty",
+                                        [ANALYZE_EMBEDDINGS] = "embeddings"};
     return names[part];
 }
 
-enum { ANALYZE_TEXT_MAX = 64 };
+enum { ANALYZE_TEXT_MAX = 128 };
 
 /* The set as --analyze takes it, in one fixed order; text has room for ANALYZE_TEXT_MAX. */
 static inline const char *analyze_text(uint32_t parts, char *text)

@@ -502,6 +502,45 @@ static void snapshots_are_the_state_behind_their_token(void **unused)
         }
 }
 
+/* What a job asks of each token is the ln_out that a state saved behind that token ends with, however tokens were cut
+ * into jobs and blocks. */
+static void hidden_states_are_those_that_a_state_ends_with(void **unused)
+{
+    (void)unused;
+    for (int model = 0; model < MODELS; model++)
+        for (unsigned threads = 1; threads <= 3; threads++) {
+            struct engine *engine = try_open(paths[model], NULL, NULL, threads, 16);
+            const struct engine_info *info = engine_info(engine);
+            size_t row = info->channels * sizeof(float), tail = info->state_bytes - row;
+            struct engine_state *state = state_of(engine), *plain = state_of(engine);
+            float *hidden = malloc(TOKENS * row);
+            uint8_t *bytes = malloc(info->state_bytes);
+            uint32_t tokens[TOKENS];
+            size_t first = TOKENS / 3;
+
+            assert_true(hidden && bytes);
+            make_tokens(tokens, 0, info->vocab);
+            must_run(engine,
+                     &(struct engine_job){
+                         .state = state, .tokens = tokens, .count = first, .hidden = hidden});
+            must_run(engine, &(struct engine_job){.state = state,
+                                                  .tokens = tokens + first,
+                                                  .count = TOKENS - first,
+                                                  .hidden = hidden + first * info->channels});
+            for (size_t i = 0; i < TOKENS; i++) {
+                must_run(engine,
+                         &(struct engine_job){.state = plain, .tokens = tokens + i, .count = 1});
+                engine_state_save(plain, bytes);
+                assert_memory_equal(hidden + i * info->channels, bytes + tail, row);
+            }
+            engine_state_close(&state);
+            engine_state_close(&plain);
+            free(hidden);
+            free(bytes);
+            engine_close(&engine);
+        }
+}
+
 /* The products of one block of rows in all, which belong to `streams` streams. */
 static uint64_t products_of(struct engine *engine, size_t streams, size_t rows)
 {
@@ -595,6 +634,7 @@ int main(int count, char **arguments)
         cmocka_unit_test(the_row_does_not_matter),
         cmocka_unit_test(saving_and_loading_does_not_matter),
         cmocka_unit_test(snapshots_are_the_state_behind_their_token),
+        cmocka_unit_test(hidden_states_are_those_that_a_state_ends_with),
         cmocka_unit_test(products_do_not_grow_with_streams),
     };
 

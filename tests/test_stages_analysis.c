@@ -37,6 +37,16 @@ static void reload(struct analysis *a)
     buffer_release(&again);
 }
 
+enum { CHANNELS = 5 };
+
+/* A hidden state that depends on the place in the text alone. */
+static void hide(struct analysis *a, struct view text, size_t at, float *hidden)
+{
+    for (size_t i = 0; i < CHANNELS; i++)
+        hidden[i] = (float)(text.data[at] * (i + 1) % 97) / 7 - 6;
+    analysis_hidden(a, hidden, CHANNELS);
+}
+
 /* The lines that come out of text, read in tokens of so many bytes; loss depends on the place in the text alone.
  * Reloaded after each token whose number is a multiple of every; 0: never. */
 static struct buffer read_text(const struct analysis_options *options, struct view text,
@@ -45,6 +55,7 @@ static struct buffer read_text(const struct analysis_options *options, struct vi
     struct buffer lines = buffer_of(SIZE_MAX / 2);
     struct analysis a = {.resting = true};
     struct analysis_records made;
+    float hidden[CHANNELS];
     size_t number = 0;
 
     analysis_begin(&a, options, 0);
@@ -53,6 +64,7 @@ static struct buffer read_text(const struct analysis_options *options, struct vi
         while (bytes < token_bytes && at + bytes < text.bytes)
             if (text.data[at + bytes++] == '\n')
                 break;
+        hide(&a, text, at, hidden);
         analysis_token(&a, 0.5 * (double)(text.data[at] % 13), (struct view){text.data + at, bytes},
                        (uint32_t)bytes, false, &made);
         write_lines(&made, &lines);
@@ -65,6 +77,55 @@ static struct buffer read_text(const struct analysis_options *options, struct vi
     buffer_u8(&lines, 0);
     analysis_release(&a);
     return lines;
+}
+
+/* ---- Vectors ---- */
+
+static const char *field_text(const struct record *record, const char *name, char *text,
+                              size_t room)
+{
+    for (size_t i = 0; i < record->field_count; i++)
+        if (strcmp(record->fields[i].name, name) == 0 && record->fields[i].kind == FIELD_TEXT) {
+            snprintf(text, room, "%.*s", (int)record->fields[i].text.bytes,
+                     (const char *)record->fields[i].text.data);
+            return text;
+        }
+    return "null";
+}
+
+/* Two tokens of 1 and 3 nats: (1 * {4, 0, -8} + 3 * {0, 4, 0}) / 4 = {1, 3, -2}, of 127 {42, 127, -85}. */
+static void an_embedding_is_the_mean_by_nats(void **state)
+{
+    static const struct analysis_options options = {.unit = UNIT_LINE,
+                                                    .parts = 1U << ANALYZE_EMBEDDINGS};
+    static const float first[] = {4, 0, -8}, second[] = {0, 4, 0}, broken[] = {NAN, INFINITY, 2};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    char text[64];
+
+    (void)state;
+    assert_true(analysis_wants_hidden(&options));
+    analysis_begin(&a, &options, 0);
+    analysis_hidden(&a, first, 3);
+    analysis_token(&a, 1, (struct view){(const uint8_t *)"a", 1}, 1, false, &made);
+    reload(&a);
+    analysis_hidden(&a, second, 3);
+    analysis_token(&a, 3, (struct view){(const uint8_t *)"b\n", 2}, 2, false, &made);
+    assert_string_equal(field_text(&made.records[0], "embedding", text, sizeof text), "Kn+r");
+    /* Of a model with other channels; what is no number counts as 0. */
+    analysis_hidden(&a, broken, 3);
+    analysis_token(&a, 1, (struct view){(const uint8_t *)"a", 1}, 1, false, &made);
+    reload(&a);
+    analysis_hidden(&a, first, 2);
+    analysis_token(&a, 0, (struct view){(const uint8_t *)"b\n", 2}, 2, false, &made);
+    assert_string_equal(field_text(&made.records[0], "embedding", text, sizeof text), "fwA=");
+    analysis_hidden(&a, broken, 3);
+    analysis_token(&a, 1, (struct view){(const uint8_t *)"c\n", 2}, 2, false, &made);
+    assert_string_equal(field_text(&made.records[0], "embedding", text, sizeof text), "AAB/");
+    /* Nothing is known of a unit without hidden states. */
+    analysis_token(&a, 1, (struct view){(const uint8_t *)"c\n", 2}, 2, false, &made);
+    assert_string_equal(field_text(&made.records[0], "embedding", text, sizeof text), "null");
+    analysis_release(&a);
 }
 
 /* ---- What is usual ---- */
@@ -538,6 +599,7 @@ static void as_many_templates_as_there_can_be(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_embedding_is_the_mean_by_nats),
         cmocka_unit_test(median_and_spread_of_known_values),
         cmocka_unit_test(any_nats_make_a_value_in_bounds),
         cmocka_unit_test(surprise_is_null_first_and_then_counts_spreads),

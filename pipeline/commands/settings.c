@@ -70,9 +70,9 @@ void settings_options(struct settings *s, const char *who, struct option *option
           "what a record stands for (default: line)"}},
         {"erf",
          {"analyze", 0, OPTION_TEXT, &s->analyze, 0, 0, "LIST",
-          "parts of the analysis, by commas, or none: surprise, novelty (default: all; novelty is "
-          "of "
-          "lines)"}},
+          "parts of the analysis, by commas, or none: surprise, novelty, embeddings (default: "
+          "surprise, "
+          "of lines and entries novelty, of paragraphs embeddings)"}},
         {"erf",
          {"alerts-per-1000", 0, OPTION_REAL, &s->alerts_per_1000, 0, 1000, "X",
           "false alarms to expect in 1,000 lines where nothing happens (default: 1; 0: none)"}},
@@ -188,9 +188,11 @@ static enum analyze part_of(const char *text, size_t length)
     return part;
 }
 
-static uint32_t all_parts(enum unit unit)
+/* Of lines a vector would be longer than most of their records. */
+static uint32_t default_parts(enum unit unit)
 {
-    return 1U << ANALYZE_SURPRISE | (unit == UNIT_PARAGRAPH ? 0 : 1U << ANALYZE_NOVELTY);
+    return 1U << ANALYZE_SURPRISE |
+           1U << (unit == UNIT_PARAGRAPH ? ANALYZE_EMBEDDINGS : ANALYZE_NOVELTY);
 }
 
 static enum err_code parse_parts(const char *list, uint32_t *out, struct err *err)
@@ -220,11 +222,11 @@ static enum err_code parse_parts(const char *list, uint32_t *out, struct err *er
 
 enum err_code settings_end(struct settings *s, struct err *err)
 {
-    uint32_t parts = all_parts(unit_of(s));
+    uint32_t parts = default_parts(unit_of(s));
 
     if (s->analyze && parse_parts(s->analyze, &parts, err))
         return err->code;
-    if (parts & ~all_parts(unit_of(s)))
+    if (unit_of(s) == UNIT_PARAGRAPH && parts >> ANALYZE_NOVELTY & 1)
         return err_set(err, ERR_USAGE, 0,
                        "--analyze novelty is of lines: give --unit line, or leave novelty out");
     if (!s->store) {

@@ -430,6 +430,7 @@ static void encode_close(void **self)
     while (e->free_jobs) {
         struct job *job = e->free_jobs;
         e->free_jobs = job->next;
+        free(job->hidden);
         free(job);
     }
     engine_close(&e->engine);

@@ -190,6 +190,7 @@ struct job {
     struct job *next; /* free list */
     uint32_t tokens[JOB_TOKENS];
     float loss[JOB_TOKENS];
+    float *hidden; /* (JOB_TOKENS, channels) where the analysis wants them, else NULL */
 };
 
 /* What the control socket asks. */

@@ -281,7 +281,7 @@ static struct job *job_get(struct stream *s)
     if (job)
         e->free_jobs = job->next;
     else
-        job = malloc(sizeof *job);
+        job = calloc(1, sizeof *job);
     require(job);
     job->engine = (struct engine_job){.state = s->state, .tokens = job->tokens, .user = job};
     job->stream = s;
@@ -289,6 +289,17 @@ static struct job *job_get(struct stream *s)
     job->first = job->count = 0;
     job->counts = false;
     return job;
+}
+
+/* Room for hidden states, where the analysis wants them. */
+static void job_hidden(struct encode *e, struct job *job)
+{
+    const struct analysis_options options = analysis_options_of(e);
+
+    if (job->hidden || !analysis_wants_hidden(&options))
+        return;
+    job->hidden = malloc(JOB_TOKENS * sizeof *job->hidden * engine_info(e->engine)->channels);
+    require(job->hidden);
 }
 
 static void job_put(struct encode *e, struct job *job)
@@ -344,8 +355,10 @@ static void submit_tokens(struct stream *s, uint32_t most)
     job->counts = true;
     for (uint32_t i = 0; i < job->count; i++)
         job->tokens[i] = load_u32(piece->tokens.ids + 4 * (size_t)(job->first + i));
+    job_hidden(s->encode, job);
     job->engine.count = job->count;
     job->engine.loss = job->loss;
+    job->engine.hidden = job->hidden;
     source = piece_use(piece, job->count);
     if (s->tokens_submitted == s->snapshot_tokens)
         s->snapshot_ms = s->encode->now_ms; /* from here on there is something to lose */
@@ -487,6 +500,7 @@ static void take_results(struct stream *s, const struct job *job)
     const struct piece *piece = job->piece;
     struct analysis_records made;
     struct err err;
+    uint32_t channels = engine_info(s->encode->engine)->channels;
     size_t text_at = job->text_at;
 
     s->arrived_ms = piece->accepted_ms;
@@ -502,6 +516,8 @@ static void take_results(struct stream *s, const struct job *job)
             stream_fail(s, &err);
             return;
         }
+        if (job->engine.hidden)
+            analysis_hidden(&s->analysis, job->hidden + (size_t)i * channels, channels);
         analysis_token(&s->analysis, job->loss[i], text, load_u32(piece->tokens.source + 4 * at),
                        piece->frame.flags & MSG_BREAK && at + 1 == piece->frame.count, &made);
         add_records(s, &made);

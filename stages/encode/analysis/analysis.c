@@ -3,6 +3,7 @@
  *    u8 version | u32 bytes, units | u32 parts
  *    for each part in its order: u8 version | u32 bytes, its own
  *    u16 bytes, text of the open unit
+ *    its vector so far (pool.h), where a part wants vectors
  *
  * A part that has seen nothing has no bytes, so a stream that has not begun costs none. */
 #include "stages/encode/analysis/analysis.h"
@@ -12,7 +13,9 @@
 enum { VERSION = 2 };
 
 static const struct analysis_part *const parts[ANALYZE_COUNT] = {
-    [ANALYZE_SURPRISE] = &analysis_surprise, [ANALYZE_NOVELTY] = &analysis_novelty};
+    [ANALYZE_SURPRISE] = &analysis_surprise,
+    [ANALYZE_NOVELTY] = &analysis_novelty,
+    [ANALYZE_EMBEDDINGS] = &analysis_embeddings};
 
 static bool has(const struct analysis *a, unsigned part)
 {
@@ -27,6 +30,19 @@ static bool wants_text(const struct analysis *a)
     return false;
 }
 
+static bool wants_vector(uint32_t set)
+{
+    for (unsigned i = 0; i < ANALYZE_COUNT; i++)
+        if (set >> i & 1 && parts[i]->wants_vector)
+            return true;
+    return false;
+}
+
+bool analysis_wants_hidden(const struct analysis_options *options)
+{
+    return wants_vector(options->parts);
+}
+
 static void free_parts(struct analysis *a)
 {
     for (unsigned i = 0; i < ANALYZE_COUNT; i++)
@@ -34,6 +50,8 @@ static void free_parts(struct analysis *a)
             parts[i]->close(&a->self[i]);
     buffer_release(&a->text);
     a->text = buffer_of(ANALYSIS_TEXT_MAX);
+    pool_release(&a->pool);
+    a->hidden = NULL;
 }
 
 void analysis_begin(struct analysis *a, const struct analysis_options *options, uint64_t offset)
@@ -58,7 +76,7 @@ void analysis_release(struct analysis *a)
 
 size_t analysis_memory(const struct analysis *a)
 {
-    size_t bytes = a->text.room;
+    size_t bytes = a->text.room + pool_memory(&a->pool);
 
     for (unsigned i = 0; i < ANALYZE_COUNT; i++)
         bytes += a->self[i] ? parts[i]->memory(a->self[i]) : 0;
@@ -75,6 +93,8 @@ static void pass_through(struct analysis *a, struct analysis_records *out)
                                  .text = {a->text.data, a->text.bytes},
                                  .record = record};
 
+    if (wants_vector(a->options.parts))
+        unit.vector = pool_take(&a->pool, &unit.channels);
     for (unsigned i = 0; i < ANALYZE_COUNT; i++) {
         if (!has(a, i))
             continue;
@@ -96,6 +116,12 @@ static void hold_text(struct analysis *a, struct view text)
     require(!a->text.refused);
 }
 
+void analysis_hidden(struct analysis *a, const float *hidden, uint32_t channels)
+{
+    a->hidden = hidden;
+    a->channels = channels;
+}
+
 void analysis_token(struct analysis *a, double nats, struct view text, uint32_t source_bytes,
                     bool ends, struct analysis_records *out)
 {
@@ -105,6 +131,9 @@ void analysis_token(struct analysis *a, double nats, struct view text, uint32_t 
     out->count = 0;
     if (wants_text(a))
         hold_text(a, text);
+    if (a->hidden && wants_vector(a->options.parts))
+        pool_add(&a->pool, a->hidden, a->channels, nats);
+    a->hidden = NULL;
     if (!units_token(&a->units, nats, text, source_bytes, record) &&
         !(ends && units_break(&a->units, record)))
         return;
@@ -161,13 +190,15 @@ void analysis_save(const struct analysis *a, struct buffer *out)
             continue;
         buffer_u8(out, parts[i]->version);
         at = begin_sized(out);
-        if (a->self[i])
+        if (a->self[i] && parts[i]->save)
             parts[i]->save(a->self[i], out);
         require(out->bytes - at <= parts[i]->bytes_max);
         end_sized(out, at);
     }
     buffer_u16(out, (uint16_t)a->text.bytes);
     buffer_put(out, a->text.data, a->text.bytes);
+    if (wants_vector(a->options.parts))
+        pool_save(&a->pool, out);
 }
 
 static bool load_units(struct units *u, struct reader *r)
@@ -189,6 +220,8 @@ static bool load_part(struct analysis *a, unsigned i, struct reader *r)
         return false;
     if (!bytes)
         return true;
+    if (!parts[i]->load)
+        return false;
     parts[i]->begin(&a->self[i], &a->options);
     return parts[i]->load(a->self[i], &own) && read_done(&own);
 }
@@ -206,6 +239,8 @@ static bool load_all(struct analysis *a, struct reader *r)
     if (!text || (bytes && !wants_text(a)))
         return false;
     hold_text(a, (struct view){text, bytes});
+    if (wants_vector(a->options.parts) && !pool_load(&a->pool, r))
+        return false;
     return read_done(r);
 }
 

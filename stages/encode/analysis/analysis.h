@@ -12,6 +12,7 @@
 #ifndef STAGES_ENCODE_ANALYSIS_ANALYSIS_H
 #define STAGES_ENCODE_ANALYSIS_ANALYSIS_H
 
+#include "stages/encode/analysis/pool.h"
 #include "stages/encode/analysis/units.h"
 
 enum {
@@ -28,11 +29,14 @@ struct analysis_options {
     uint64_t alerts_per_million;
 };
 
-/* A finished unit. text is its beginning, at most ANALYSIS_TEXT_MAX bytes, and only there for parts that want it. */
+/* A finished unit. text is its beginning, at most ANALYSIS_TEXT_MAX bytes; text and vector are only there for parts
+ * that want them. */
 struct analysis_unit {
     uint64_t bytes, tokens; /* of the source */
     double nats;
     struct view text;
+    const float *vector; /* (channels) of pool.h; NULL: no hidden states were given */
+    uint32_t channels;
     struct record *record; /* the unit's: add fields here */
     struct record
         *own; /* kind RECORD_ALERT or another of its own; place, text and number are filled in */
@@ -41,7 +45,7 @@ struct analysis_unit {
 /* A part. self is its own; NULL stands for one that has seen nothing, wherever a const self is asked for. */
 struct analysis_part {
     uint8_t version; /* of what save writes; raised when load would not understand older bytes */
-    bool wants_text;
+    bool wants_text, wants_vector;
     size_t bytes_max; /* of what save writes */
     /* Memory for a stream that begins. */
     void (*begin)(void **self, const struct analysis_options *options);
@@ -49,19 +53,22 @@ struct analysis_part {
     bool (*unit)(void *self, const struct analysis_unit *unit);
     /* Fields of the document's record; NULL: none. */
     void (*end)(const void *self, struct record *document);
-    void (*save)(const void *self, struct buffer *out);
+    void (*save)(const void *self, struct buffer *out); /* NULL, and so load: keeps nothing */
     /* Into what begin made. False: no bytes of save's; self is then closed. */
     bool (*load)(void *self, struct reader *r);
     size_t (*memory)(const void *self);
     void (*close)(void **self); /* takes NULL */
 };
 
-extern const struct analysis_part analysis_surprise, analysis_novelty;
+extern const struct analysis_part analysis_surprise, analysis_novelty, analysis_embeddings;
 
 struct analysis {
     struct analysis_options options;
     struct units units;
-    struct buffer text; /* of the open unit, where a part wants it */
+    struct buffer text;  /* of the open unit, where a part wants it */
+    struct pool pool;    /* the same */
+    const float *hidden; /* of the next token, lent; NULL: none */
+    uint32_t channels;
     void *self[ANALYZE_COUNT];
     bool resting; /* units alone are here */
 };
@@ -75,6 +82,10 @@ struct analysis_records {
 /* Also of one that was used before: what it held is released. */
 void analysis_begin(struct analysis *a, const struct analysis_options *options, uint64_t offset);
 
+/* Does a part want the hidden states of tokens? */
+bool analysis_wants_hidden(const struct analysis_options *options);
+/* The next token's hidden state (channels), lent until analysis_token has taken it. */
+void analysis_hidden(struct analysis *a, const float *hidden, uint32_t channels);
 /* One token: its loss, its text, the source bytes it stands for. ends: a break stands behind it (MSG_BREAK). */
 void analysis_token(struct analysis *a, double nats, struct view text, uint32_t source_bytes,
                     bool ends, struct analysis_records *out);
