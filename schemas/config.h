@@ -11,7 +11,13 @@ enum unit { UNIT_PARAGRAPH, UNIT_LINE, UNIT_ENTRY /* of lines, as ingest joins t
 enum normalize { NORMALIZE_NONE, NORMALIZE_NFC };
 enum sync { SYNC_INTERVAL, SYNC_BATCH, SYNC_RECORD }; /* when emit makes records durable unasked */
 /* Parts of the analysis, by their place in a set of bits. Append, never renumber: a checkpoint holds them. */
-enum analyze { ANALYZE_SURPRISE, ANALYZE_NOVELTY, ANALYZE_EMBEDDINGS, ANALYZE_COUNT };
+enum analyze {
+    ANALYZE_SURPRISE,
+    ANALYZE_NOVELTY,
+    ANALYZE_EMBEDDINGS,
+    ANALYZE_SUMMARY,
+    ANALYZE_COUNT
+};
 enum sink_kind { SINK_JSONL, SINK_STDOUT };
 
 struct config {
@@ -68,7 +74,8 @@ static inline const char *analyze_name(enum analyze part)
 {
     static const char *const names[] = {[ANALYZE_SURPRISE] = "surprise",
                                         [ANALYZE_NOVELTY] = "novelty",
-                                        [ANALYZE_EMBEDDINGS] = "embeddings"};
+                                        [ANALYZE_EMBEDDINGS] = "embeddings",
+                                        [ANALYZE_SUMMARY] = "summary"};
     return names[part];
 }
 

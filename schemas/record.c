@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
-static const char *const kinds[] = {"line", "paragraph", "document", "lineage", "entry", "alert"};
+static const char *const kinds[] = {"line",  "paragraph", "document", "lineage",
+                                    "entry", "alert",     "summary"};
 
 /* The character at text: its bytes, and -1 in *point where they are no UTF-8. */
 static size_t next_point(struct view text, size_t at, utf8proc_int32_t *point)
@@ -103,7 +104,44 @@ void record_add_text(struct record *record, const char *name, struct view text)
     add_field(record, name, FIELD_TEXT)->text = text;
 }
 
-static json_t *field_value(const struct record_field *field)
+void record_add_list(struct record *record, const char *name, const struct record_item *items,
+                     size_t count)
+{
+    struct record_field *field = add_field(record, name, FIELD_LIST);
+
+    field->items = items;
+    field->item_count = count;
+}
+
+static struct record_field *add_to_item(struct record_item *item, const char *name,
+                                        enum record_field_kind kind)
+{
+    struct record_field *field = &item->fields[item->field_count];
+
+    require(item->field_count < RECORD_ITEM_FIELDS_MAX);
+    item->field_count++;
+    *field = (struct record_field){.name = name, .kind = kind};
+    return field;
+}
+
+void record_item_count(struct record_item *item, const char *name, uint64_t count)
+{
+    add_to_item(item, name, FIELD_COUNT)->count = count;
+}
+
+void record_item_real(struct record_item *item, const char *name, double real)
+{
+    require(isfinite(real));
+    add_to_item(item, name, FIELD_REAL)->real = real;
+}
+
+void record_item_text(struct record_item *item, const char *name, struct view text)
+{
+    add_to_item(item, name, FIELD_TEXT)->text = text;
+}
+
+/* NULL where memory is refused. */
+static json_t *plain_value(const struct record_field *field)
 {
     switch (field->kind) {
     case FIELD_COUNT:
@@ -113,9 +151,34 @@ static json_t *field_value(const struct record_field *field)
     case FIELD_TEXT:
         return clean_text(field->text);
     case FIELD_NULL:
+    case FIELD_LIST:
         break;
     }
     return json_null();
+}
+
+static json_t *list_value(const struct record_field *field)
+{
+    json_t *list = json_array();
+    int bad = 0;
+
+    for (size_t i = 0; i < field->item_count; i++) {
+        const struct record_item *item = &field->items[i];
+        json_t *object = json_object();
+        for (size_t k = 0; k < item->field_count; k++)
+            bad |= json_object_set_new(object, item->fields[k].name, plain_value(&item->fields[k]));
+        bad |= json_array_append_new(list, object);
+    }
+    if (bad) {
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
+static json_t *field_value(const struct record_field *field)
+{
+    return field->kind == FIELD_LIST ? list_value(field) : plain_value(field);
 }
 
 static json_t *bits_per_byte(const struct record *record)
@@ -141,7 +204,7 @@ static json_t *make_object(const char *stream, const struct record *record)
             bad |= json_array_append_new(changed, json_string(record->changed[i]));
         bad |= json_object_set_new(object, "changed", changed);
     } else {
-        if (record->kind != RECORD_ALERT) {
+        if (record->kind != RECORD_ALERT && record->kind != RECORD_SUMMARY) {
             bad |= json_object_set_new(object, "tokens", json_integer((json_int_t)record->tokens));
             bad |= json_object_set_new(object, "nats", json_real(record->nats));
             bad |= json_object_set_new(object, "bits_per_byte", bits_per_byte(record));

@@ -13,7 +13,8 @@ enum record_kind {
     RECORD_DOCUMENT,
     RECORD_LINEAGE,
     RECORD_ENTRY,
-    RECORD_ALERT
+    RECORD_ALERT,
+    RECORD_SUMMARY
 };
 
 /* Raised whenever the same input would give other lines: it belongs to a stream's fingerprint. */
@@ -21,10 +22,11 @@ enum {
     RECORD_FORMAT = 2,
     RECORD_LINE_MAX = 64 * 1024,
     RECORD_TEXT_MAX = 160,
-    RECORD_FIELDS_MAX = 12
+    RECORD_FIELDS_MAX = 12,
+    RECORD_ITEM_FIELDS_MAX = 4
 };
 
-enum record_field_kind { FIELD_NULL, FIELD_COUNT, FIELD_REAL, FIELD_TEXT };
+enum record_field_kind { FIELD_NULL, FIELD_COUNT, FIELD_REAL, FIELD_TEXT, FIELD_LIST };
 
 /* What a part of the analysis says of a unit. */
 struct record_field {
@@ -32,7 +34,15 @@ struct record_field {
     enum record_field_kind kind;
     uint64_t count;
     double real;
-    struct view text; /* any bytes, as the record's */
+    struct view text;                /* any bytes, as the record's */
+    const struct record_item *items; /* (item_count) of a list */
+    size_t item_count;
+};
+
+/* An object in a list; its fields are no lists. */
+struct record_item {
+    struct record_field fields[RECORD_ITEM_FIELDS_MAX]; /* (field_count) */
+    size_t field_count;
 };
 
 struct record {
@@ -53,6 +63,12 @@ void record_add_null(struct record *record, const char *name);
 void record_add_count(struct record *record, const char *name, uint64_t count);
 void record_add_real(struct record *record, const char *name, double real);
 void record_add_text(struct record *record, const char *name, struct view text);
+/* items are lent as texts are. */
+void record_add_list(struct record *record, const char *name, const struct record_item *items,
+                     size_t count);
+void record_item_count(struct record_item *item, const char *name, uint64_t count);
+void record_item_real(struct record_item *item, const char *name, double real);
+void record_item_text(struct record_item *item, const char *name, struct view text);
 
 /* Append the line of record with its newline to out.
  * Fails  ERR_MODEL: nats are not finite; ERR_LIMIT, ERR_MEMORY. */

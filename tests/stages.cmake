@@ -2,7 +2,7 @@
 add_library(stages_help STATIC stages_help.c emit_help.c)
 target_link_libraries(stages_help PUBLIC stages PkgConfig::CMOCKA)
 
-foreach(name test_schemas_messages test_stages_text test_stages_units test_stages_analysis test_stages_paths
+foreach(name test_schemas_messages test_stages_text test_stages_units test_stages_analysis test_stages_summary test_stages_paths
         test_stages_emit test_stages_sinks test_stages_ingest test_stages_tokenize)
     riverrun_test(${name} LINK stages_help)
 endforeach()

@@ -23,7 +23,7 @@ except ImportError:
     sys.exit(77)
 
 SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../schemas/record.schema.json")
-INTEGERS = ("seq", "begin", "end", "tokens", "template_id", "template_count", "one_in", "templates", "alerts")
+INTEGERS = ("seq", "begin", "end", "tokens", "template_id", "template_count", "one_in", "templates", "alerts", "sentence_count")
 OF_ITS_UNIT = ("begin", "end", "text", "novelty", "one_in", "template_id", "template")
 
 
@@ -70,6 +70,12 @@ def check_alone(record):
         return wrong + (["a lineage record has no bytes"] if size else [])
     if record["kind"] == "alert":
         return wrong
+    if record["kind"] == "summary":
+        places = [place for name in ("sentences", "passages") for place in record[name]]
+        wrong += [f"{place} is no place between {record['begin']} and {record['end']}" for place in places
+                  if not record["begin"] <= place["begin"] < place["end"] <= record["end"]]
+        begins = [place["begin"] for place in record["sentences"]]
+        return wrong + (["a sentence comes twice"] if len(set(begins)) < len(begins) else [])
     if record["kind"] in ("line", "paragraph", "entry") and (size <= 0 or record["tokens"] == 0):
         wrong.append("a unit without bytes or tokens")
     # A token stands for a byte at least, and normalisation at most triples the bytes.
@@ -109,6 +115,9 @@ def check_together(records, stream, unfinished, size, base):
             before = records[place - 1][1] if place else record if base else {}
             wrong += [here + f"an alert with another {name} than the unit before it" for name in OF_ITS_UNIT
                       if before.get(name) != record[name]]
+        elif record["kind"] == "summary":
+            if record["end"] != at and not (base and len(begins) == 1):
+                wrong.append(here + f"a summary up to {record['end']}, the unit before ends at {at}")
         elif record["kind"] == "document":
             if place + 1 != len(records):
                 wrong.append(here + "records after the document")
@@ -175,6 +184,16 @@ def alarmed():
                                            "template")}
     return [dict(first, kind="line", **novelty, template_count=1), line,
             dict(alert, seq=2, kind="alert", reason="new template"), dict(document, alerts=1, templates=2)]
+
+
+def summed():
+    """The sample, and what it says."""
+    records = sample()
+    place = {"begin": 0, "end": 9, "text": "Well done"}
+    summary = {"stream": "a", "seq": 3, "kind": "summary", "begin": 0, "end": 30, "text": "Well done", "sentence_count": 2,
+               "sentences": [dict(place, begin=10, end=30), place], "phrases": [{"text": "Well done", "count": 2}],
+               "passages": [place]}
+    return records[:3] + [summary, dict(records[3], seq=4)]
 
 
 def spoilt(record, *, of=None, **fields):
@@ -262,6 +281,14 @@ def mistakes():
         "novelty of a document": spoilt(3, of=alarmed, novelty=1.5, template="a", template_id=0, one_in=1),
         "alerts of a unit": spoilt(0, of=alarmed, alerts=1, templates=2),
         "template too long": spoilt(1, of=alarmed, template="a" * 609),
+        "summary without its sentences": spoilt(3, of=summed, sentences=...),
+        "summary with tokens": spoilt(3, of=summed, tokens=1),
+        "summary of other bytes": spoilt(3, of=summed, end=31),
+        "sentence outside": spoilt(3, of=summed, sentences=[{"begin": 10, "end": 31, "text": "a"}]),
+        "sentence without text": spoilt(3, of=summed, sentences=[{"begin": 10, "end": 30}]),
+        "sentence twice": spoilt(3, of=summed, sentences=[{"begin": 1, "end": 3, "text": "a"}] * 2),
+        "phrase that came once": spoilt(3, of=summed, phrases=[{"text": "a", "count": 1}]),
+        "sentences of a unit": spoilt(0, sentences=[]),
         "unit with changes": spoilt(0, changed=["a: b -> c"]),
     }
     texts = {name: lines(records) for name, records in planted.items()}
@@ -293,6 +320,7 @@ def self_test():
         good = "".join(json.dumps(record) + "\n" for record in sample())
         wrong += [f"a good file is refused: {what}" for what in
                   problems(good) + problems("".join(json.dumps(one) + "\n" for one in alarmed())) +
+                  problems("".join(json.dumps(one) + "\n" for one in summed())) +
                   problems(good, size=30) + problems(json.dumps(lone) + "\n") +
                   problems(good[:good.rindex('{"stream"')], unfinished=True)]
         if not problems(good, size=31):

@@ -70,9 +70,9 @@ void settings_options(struct settings *s, const char *who, struct option *option
           "what a record stands for (default: line)"}},
         {"erf",
          {"analyze", 0, OPTION_TEXT, &s->analyze, 0, 0, "LIST",
-          "parts of the analysis, by commas, or none: surprise, novelty, embeddings (default: "
-          "surprise, "
-          "of lines and entries novelty, of paragraphs embeddings)"}},
+          "parts of the analysis, by commas, or none: surprise, novelty, embeddings, summary "
+          "(default: "
+          "surprise, of lines and entries novelty, of paragraphs embeddings and summary)"}},
         {"erf",
          {"alerts-per-1000", 0, OPTION_REAL, &s->alerts_per_1000, 0, 1000, "X",
           "false alarms to expect in 1,000 lines where nothing happens (default: 1; 0: none)"}},
@@ -192,7 +192,8 @@ static enum analyze part_of(const char *text, size_t length)
 static uint32_t default_parts(enum unit unit)
 {
     return 1U << ANALYZE_SURPRISE |
-           1U << (unit == UNIT_PARAGRAPH ? ANALYZE_EMBEDDINGS : ANALYZE_NOVELTY);
+           (unit == UNIT_PARAGRAPH ? 1U << ANALYZE_EMBEDDINGS | 1U << ANALYZE_SUMMARY
+                                   : 1U << ANALYZE_NOVELTY);
 }
 
 static enum err_code parse_parts(const char *list, uint32_t *out, struct err *err)

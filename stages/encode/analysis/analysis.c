@@ -15,11 +15,20 @@ enum { VERSION = 2 };
 static const struct analysis_part *const parts[ANALYZE_COUNT] = {
     [ANALYZE_SURPRISE] = &analysis_surprise,
     [ANALYZE_NOVELTY] = &analysis_novelty,
-    [ANALYZE_EMBEDDINGS] = &analysis_embeddings};
+    [ANALYZE_EMBEDDINGS] = &analysis_embeddings,
+    [ANALYZE_SUMMARY] = &analysis_summary};
 
 static bool has(const struct analysis *a, unsigned part)
 {
     return a->options.parts >> part & 1;
+}
+
+/* The part's memory, from the first time that it is called. */
+static void *self_of(struct analysis *a, unsigned part)
+{
+    if (!a->self[part])
+        parts[part]->begin(&a->self[part], &a->options);
+    return a->self[part];
 }
 
 static bool wants_text(const struct analysis *a)
@@ -91,6 +100,8 @@ static void pass_through(struct analysis *a, struct analysis_records *out)
                                  .tokens = record->tokens,
                                  .nats = record->nats,
                                  .text = {a->text.data, a->text.bytes},
+                                 .begin = record->begin,
+                                 .end = record->end,
                                  .record = record};
 
     if (wants_vector(a->options.parts))
@@ -98,12 +109,10 @@ static void pass_through(struct analysis *a, struct analysis_records *out)
     for (unsigned i = 0; i < ANALYZE_COUNT; i++) {
         if (!has(a, i))
             continue;
-        if (!a->self[i])
-            parts[i]->begin(&a->self[i], &a->options);
         unit.own = &out->records[out->count];
         *unit.own =
             (struct record){.begin = record->begin, .end = record->end, .text = record->text};
-        out->count += parts[i]->unit(a->self[i], &unit);
+        out->count += parts[i]->unit(self_of(a, i), &unit);
     }
     a->text.bytes = 0;
 }
@@ -134,11 +143,28 @@ void analysis_token(struct analysis *a, double nats, struct view text, uint32_t 
     if (a->hidden && wants_vector(a->options.parts))
         pool_add(&a->pool, a->hidden, a->channels, nats);
     a->hidden = NULL;
+    for (unsigned i = 0; i < ANALYZE_COUNT; i++)
+        if (has(a, i) && parts[i]->token)
+            parts[i]->token(self_of(a, i), nats, text, a->units.offset, source_bytes);
     if (!units_token(&a->units, nats, text, source_bytes, record) &&
         !(ends && units_break(&a->units, record)))
         return;
     out->count = 1;
     pass_through(a, out);
+}
+
+static void add_last(struct analysis *a, struct analysis_records *out)
+{
+    struct record document;
+
+    units_document(&a->units, &document);
+    for (unsigned i = 0; i < ANALYZE_COUNT; i++) {
+        struct record *own = &out->records[out->count];
+        if (!has(a, i) || !parts[i]->last)
+            continue;
+        *own = (struct record){.begin = document.begin, .end = document.end};
+        out->count += parts[i]->last(self_of(a, i), own);
+    }
 }
 
 void analysis_end(struct analysis *a, struct analysis_records *out)
@@ -151,15 +177,12 @@ void analysis_end(struct analysis *a, struct analysis_records *out)
         out->count = 1;
         pass_through(a, out);
     }
+    add_last(a, out);
     document = &out->records[out->count++];
     units_document(&a->units, document);
-    for (unsigned i = 0; i < ANALYZE_COUNT; i++) {
-        if (!has(a, i) || !parts[i]->end)
-            continue;
-        if (!a->self[i])
-            parts[i]->begin(&a->self[i], &a->options);
-        parts[i]->end(a->self[i], document);
-    }
+    for (unsigned i = 0; i < ANALYZE_COUNT; i++)
+        if (has(a, i) && parts[i]->end)
+            parts[i]->end(self_of(a, i), document);
 }
 
 /* What put writes, with its length before it. */

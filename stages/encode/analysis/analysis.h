@@ -16,10 +16,10 @@
 #include "stages/encode/analysis/units.h"
 
 enum {
-    ANALYSIS_TEXT_MAX = 4096,                 /* of a unit: what a part sees of its text */
-    ANALYSIS_RECORDS_MAX = 2 + ANALYZE_COUNT, /* that one token or the end makes */
-    ANALYSIS_BYTES_MAX = 384 * 1024,          /* of everything, saved */
-    ANALYSIS_MEMORY_MAX = 1024 * 1024         /* of everything in memory, a stream */
+    ANALYSIS_TEXT_MAX = 4096,                     /* of a unit: what a part sees of its text */
+    ANALYSIS_RECORDS_MAX = 2 + 2 * ANALYZE_COUNT, /* that one token or the end makes */
+    ANALYSIS_BYTES_MAX = 384 * 1024,              /* of everything, saved */
+    ANALYSIS_MEMORY_MAX = 1024 * 1024             /* of everything in memory, a stream */
 };
 
 /* How this run reads: settings that are fixed for a stream's life. */
@@ -38,6 +38,7 @@ struct analysis_unit {
     const float *vector; /* (channels) of pool.h; NULL: no hidden states were given */
     uint32_t channels;
     struct record *record; /* the unit's: add fields here */
+    uint64_t begin, end;   /* of the source */
     struct record
         *own; /* kind RECORD_ALERT or another of its own; place, text and number are filled in */
 };
@@ -49,8 +50,15 @@ struct analysis_part {
     size_t bytes_max; /* of what save writes */
     /* Memory for a stream that begins. */
     void (*begin)(void **self, const struct analysis_options *options);
-    /* A unit ended. True: *unit->own is a record to be written behind the unit's (and behind those of parts before). */
+    /* A token, before its unit ends with it: nats, text, where it begins in the source, what it covers there. NULL:
+     * of no interest. */
+    void (*token)(void *self, double nats, struct view text, uint64_t begin, uint32_t source_bytes);
+    /* A unit ended. True: *unit->own is a record to be written behind the unit's (and behind those of parts
+     * before). */
     bool (*unit)(void *self, const struct analysis_unit *unit);
+    /* The source ended, all units did. True: *own is a record to be written before the document's, of all its
+     * bytes unless the part says otherwise. NULL: none. */
+    bool (*last)(void *self, struct record *own);
     /* Fields of the document's record; NULL: none. */
     void (*end)(const void *self, struct record *document);
     void (*save)(const void *self, struct buffer *out); /* NULL, and so load: keeps nothing */
@@ -60,7 +68,8 @@ struct analysis_part {
     void (*close)(void **self); /* takes NULL */
 };
 
-extern const struct analysis_part analysis_surprise, analysis_novelty, analysis_embeddings;
+extern const struct analysis_part analysis_surprise, analysis_novelty, analysis_embeddings,
+    analysis_summary;
 
 struct analysis {
     struct analysis_options options;
@@ -98,8 +107,8 @@ void analysis_rest(struct analysis *a);
 size_t analysis_memory(const struct analysis *a);
 void analysis_release(struct analysis *a);
 
-/* The whole state as bytes and back, the same bytes again. options NULL: whatever the bytes were made with, to look at
- * them. rest: places alone are kept, as after analysis_rest. On failure *a is as before.
+/* The whole state as bytes and back, the same bytes again. options NULL: whatever the bytes were made with, to look
+ * at them. rest: places alone are kept, as after analysis_rest. On failure *a is as before.
  * Fails  ERR_DAMAGED */
 void analysis_save(const struct analysis *a, struct buffer *out);
 MUST_CHECK enum err_code analysis_load(struct analysis *a, const struct analysis_options *options,

@@ -62,19 +62,6 @@ static void begin(void **self, const struct analysis_options *options)
     *self = n;
 }
 
-/* The same bits on every machine, which libm's are not: x = m 2^e, and ln m = 2 artanh((m - 1) / (m + 1)). */
-static double log2_of(double x)
-{
-    int exponent;
-    double m = frexp(x, &exponent), y = (m - 1) / (m + 1), power = y, sum = 0;
-
-    for (int k = 1; k < 24; k += 2) {
-        sum += power / k;
-        power *= y * y;
-    }
-    return exponent + 2 * sum / 0.69314718055994531;
-}
-
 static double in_steps(double bits)
 {
     return floor(bits * 64 + 0.5) / 64;
@@ -83,7 +70,7 @@ static double in_steps(double bits)
 /* Never below 0: a template has at most all lines. */
 static double rarity_of(const struct template *one, uint64_t lines)
 {
-    double bits = log2_of(((double)lines + 1) / ((double)(one->count - 1) + 0.5));
+    double bits = usual_log2(((double)lines + 1) / ((double)(one->count - 1) + 0.5));
 
     return bits > 0 ? bits : 0;
 }
@@ -108,7 +95,7 @@ static double excess_of(const struct finding *f)
 {
     double d = f->measured ? usual_distance(&f->usual, f->value) : 0;
 
-    return d > 0 ? log2_of(1 + d * d) : 0;
+    return d > 0 ? usual_log2(1 + d * d) : 0;
 }
 
 /* Counts the score, and says how rare such a one is. */

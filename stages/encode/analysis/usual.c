@@ -133,3 +133,16 @@ bool usual_load(struct usual_lengths *u, struct reader *r)
     }
     return !r->short_read;
 }
+
+/* x = m 2^e, and ln m = 2 artanh((m - 1) / (m + 1)). */
+double usual_log2(double x)
+{
+    int exponent;
+    double m = frexp(x, &exponent), y = (m - 1) / (m + 1), power = y, sum = 0;
+
+    for (int k = 1; k < 24; k += 2) {
+        sum += power / k;
+        power *= y * y;
+    }
+    return exponent + 2 * sum / LN2;
+}

@@ -57,4 +57,7 @@ bool usual_load(struct usual_lengths *u, struct reader *r);
 /* How many spreads value lies above the median, in steps of 1/64, whose decimal text is short and exact. */
 double usual_distance(const struct usual *usual, float value);
 
+/* Of x > 0: the same bits on every machine, which libm's are not. */
+double usual_log2(double x);
+
 #endif

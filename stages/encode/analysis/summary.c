@@ -1,0 +1,93 @@
+/* summary: of paragraphs what a document says, at its end (digest.h). Of lines and entries nothing. */
+#include "stages/encode/analysis/analysis.h"
+#include "stages/encode/analysis/digest.h"
+
+#include <stdlib.h>
+
+enum { VERSION = 1 };
+
+struct summary {
+    struct digest *digest; /* NULL: of lines or entries */
+};
+
+static void begin(void **self, const struct analysis_options *options)
+{
+    struct summary *s = calloc(1, sizeof *s);
+
+    require(s);
+    if (options->unit == UNIT_PARAGRAPH) {
+        s->digest = calloc(1, sizeof *s->digest);
+        require(s->digest);
+    }
+    *self = s;
+}
+
+static void token(void *self, double nats, struct view text, uint64_t at, uint32_t source_bytes)
+{
+    struct summary *s = self;
+
+    if (s->digest)
+        digest_token(s->digest, nats, text, at, source_bytes);
+}
+
+static bool unit(void *self, const struct analysis_unit *unit)
+{
+    struct summary *s = self;
+
+    if (s->digest)
+        digest_unit(s->digest, unit->begin, unit->end);
+    return false;
+}
+
+static bool last(void *self, struct record *own)
+{
+    struct summary *s = self;
+
+    return s->digest && digest_end(s->digest, own);
+}
+
+static void save(const void *self, struct buffer *out)
+{
+    const struct summary *s = self;
+
+    buffer_u8(out, s->digest != NULL);
+    if (s->digest)
+        digest_save(s->digest, out);
+}
+
+static bool load(void *self, struct reader *r)
+{
+    struct summary *s = self;
+
+    return read_u8(r) == (s->digest != NULL) && (!s->digest || digest_load(s->digest, r));
+}
+
+static size_t memory(const void *self)
+{
+    const struct summary *s = self;
+
+    return sizeof *s + (s->digest ? digest_memory(s->digest) : 0);
+}
+
+static void close_part(void **self)
+{
+    struct summary *s = *self;
+
+    if (s && s->digest)
+        digest_release(s->digest);
+    if (s)
+        free(s->digest);
+    free(s);
+    *self = NULL;
+}
+
+const struct analysis_part analysis_summary = {.version = VERSION,
+                                               .bytes_max = 1 + DIGEST_BYTES_MAX,
+                                               .begin = begin,
+                                               .token = token,
+                                               .unit = unit,
+                                               .last = last,
+                                               .save = save,
+                                               .load = load,
+                                               .memory = memory,
+                                               .close = close_part};

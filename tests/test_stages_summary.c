@@ -1,0 +1,342 @@
+/* What a document says: sentences cut as people would, words counted, and a summary that is the same whatever the
+ * cuts and wherever it was saved. */
+#include "stages/encode/analysis/analysis.h"
+#include "stages/encode/analysis/digest.h"
+#include "tests/stages_help.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct analysis_options summaries = {.unit = UNIT_PARAGRAPH,
+                                                  .parts = 1U << ANALYZE_SUMMARY};
+
+static struct view view_of(const char *text)
+{
+    return (struct view){(const uint8_t *)text, strlen(text)};
+}
+
+/* ---- Sentences ---- */
+
+/* The sentences of text, read in tokens of so many bytes, each in brackets. */
+static void cut_sentences(struct view text, size_t token_bytes, struct buffer *out)
+{
+    struct sentences *s = calloc(1, sizeof *s);
+    struct sentence got;
+
+    require(s);
+    for (size_t at = 0; at <= text.bytes; at += token_bytes) {
+        struct view token = {text.data + at,
+                             text.bytes - at < token_bytes ? text.bytes - at : token_bytes};
+        for (size_t from = 0; from < token.bytes || at == text.bytes;) {
+            size_t taken = sentences_add(s, token, 1, at, (uint32_t)token.bytes, from);
+            bool over = at + token_bytes >= text.bytes && from + taken == token.bytes;
+            from += taken;
+            while (sentences_next(s, over, &got)) {
+                buffer_u8(out, '[');
+                buffer_put(out, got.text.data, got.text.bytes);
+                buffer_u8(out, ']');
+                assert_true(got.end <= text.bytes && got.end - got.begin == got.text.bytes);
+                assert_memory_equal(text.data + got.begin, got.text.data, got.text.bytes);
+            }
+            if (token.bytes == 0)
+                break;
+        }
+        if (at + token_bytes >= text.bytes)
+            break;
+    }
+    buffer_u8(out, 0);
+    free(s);
+}
+
+static void sentences_are_cut_where_they_end(void **state)
+{
+    static const struct {
+        const char *text, *sentences;
+    } cases[] = {
+        {"One. Two! Three? ", "[One.][Two!][Three?]"},
+        {"\"Go!\" he said. She went.", "[\"Go!\" he said.][She went.]"},
+        {"Mr. Smith met J. Doe at 3.5 km, e.g. here. Then he left.",
+         "[Mr. Smith met J. Doe at 3.5 km, e.g. here.][Then he left.]"},
+        {"1. First item. all lower. \xE2\x80\x9CQuoted.\xE2\x80\x9D Next",
+         "[1. First item.][all lower.][\xE2\x80\x9CQuoted.\xE2\x80\x9D][Next]"},
+        {"A title\n\nThe text goes on\nin a line. End",
+         "[A title][The text goes on\nin a line.][End]"},
+        {"Wait... what\xE2\x80\xA6 no. Yes", "[Wait... what\xE2\x80\xA6 no.][Yes]"},
+        {"\xE4\xB8\x80\xE3\x80\x82\xE4\xBA\x8C\xEF\xBC\x81\xE3\x80\x8D\xE4\xB8\x89",
+         "[\xE4\xB8\x80\xE3\x80\x82][\xE4\xBA\x8C\xEF\xBC\x81\xE3\x80\x8D][\xE4\xB8\x89]"},
+        {"Privet\xD0\xBF. \xD0\x94\xD0\xB0.\n \n\n  x", "[Privet\xD0\xBF.][\xD0\x94\xD0\xB0.][x]"},
+        {" \n ", ""},
+        {"", ""}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t bytes = 1; bytes < 40; bytes += 1 + bytes / 4) {
+            struct buffer got = buffer_of(4096);
+            cut_sentences(view_of(cases[i].text), bytes, &got);
+            assert_string_equal((char *)got.data, cases[i].sentences);
+            buffer_release(&got);
+        }
+}
+
+/* No end, no space, ends alone, white space alone, bytes that are no text: cut the same however they come. */
+static void hostile_text_is_cut_in_bounds(void **state)
+{
+    uint64_t seed = 11;
+
+    (void)state;
+    for (unsigned kind = 0; kind < 6; kind++) {
+        struct buffer text = buffer_of(1 << 16), want = buffer_of(1 << 17);
+        for (unsigned i = 0; i < 9000; i++) {
+            const uint8_t letters[] = {'a',  '.',
+                                       ' ',  (uint8_t)(random_next(&seed) >> 20),
+                                       0xE3, i % 700 == 9 ? '\n' : 'b'};
+            buffer_u8(&text, letters[kind]);
+        }
+        cut_sentences((struct view){text.data, text.bytes}, 1, &want);
+        for (size_t bytes = 2; bytes < 9001; bytes = bytes * 3 + 1) {
+            struct buffer got = buffer_of(1 << 17);
+            cut_sentences((struct view){text.data, text.bytes}, bytes, &got);
+            assert_string_equal((char *)got.data, (char *)want.data);
+            buffer_release(&got);
+        }
+        for (const char *at = (char *)want.data; kind == 0 && (at = strchr(at, '[')); at++)
+            assert_true((size_t)(strchr(at, ']') - at) <= SENTENCE_MAX + 1);
+        buffer_release(&text);
+        buffer_release(&want);
+    }
+}
+
+/* ---- Words ---- */
+
+static void words_are_counted_without_case_and_endings(void **state)
+{
+    static const char text[] =
+        "Summary, SUMMARIES; don\xE2\x80\x99t 12 \xC3\x89t\xC3\xA9 \xC3\xA9T\xC3\x89 "
+        "\xE4\xB8\x80\xE4\xBA\x8C";
+    struct words *w = malloc(sizeof *w);
+
+    (void)state;
+    require(w);
+    words_cut(view_of(text), NULL, w);
+    assert_int_equal(w->count, 8);
+    assert_int_equal(w->list[0].key, w->list[1].key);
+    assert_int_equal(w->list[2].bytes, strlen("don\xE2\x80\x99t"));
+    assert_int_equal(w->list[4].key, w->list[5].key);
+    assert_int_not_equal(w->list[6].key, w->list[7].key);
+    free(w);
+}
+
+/* Of ever new words those that come again stay; clusters are told from chance. */
+static void frequent_words_are_kept_and_clusters_told(void **state)
+{
+    struct word_counts *w = calloc(1, sizeof *w);
+    uint64_t seed = 3;
+
+    (void)state;
+    require(w);
+    for (uint64_t place = 1; place <= 40000; place++) {
+        word_counts_add(w, (uint32_t)(1000 + place), 1, place);
+        if (random_next(&seed) % 20 == 0)
+            word_counts_add(w, 1, 2, place);
+        if (place % 10000 < 500)
+            word_counts_add(w, 2, 3, place);
+    }
+    assert_in_range(word_counts_get(w, 1)->count, 1900, 2100);
+    assert_int_equal(word_counts_get(w, 2)->count, 2000);
+    assert_true(word_counts_get(w, 2)->nats == 3 * 2000);
+    assert_true(fabs(word_count_clusters(word_counts_get(w, 1), 40000) - 1) < 0.1);
+    assert_true(word_count_clusters(word_counts_get(w, 2), 40000) > 5);
+    assert_null(word_counts_get(w, 1001));
+    free(w);
+}
+
+/* ---- Summaries ---- */
+
+/* Paragraphs about a few things, of which "copper" is in the most; the loss of a byte depends on its word alone. */
+static void write_document(struct buffer *out, unsigned paragraphs)
+{
+    static const char *const things[] = {"copper mines", "the old harbour", "green glass",
+                                         "a railway"};
+    static const char *const verbs[] = {"were opened", "has been closed", "is sold", "burnt down"};
+    uint64_t seed = 5;
+    char line[300];
+
+    for (unsigned i = 0; i < paragraphs; i++) {
+        int bytes = 0;
+        for (unsigned k = 0; k < 3; k++)
+            bytes += snprintf(line + bytes, sizeof line - (size_t)bytes,
+                              "In year %u, %s %s near the town%s. ", i * 3 + k,
+                              things[random_next(&seed) % (i % 3 ? 4 : 1)],
+                              verbs[random_next(&seed) % 4], k == 1 ? " and its copper mines" : "");
+        buffer_put(out, line, (size_t)bytes);
+        buffer_put(out, "\n\n", 2);
+    }
+}
+
+static double loss_of(uint8_t byte)
+{
+    return byte == ' ' ? 0.1 : 0.3 + (double)(byte % 7) / 4;
+}
+
+static void reload(struct analysis *a)
+{
+    struct buffer saved = buffer_of(ANALYSIS_BYTES_MAX), again = buffer_of(ANALYSIS_BYTES_MAX);
+    struct analysis got = {.resting = true};
+
+    analysis_save(a, &saved);
+    assert_false(saved.refused);
+    assert_int_equal(
+        analysis_load(&got, &a->options, (struct view){saved.data, saved.bytes}, false, NULL),
+        ERR_OK);
+    analysis_release(a);
+    *a = got;
+    analysis_save(a, &again);
+    assert_int_equal(again.bytes, saved.bytes);
+    assert_memory_equal(again.data, saved.data, saved.bytes);
+    buffer_release(&saved);
+    buffer_release(&again);
+}
+
+/* All lines; bytes are tokens, so that cuts of tokens do not change losses. */
+static struct buffer read_document(struct view text, size_t every)
+{
+    struct buffer lines = buffer_of(SIZE_MAX / 2);
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+
+    analysis_begin(&a, &summaries, 0);
+    for (size_t at = 0; at < text.bytes; at++) {
+        analysis_token(&a, loss_of(text.data[at]), (struct view){text.data + at, 1}, 1, false,
+                       &made);
+        for (size_t i = 0; i < made.count; i++)
+            assert_int_equal(record_line("s", &made.records[i], &lines, NULL), ERR_OK);
+        if (every && at % every == every - 1)
+            reload(&a);
+    }
+    analysis_end(&a, &made);
+    for (size_t i = 0; i < made.count; i++)
+        assert_int_equal(record_line("s", &made.records[i], &lines, NULL), ERR_OK);
+    buffer_u8(&lines, 0);
+    assert_true(analysis_memory(&a) <= ANALYSIS_MEMORY_MAX);
+    analysis_release(&a);
+    return lines;
+}
+
+static void a_summary_says_what_most_sentences_share(void **state)
+{
+    struct buffer text = buffer_of(1 << 20), lines;
+    const char *summary, *document;
+
+    (void)state;
+    write_document(&text, 30);
+    lines = read_document((struct view){text.data, text.bytes}, 0);
+    summary = strstr((char *)lines.data, "\"kind\":\"summary\"");
+    document = strstr((char *)lines.data, "\"kind\":\"document\"");
+    assert_non_null(summary);
+    assert_true(document > summary);
+    assert_non_null(strstr(summary, "\"sentence_count\":90,"));
+    assert_non_null(strstr(summary, "\"phrases\":[{\"text\":\"copper mines\""));
+    assert_non_null(strstr(strstr(summary, "\"sentences\":[{"), "copper mines"));
+    assert_non_null(strstr(summary, "\"passages\":[{\"begin\""));
+    buffer_release(&lines);
+    buffer_release(&text);
+}
+
+static void a_summary_is_the_same_wherever_it_was_saved(void **state)
+{
+    struct buffer text = buffer_of(1 << 20), whole;
+
+    (void)state;
+    write_document(&text, 200);
+    whole = read_document((struct view){text.data, text.bytes}, 0);
+    for (size_t every = 17; every < 10000; every = every * 9 + 1) {
+        struct buffer cut = read_document((struct view){text.data, text.bytes}, every);
+        assert_string_equal((char *)cut.data, (char *)whole.data);
+        buffer_release(&cut);
+    }
+    buffer_release(&whole);
+    buffer_release(&text);
+}
+
+static void damaged_state_of_a_summary_is_refused_or_in_bounds(void **state)
+{
+    struct buffer text = buffer_of(1 << 20), saved = buffer_of(ANALYSIS_BYTES_MAX);
+    struct analysis a = {.resting = true}, got = {.resting = true};
+    struct analysis_records made;
+
+    (void)state;
+    write_document(&text, 8);
+    analysis_begin(&a, &summaries, 0);
+    for (size_t at = 0; at < text.bytes - 20; at++)
+        analysis_token(&a, 1, (struct view){text.data + at, 1}, 1, false, &made);
+    analysis_save(&a, &saved);
+    for (size_t at = 0; at < saved.bytes; at++) {
+        assert_int_equal(
+            analysis_load(&got, &summaries, (struct view){saved.data, at}, false, NULL),
+            ERR_DAMAGED);
+        saved.data[at] ^= (uint8_t)(1 << at % 8);
+        if (!analysis_load(&got, NULL, (struct view){saved.data, saved.bytes}, false, NULL)) {
+            struct buffer line = buffer_of(RECORD_LINE_MAX);
+            analysis_end(&got, &made);
+            for (size_t i = 0; i < made.count; i++)
+                if (isfinite(made.records[i].nats))
+                    assert_int_equal(record_line("s", &made.records[i], &line, NULL), ERR_OK);
+            buffer_release(&line);
+        }
+        saved.data[at] ^= (uint8_t)(1 << at % 8);
+    }
+    analysis_release(&a);
+    analysis_release(&got);
+    buffer_release(&saved);
+    buffer_release(&text);
+}
+
+/* Any bytes, any lengths, losses of any size: what is saved, held and written stays within what is said. */
+static void hostile_documents_stay_in_bounds(void **state)
+{
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    struct buffer saved = buffer_of(ANALYSIS_BYTES_MAX);
+    uint64_t seed = 5;
+
+    (void)state;
+    analysis_begin(&a, &summaries, 0);
+    for (unsigned i = 0; i < 30000; i++) {
+        uint8_t text[90];
+        size_t bytes = 1 + random_next(&seed) % sizeof text;
+        for (size_t k = 0; k < bytes; k++)
+            text[k] = i % 3 ? (uint8_t)(random_next(&seed) >> 20)
+                            : (uint8_t)("\"\\ \x01.aB\n"[random_next(&seed) % 8]);
+        analysis_token(&a, (double)(random_next(&seed) % 1000) * 1e30, (struct view){text, bytes},
+                       (uint32_t)(bytes / (1 + i % 2)), false, &made);
+    }
+    assert_true(analysis_memory(&a) <= ANALYSIS_MEMORY_MAX);
+    analysis_save(&a, &saved);
+    assert_false(saved.refused);
+    analysis_end(&a, &made);
+    for (size_t i = 0; i < made.count; i++) {
+        struct buffer line = buffer_of(RECORD_LINE_MAX);
+        assert_int_equal(record_line("s", &made.records[i], &line, NULL), ERR_OK);
+        if (made.records[i].kind == RECORD_SUMMARY)
+            print_message("%zu bytes saved, %zu of the record\n", saved.bytes, line.bytes);
+        buffer_release(&line);
+    }
+    analysis_release(&a);
+    buffer_release(&saved);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sentences_are_cut_where_they_end),
+        cmocka_unit_test(hostile_text_is_cut_in_bounds),
+        cmocka_unit_test(words_are_counted_without_case_and_endings),
+        cmocka_unit_test(frequent_words_are_kept_and_clusters_told),
+        cmocka_unit_test(a_summary_says_what_most_sentences_share),
+        cmocka_unit_test(a_summary_is_the_same_wherever_it_was_saved),
+        cmocka_unit_test(damaged_state_of_a_summary_is_refused_or_in_bounds),
+        cmocka_unit_test(hostile_documents_stay_in_bounds),
+    };
+    return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
+}
