@@ -7,7 +7,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum unit { UNIT_PARAGRAPH, UNIT_LINE, UNIT_ENTRY /* of lines, as ingest joins them */ };
+enum unit {
+    UNIT_PARAGRAPH,
+    UNIT_LINE,
+    UNIT_ENTRY, /* of lines, as ingest joins them */
+    UNIT_SECTION
+};
 enum normalize { NORMALIZE_NONE, NORMALIZE_NFC };
 enum sync { SYNC_INTERVAL, SYNC_BATCH, SYNC_RECORD }; /* when emit makes records durable unasked */
 /* Parts of the analysis, by their place in a set of bits. Append, never renumber: a checkpoint holds them. */
@@ -67,7 +72,11 @@ struct config {
 
 static inline const char *unit_name(enum unit unit)
 {
-    return unit == UNIT_ENTRY ? "entry" : unit == UNIT_LINE ? "line" : "paragraph";
+    static const char *const names[] = {[UNIT_PARAGRAPH] = "paragraph",
+                                        [UNIT_LINE] = "line",
+                                        [UNIT_ENTRY] = "entry",
+                                        [UNIT_SECTION] = "section"};
+    return names[unit];
 }
 
 static inline const char *analyze_name(enum analyze part)

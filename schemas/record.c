@@ -6,7 +6,7 @@
 #include <utf8proc.h>
 
 static const char *const kinds[] = {"line",  "paragraph", "document", "lineage",
-                                    "entry", "alert",     "summary"};
+                                    "entry", "alert",     "summary",  "section"};
 
 /* The character at text: its bytes, and -1 in *point where they are no UTF-8. */
 static size_t next_point(struct view text, size_t at, utf8proc_int32_t *point)

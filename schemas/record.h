@@ -14,15 +14,16 @@ enum record_kind {
     RECORD_LINEAGE,
     RECORD_ENTRY,
     RECORD_ALERT,
-    RECORD_SUMMARY
+    RECORD_SUMMARY,
+    RECORD_SECTION
 };
 
 /* Raised whenever the same input would give other lines: it belongs to a stream's fingerprint. */
 enum {
-    RECORD_FORMAT = 2,
+    RECORD_FORMAT = 3,
     RECORD_LINE_MAX = 64 * 1024,
     RECORD_TEXT_MAX = 160,
-    RECORD_FIELDS_MAX = 12,
+    RECORD_FIELDS_MAX = 20,
     RECORD_ITEM_FIELDS_MAX = 4
 };
 

@@ -52,14 +52,14 @@ fuzz_target(checkpoint PROTO
     SOURCES schemas/msg.c schemas/control.c schemas/record.c stages/encode/analysis/analysis.c
         stages/encode/analysis/mask.c stages/encode/analysis/embeddings.c stages/encode/analysis/pool.c
         stages/encode/analysis/novelty.c stages/encode/analysis/surprise.c
-        stages/encode/analysis/templates.c stages/encode/analysis/units.c stages/encode/analysis/usual.c
+        stages/encode/analysis/headings.c stages/encode/analysis/templates.c stages/encode/analysis/units.c stages/encode/analysis/usual.c
     LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES} ${XXHASH_LINK_LIBRARIES})
 fuzz_target(export SOURCES schemas/export.c LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(cursor
-    SOURCES stages/ingest/source.c stages/ingest/segment.c stages/ingest/packed.c stages/tokenize/text.c
+    SOURCES schemas/msg.c stages/ingest/source.c stages/ingest/segment.c stages/ingest/packed.c stages/tokenize/text.c
         stages/tokenize/normalize.c ${TOKENIZER_SOURCES}
     LINK ${TOKENIZER_LIBRARIES} ${LIBARCHIVE_LINK_LIBRARIES})
-set(READER_SOURCES)
+set(READER_SOURCES schemas/msg.c)
 foreach(source confine encoding epub html look office out readers shape unpack xml zipped)
     list(APPEND READER_SOURCES stages/ingest/readers/${source}.c)
 endforeach()

@@ -4,6 +4,7 @@ happens meanwhile; one that is damaged, hostile or no text costs a line, and the
 import bz2
 import contextlib
 import gzip
+import json
 import lzma
 import os
 import re
@@ -20,7 +21,7 @@ from e2e import (DEAR, SOME_FAILED, SOURCE_CHANGED, Failed, Job, Pipe, check, ge
 
 CONTAINER = (b'<?xml version="1.0"?><container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
              b'<rootfile full-path="OPS/book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>')
-NOTE, TEXT, WARNING, FAULT, END = range(1, 6)
+NOTE, TEXT, WARNING, FAULT, END, PLACE = range(1, 7)
 
 
 def squeeze(data):
@@ -220,32 +221,133 @@ def documents_of_offices(place):
     check(frames(place, cut)[-1] == (FAULT, b"the DOCX's XML is damaged"), frames(place, cut)[-1])
 
 
+# ---- Where a place is in the source ----
+
+def places_of(place, path, *more):
+    """[(offset in the text, level or flags, name)] as the reader says them."""
+    at, said = 0, []
+    for kind, data in frames(place, path, *more):
+        if kind == PLACE:
+            said.append((at, data[0], data[1:].decode()))
+        at += len(data) if kind == TEXT else 0
+    return said
+
+
+def all_records(job):
+    return [json.loads(line) for data in job.records().values() for line in data.splitlines()]
+
+
+def kept_places(job):
+    """[(text, place, section, heading)] of the units."""
+    return [(one["text"], one.get("place"), one.get("section"), one.get("heading"))
+            for one in all_records(job) if one["kind"] not in ("document", "alert")]
+
+
+def readers_say_places(place):
+    page = place.text("page.html", b"<title>T</title><h1>A <i>b</i></h1>x<h2></h2>y<h3>C<br>d</h3>z<h4><svg>n</svg></h4>w")
+    check(text_of(place, page) == b"T\n\nA b\n\nx\n\ny\n\nC\nd\n\nz\n\nw\n", text_of(place, page))
+    check(places_of(place, page) == [(0, 7, ""), (3, 1, ""), (14, 3, "")], places_of(place, page))
+    book = epub(place.path("book.epub"), [("a.xhtml", "<h2>One</h2><p>First.</p>"), ("empty.xhtml", "<p> </p>"),
+                                          ("sub/b.xhtml", "<p>Second.</p><h3>Deep</h3>more")])
+    want = [(0, 7, ""), (8, 2, "OPS/a.xhtml"), (21, 0, "OPS/sub/b.xhtml"), (30, 3, "")]
+    check(places_of(place, book) == want, places_of(place, book))
+    styles = ("<w:styles xmlns:w='w'><w:style w:styleId='Rubrik2'><w:name w:val='heading 2'/></w:style><w:style w:styleId='T'>"
+              "<w:name w:val='Title'/></w:style><w:style w:styleId='x'/></w:styles>")
+    styled = lambda style, text: f"<w:p><w:pPr><w:pStyle w:val='{style}'/></w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>"
+    word = ("<w:document xmlns:w='w'><w:body>" + styled("T", "Top") + styled("Rubrik2", "Head") + styled("x", "text") +
+            styled("Rubrik2", "") + styled("none", "text") + "</w:body></w:document>")
+    docx = packed(place.path("a.docx"), {"word/document.xml": word, "word/styles.xml": styles})
+    check(places_of(place, docx) == [(0, 7, ""), (5, 2, "")], places_of(place, docx))
+    open_document = ("<o xmlns:text='t'><text:p text:style-name='Title'>Top</text:p><text:h text:outline-level='2'>Head</text:h>"
+                     "<text:p text:style-name='P1'>text</text:p><text:h>One</text:h></o>")
+    odt = packed(place.path("a.odt"), {"content.xml": open_document, "META-INF/manifest.xml": "<m/>"})
+    check(places_of(place, odt) == [(0, 7, ""), (5, 2, ""), (17, 1, "")], places_of(place, odt))
+
+
+def records_name_their_places(place):
+    book = epub(place.path("book.epub"), [("a.xhtml", "<h2>One</h2><p>First.</p>"), ("b.xhtml", "<p>Second.</p><h3>Deep</h3>more")])
+    want = [("A Book", None, None, 0), ("One", "OPS/a.xhtml", "One", 2), ("First.", "OPS/a.xhtml", "One", None),
+            ("Second.", "OPS/b.xhtml", "One", None), ("Deep", "OPS/b.xhtml", "One / Deep", 3),
+            ("more", "OPS/b.xhtml", "One / Deep", None)]
+    check(kept_places(named(place, "epub", book)) == want, "EPUB")
+    got = kept_places(named(place, "sections", book, ["--unit", "section"]))
+    check(got == [("A Book", None, None, 0), ("One\n\nFirst.", "OPS/a.xhtml", "One", 2), ("Second.", "OPS/b.xhtml", "One", None),
+                  ("Deep\n\nmore", "OPS/b.xhtml", "One / Deep", 3)], got)
+    text = b"# Top\n\ntext\n\n## Sub\nmore\n\nChapter 1\n\nlast\n"
+    want = [("# Top", None, "Top", 1), ("text", None, "Top", None), ("## Sub\nmore", None, "Top / Sub", 2),
+            ("Chapter 1", None, "Top / Sub / Chapter 1", 3), ("last", None, "Top / Sub / Chapter 1", None)]
+    check(kept_places(named(place, "md", place.text("a.md", text))) == want, "Markdown")
+    check(kept_places(named(place, "md.gz", place.text("a.md.gz", squeeze(text)))) == want, "Markdown in gzip")
+    plain = [(one[0], None, *(("Chapter 1", 3) if one[0] == "Chapter 1" else ("Chapter 1", None) if one[0] == "last" else (None, None)))
+             for one in want]
+    check(kept_places(named(place, "txt", place.text("a.txt", text))) == plain, "plain text")
+
+
+def chapters_of_real_books(place):
+    """Against the places where chapters are known to begin, of plain text; no model reads it, as it would take minutes."""
+    found = {}
+    for name in ("frankenstein.en", "treasure-island.en"):
+        gold = read(place.of_shared(f"data/books/{name}.chapters.tsv")).decode().splitlines()[1:]
+        whole = read(place.of_shared(f"data/books/{name}.txt"))
+        # A paragraph of each hundred, and all short ones: what is read costs time, what is a heading does not change.
+        kept = [one for i, one in enumerate(re.split(rb"\n\s*\n", whole)) if len(one) < 130 and one.count(b"\n") < 2 or i % 100 == 0]
+        job = named(place, name, place.text(name + ".txt", b"\n\n".join(kept)))
+        headings = [re.sub(r"\s+", " ", one["text"]) for one in all_records(job) if "heading" in one]
+        titles = [re.sub(r"\s+", " ", line.split("\t")[2]) for line in gold]
+        same_title = [one for one in headings if any(one.startswith(title) or title.startswith(one) for title in titles)]
+        check(len(same_title) == len(headings), f"{name}: {set(headings) - set(same_title)} are no chapters")
+        check(len(headings) >= 0.9 * len(gold), f"{name}: {len(headings)} of {len(gold)} chapters")
+        found[name] = f"{len(headings)} of {len(gold)}"
+    return ", ".join(f"{name} {one}" for name, one in found.items())
+
+
 # ---- Whatever happens meanwhile ----
+
+def killed_and_cut(place, name, inputs, options, most):
+    """Kills at random, reads of 7 bytes and four processes give the bytes of an undisturbed run."""
+    whole = undisturbed(place, name + ".whole", inputs, options=options)
+    tokens = sum(one["tokens"] for one in whole.statuses())
+    job = Job(place, name + ".killed", inputs, options=options)
+    for i in range(most):
+        process = job.start()
+        job.wait_tokens(process, tokens * (2 * i + 1) // (2 * most))
+        job.kill(process)
+    job.run()
+    check(job.kills >= most // 2, f"{job.kills} kills")
+    same(job, whole.records(), "after kills")
+    cut = undisturbed(place, name + ".cut", inputs, options=(*options, "--read-bytes", "7"))
+    same(cut, whole.records(), "read by 7 bytes")
+    four = Job(place, name + ".four", inputs, options=options)
+    pipe = Pipe(four)
+    pipe.run()
+    same(four, whole.records(), "as four processes")
+    return whole, f"{job.kills} kills, {tokens} tokens"
+
 
 def killed_at_random_the_bytes_are_the_same(place):
     data = generated_text(5, 120000)
     html = "".join(f"<p>{line}</p>" for line in data.decode(errors="ignore").splitlines()).encode()
     inputs = [place.text("a.gz", squeeze(data)), place.text("b.html", html),
               place.text("c.txt", data.decode(errors="ignore").encode("utf-16"))]
-    options = ("--checkpoint-every", "3000")
-    whole = undisturbed(place, "whole", inputs, options=options)
-    tokens = sum(one["tokens"] for one in whole.statuses())
-    job = Job(place, "killed", inputs, options=options)
-    for i in range(place.times(8, 60)):
-        process = job.start()
-        place_of_kill = tokens * (2 * i + 1) // (2 * place.times(8, 60))
-        job.wait_tokens(process, place_of_kill)
-        job.kill(process)
-    job.run()
-    check(job.kills >= 3, f"{job.kills} kills")
-    same(job, whole.records(), "after kills")
-    cut = undisturbed(place, "cut", inputs, options=(*options, "--read-bytes", "7"))
-    same(cut, whole.records(), "read by 7 bytes")
-    four = Job(place, "four", inputs)
-    pipe = Pipe(four)
-    pipe.run()
-    same(four, whole.records(), "as four processes")
-    return f"{job.kills} kills, {tokens} tokens"
+    return killed_and_cut(place, "killed", inputs, ("--checkpoint-every", "3000"), place.times(8, 60))[1]
+
+
+def killed_at_random_the_places_are_the_same(place):
+    """A file inside, a heading or a paragraph every few tokens, so that kills and cuts fall on them."""
+    lines = [line for line in generated_text(6, 12000).decode(errors="ignore").split("\n") if line.strip()]
+    text = lambda i: "".join(f"<h{1 + k % 3}>{k} {lines[(i + k) % len(lines)][:30]}</h{1 + k % 3}><p>{lines[(i * k) % len(lines)][:60]}</p>"
+                             for k in range(12))
+    book = epub(place.path("book.epub"), [(f"part{i}.xhtml", text(i)) for i in range(40)])
+    marked = "\n\n".join(f"{'#' * (1 + k % 4)} Head {k}\n\n{lines[k % len(lines)][:70]}" for k in range(400))
+    inputs = [book, place.text("a.md", marked.encode())]
+    told = []
+    for unit in ("paragraph", "section"):
+        whole, words = killed_and_cut(place, unit, inputs, ("--checkpoint-every", "1000", "--unit", unit), place.times(6, 60))
+        records = all_records(whole)
+        check(sum("heading" in one for one in records) >= 800, "headings are missing")
+        check(len({one.get("place") for one in records}) == 41, "places are missing")
+        told.append(words)
+    return "; ".join(told)
 
 
 def another_file_is_refused_by_name(place):
@@ -358,5 +460,6 @@ def a_reader_can_do_little(place):
 if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
                    html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, documents_of_offices,
-                   killed_at_random_the_bytes_are_the_same, another_file_is_refused_by_name, the_others_are_read,
+                   readers_say_places, records_name_their_places, chapters_of_real_books,
+                   killed_at_random_the_bytes_are_the_same, killed_at_random_the_places_are_the_same, another_file_is_refused_by_name, the_others_are_read,
                    a_readers_death_is_one_line, endless_text_in_constant_memory, a_reader_can_do_little]))

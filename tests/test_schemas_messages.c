@@ -207,6 +207,49 @@ static enum err_code decode(const struct msg *msg)
     return code;
 }
 
+static void places_come_back_and_join(void **state)
+{
+    struct frame f = bytes_frame(), got;
+    struct msg_place place = {2, {(const uint8_t *)"OPS/a.xhtml", 11}}, read;
+    uint8_t bytes[PLACE_BYTES_MAX], more[PLACE_BYTES_MAX];
+    char deep[300];
+    struct msg *msg;
+
+    (void)state;
+    f.place = (struct view){bytes, msg_place_write(bytes, &place)};
+    msg = make(&f);
+    assert_int_equal(msg_read(msg, &got, NULL), ERR_OK);
+    assert_int_equal(got.flags, f.flags | MSG_PLACE);
+    assert_memory_equal(got.payload.data, "hello", 5);
+    assert_int_equal(got.payload.bytes, 5);
+    assert_int_equal(msg_place_read(&read, got.place, NULL), ERR_OK);
+    assert_int_equal(read.heading, 2);
+    assert_memory_equal(read.name.data, "OPS/a.xhtml", 11);
+    for (size_t at = MSG_HEADER_BYTES + 3; at < msg->bytes; at++) /* whatever is in it */
+        for (unsigned value = 0; value < 256; value += 5) {
+            uint8_t was = msg->data[at];
+            msg->data[at] = (uint8_t)value;
+            (void)!msg_read(msg, &got, NULL);
+            msg->data[at] = was;
+        }
+    msg_free(&msg);
+    /* A name that is too long keeps its end, from a character on. */
+    for (size_t i = 0; i < sizeof deep; i++)
+        deep[i] = "\xC3\xA9"[i % 2];
+    place = (struct msg_place){0, {(const uint8_t *)deep, 299}};
+    assert_int_equal(msg_place_write(more, &place), 1 + PLACE_TEXT_MAX - 1);
+    assert_int_equal(more[1], 0xC3);
+    /* The second says what it says, the first what is left. */
+    place = (struct msg_place){PLACE_TITLE, {NULL, 0}};
+    assert_int_equal(msg_place_write(more, &place), 1);
+    assert_int_equal(msg_place_join(bytes, f.place, (struct view){more, 1}), 12);
+    assert_int_equal(bytes[0], PLACE_TITLE);
+    more[0] = PLACE_MARKDOWN;
+    more[1] = 'b';
+    assert_int_equal(msg_place_join(bytes, (struct view){bytes, 12}, (struct view){more, 2}), 2);
+    assert_int_equal(bytes[0], PLACE_TITLE | PLACE_MARKDOWN);
+}
+
 static void messages_come_back_as_they_were(void **state)
 {
     struct frame f = bytes_frame(), got;
@@ -590,6 +633,7 @@ int main(void)
         cmocka_unit_test(doubles_keep_their_bits),
         cmocka_unit_test(the_table_agrees_with_a_plain_list),
         cmocka_unit_test(messages_come_back_as_they_were),
+        cmocka_unit_test(places_come_back_and_join),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(every_flipped_byte_is_refused_or_stays_in_bounds),
         cmocka_unit_test(another_version_is_named),

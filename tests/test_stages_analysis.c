@@ -596,6 +596,37 @@ static void as_many_templates_as_there_can_be(void **state)
     analysis_release(&a);
 }
 
+/* The paragraph that turns out to be a heading is the next section's: its text and its vector too. */
+static void a_section_has_the_vector_of_its_own_tokens(void **state)
+{
+    static const struct analysis_options options = {.unit = UNIT_SECTION,
+                                                    .parts = 1U << ANALYZE_EMBEDDINGS};
+    static const char text[] = "a b\n\nc\n\nCHAPTER I\n\nd e\n\nCHAPTER II\n\nf";
+    static const float hidden[][2] = {{1, 0}, {0, 1}, {-1, 0}};
+    static const char *const want[] = {"fwA=", "AH8=", "gQA="};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    size_t sections = 0, of = 0;
+    char field[20];
+
+    (void)state;
+    analysis_begin(&a, &options, 0);
+    for (size_t at = 0; text[at]; at++) {
+        of += text[at] == 'C';
+        analysis_hidden(&a, hidden[of], 2);
+        analysis_token(&a, 1 + (double)(at % 3), (struct view){(const uint8_t *)text + at, 1}, 1,
+                       false, &made);
+        if (made.count)
+            assert_string_equal(field_text(&made.records[0], "embedding", field, sizeof field),
+                                want[sections++]);
+        reload(&a);
+    }
+    assert_int_equal(sections, 2);
+    analysis_end(&a, &made);
+    assert_string_equal(field_text(&made.records[0], "embedding", field, sizeof field), want[2]);
+    analysis_release(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -616,6 +647,7 @@ int main(void)
         cmocka_unit_test(damaged_state_is_refused_or_in_bounds),
         cmocka_unit_test(hostile_lines_stay_in_bounds),
         cmocka_unit_test(as_many_templates_as_there_can_be),
+        cmocka_unit_test(a_section_has_the_vector_of_its_own_tokens),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -10,6 +10,7 @@
 struct token {
     uint32_t id, source, text;
     bool broke;
+    uint64_t place; /* the source position that its place names; 0: it has none */
 };
 
 struct run {
@@ -27,7 +28,15 @@ struct way {
     enum normalize normalize;
     bool line_edges;
     size_t break_every; /* source bytes, wherever in a character that is; 0: none */
+    size_t place_every; /* the same of places, PLACE_FIRST behind each */
 };
+
+enum { PLACE_FIRST = 5 };
+
+static bool is_place(const struct way *way, uint64_t at)
+{
+    return way->place_every && at % way->place_every == PLACE_FIRST;
+}
 
 static void run_release(struct run *run)
 {
@@ -51,7 +60,8 @@ static void add_token(struct run *run, const struct text *t, const struct text_t
         require(run->tokens && run->cursors && run->cursor_bytes);
     }
     run->tokens[run->count] =
-        (struct token){token->id, token->source_bytes, token->text_bytes, text_broke(t)};
+        (struct token){token->id, token->source_bytes, token->text_bytes, text_broke(t),
+                       token->place_bytes ? load_u64(token->place + 1) : 0};
     buffer_put(&run->text, token->text, token->text_bytes);
     if (cursors) {
         assert_int_equal(text_cursor(t, &cursor, NULL), ERR_OK);
@@ -95,11 +105,18 @@ static struct run read_text(const struct way *way, struct view source, struct vi
         /* A message ends where a break stands, whatever else cuts it. */
         size_t to_break = way->break_every ? way->break_every - at % way->break_every : SIZE_MAX;
         count = count < to_break ? count : to_break;
+        for (size_t i = 1; i < count; i++) /* and where a place begins */
+            count = is_place(way, at + i) ? i : count;
         bool end = count == left && (left == 0 || random_next(&seed) % 2);
         /* A block of exactly this size, so that a sanitizer sees a look beyond. */
         uint8_t *pushed = malloc(count + 1);
         require(pushed);
         memcpy(pushed, source.data + at, count);
+        if (is_place(way, at) && count) {
+            uint8_t said[9] = {0};
+            store_u64(said + 1, at);
+            assert_int_equal(text_begin_place(&t, (struct view){said, sizeof said}, NULL), ERR_OK);
+        }
         assert_int_equal(text_push(&t, (struct view){pushed, count},
                                    (end ? MSG_END : 0) | (count == to_break ? MSG_BREAK : 0), NULL),
                          ERR_OK);
@@ -123,7 +140,8 @@ static void assert_same_from(const struct run *whole, size_t first, const struct
     assert_int_equal(rest->count, whole->count - first);
     for (size_t i = 0; i < rest->count; i++) {
         const struct token *a = &whole->tokens[first + i], *b = &rest->tokens[i];
-        if (a->id != b->id || a->source != b->source || a->text != b->text || a->broke != b->broke)
+        if (a->id != b->id || a->source != b->source || a->text != b->text ||
+            a->broke != b->broke || a->place != b->place)
             fail_msg("token %zu of those after %zu differs", i, first);
     }
 }
@@ -235,7 +253,7 @@ static void each_way(void **state, way_fn *check, size_t rounds, size_t pieces)
     tokenizers[2] = open_neox(state);
     for (unsigned which = 0; which < 24; which++) {
         struct way way = {tokenizers[which / 8], which & 1 ? NORMALIZE_NFC : NORMALIZE_NONE,
-                          (which & 2) != 0, which & 4 ? 13 : 0};
+                          (which & 2) != 0, which & 4 ? 13 : 0, which % 3 ? 11 : 0};
         for (uint64_t round = 1; round <= rounds; round++) {
             struct buffer text = random_text(round * 977, pieces);
             check(&way, (struct view){text.data, text.bytes}, round);
@@ -254,9 +272,12 @@ static void check_cuts(const struct way *way, struct view source, uint64_t seed)
 {
     static const size_t cuts[] = {1, 2, 3, 7, 64, 300};
     struct run whole = read_text(way, source, ORIGIN, 0, seed, false);
-    uint64_t sum = 0, breaks = 0;
+    uint64_t sum = 0, breaks = 0, places = 0;
 
     for (size_t i = 0; i < whole.count; i++) {
+        /* One token begins at each place, and has it. */
+        places += whole.tokens[i].place != 0;
+        assert_true(!whole.tokens[i].place || whole.tokens[i].place == sum);
         sum += whole.tokens[i].source;
         /* One token ends at each break, and says so. */
         breaks += whole.tokens[i].broke;
@@ -264,6 +285,9 @@ static void check_cuts(const struct way *way, struct view source, uint64_t seed)
     }
     assert_int_equal(breaks, way->break_every ? source.bytes / way->break_every : 0);
     assert_int_equal(sum, source.bytes);
+    assert_int_equal(places, !way->place_every || source.bytes <= PLACE_FIRST
+                                 ? 0
+                                 : 1 + (source.bytes - PLACE_FIRST - 1) / way->place_every);
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         struct run cut = read_text(way, source, ORIGIN, cuts[i], seed * 31 + i, false);
         assert_same(&whole, &cut);
@@ -428,7 +452,7 @@ static void no_token_spans_a_line_end_where_lines_are_units(void **state)
 {
     struct tokenizer *tokenizer = open_vocabulary(state);
     const char *source = "river\n\nrun \n\n\nthe river\n\n";
-    struct way way = {tokenizer, NORMALIZE_NONE, true, 0};
+    struct way way = {tokenizer, NORMALIZE_NONE, true, 0, 0};
     struct view view = {(const uint8_t *)source, strlen(source)};
     struct run lines = read_text(&way, view, ORIGIN, 0, 1, false), free_run;
     size_t at = 0, spanning = 0;

@@ -177,6 +177,41 @@ static void a_break_ends_a_message_of_tokens(void **state)
     driver_free(&d);
 }
 
+/* What begins with a message's first byte begins with the first token of a message, whatever came before. */
+static void a_place_begins_a_message_of_tokens(void **state)
+{
+    struct driver *d = start();
+    struct frame f = {.kind = MSG_BYTES, .stream = 1, .epoch = 10};
+    static const char *const parts[] = {"one", " and", "two", "three"}, *const places[] = {
+                                                                            "", "", "\2",
+                                                                            "\1b.txt"};
+    static const char *const want[] = {"one and", "two", "three"};
+    struct msg *msg;
+
+    (void)state;
+    open_stream(d, 1, 10);
+    for (size_t i = 0; i < 4; i++) {
+        f.payload = text_view(parts[i]);
+        f.count = (uint32_t)f.payload.bytes;
+        f.cursor = text_view("cursor");
+        f.place = text_view(places[i]);
+        assert_int_equal(driver_data(d, PORT_UP, &f), ERR_OK);
+        f.position += f.count;
+    }
+    driver_work(d);
+    for (size_t i = 0; i < 3; i++) {
+        msg = driver_expect_data(d, PORT_DOWN, MSG_TOKENS, &f);
+        assert_int_equal(f.count, strlen(want[i]));
+        assert_int_equal(f.flags, i ? MSG_PLACE : 0);
+        assert_int_equal(f.place.bytes, strlen(places[i + 1]));
+        if (i)
+            assert_memory_equal(f.place.data, places[i + 1], f.place.bytes);
+        msg_free(&msg);
+    }
+    driver_expect_nothing(d);
+    driver_free(&d);
+}
+
 static void open_idle(struct driver *d, uint64_t stream)
 {
     Riverrun__Open open = RIVERRUN__OPEN__INIT;
@@ -391,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_become_tokens_with_cursors_that_nest),
         cmocka_unit_test(a_break_ends_a_message_of_tokens),
+        cmocka_unit_test(a_place_begins_a_message_of_tokens),
         STAGE_TEST(a_stream_that_rests_costs_little),
         cmocka_unit_test(a_place_between_messages_is_passed_over_and_granted_for),
         cmocka_unit_test(what_is_of_another_open_is_dropped),

@@ -17,11 +17,18 @@ struct log {
 
 static void add_record(struct log *log, const struct record *r)
 {
-    char line[600];
-    int length = snprintf(line, sizeof line, "%d %llu-%llu %llu %.17g [%.*s]\n", (int)r->kind,
+    char line[1200];
+    int length = snprintf(line, sizeof line, "%d %llu-%llu %llu %.17g [%.*s]", (int)r->kind,
                           (unsigned long long)r->begin, (unsigned long long)r->end,
                           (unsigned long long)r->tokens, r->nats, (int)r->text.bytes,
                           (const char *)r->text.data);
+
+    for (size_t i = 0; i < r->field_count; i++)
+        length +=
+            snprintf(line + length, sizeof line - (size_t)length, " %s=%.*s%llu", r->fields[i].name,
+                     (int)r->fields[i].text.bytes, (const char *)r->fields[i].text.data,
+                     (unsigned long long)r->fields[i].count);
+    line[length++] = '\n';
 
     if (r->kind != RECORD_DOCUMENT) {
         assert_int_equal(r->begin, log->end); /* they tile */
@@ -52,6 +59,22 @@ static void reload(struct units *u)
     buffer_release(&again);
 }
 
+/* A place is said before each byte of text that is 1 to 7: a heading of that level, or the title. Before an 8
+ * stands the next file. */
+static void say_place(struct units *u, uint8_t byte, struct log *log)
+{
+    struct record record;
+    char name[20];
+
+    if (byte < 1 || byte > 8)
+        return;
+    if (units_cut(u, &record))
+        add_record(log, &record);
+    snprintf(name, sizeof name, "file %zu", (size_t)log->records);
+    units_place(u, &(struct msg_place){byte < 8 ? byte : PLACE_MARKDOWN,
+                                       {(const uint8_t *)name, byte < 8 ? 0 : strlen(name)}});
+}
+
 /* Feed text cut into tokens of the sizes in cuts (in turn); save and load after token number `at`
  * (every token: SIZE_MAX). */
 static struct log feed(enum unit kind, struct view text, const uint8_t *cuts, size_t cut_count,
@@ -66,6 +89,10 @@ static struct log feed(enum unit kind, struct view text, const uint8_t *cuts, si
     while (at < text.bytes) {
         size_t bytes = cuts[number % cut_count];
         bytes = bytes < text.bytes - at ? bytes : text.bytes - at;
+        for (size_t i = 1; i < bytes; i++) /* as tokenize makes an edge there */
+            if (text.data[at + i] >= 1 && text.data[at + i] <= 8)
+                bytes = i;
+        say_place(&u, text.data[at], &log);
         if (units_token(&u, 0.25 * (double)(number % 7), (struct view){text.data + at, bytes},
                         (uint32_t)bytes, &record))
             add_record(&log, &record);
@@ -91,7 +118,7 @@ static void assert_units(enum unit kind, const char *text, uint8_t cut, const ch
 
     /* Of each record the range alone. */
     for (char *line = strtok((char *)log.text.data, "\n"); line; line = strtok(NULL, "\n"))
-        if (line[0] >= '0' && line[0] <= '2' && line[1] == ' ' && line[0] != '2') {
+        if (strchr("017", line[0]) && line[1] == ' ') {
             char *range = line + 2;
             buffer_put(&got, range, strcspn(range, " "));
             buffer_u8(&got, ' ');
@@ -156,6 +183,153 @@ static void entries_end_where_they_are_told_to(void **state)
     assert_false(units_break(&u, &record)); /* lines know their own ends */
 }
 
+/* Units of text as "BEGIN SECTION (LEVEL)|", those alone that have a section. */
+static void assert_sections(enum unit kind, bool markdown, const char *text, const char *want)
+{
+    struct buffer got = buffer_of(4096);
+    struct record r;
+    struct units u;
+
+    units_begin(&u, kind, 0);
+    if (markdown)
+        units_place(&u, &(struct msg_place){.heading = PLACE_MARKDOWN});
+    for (size_t at = 0; at <= strlen(text); at++) {
+        if (!(at < strlen(text)
+                  ? units_token(&u, 1, (struct view){(const uint8_t *)text + at, 1}, 1, &r)
+                  : units_end(&u, &r)) ||
+            !r.field_count)
+            continue;
+        char line[400];
+        int length = snprintf(line, sizeof line, "%llu %.*s", (unsigned long long)r.begin,
+                              (int)r.fields[0].text.bytes, (const char *)r.fields[0].text.data);
+        assert_string_equal(r.fields[0].name, "section");
+        buffer_put(&got, line, (size_t)length);
+        if (r.field_count > 1)
+            buffer_put(&got, line,
+                       (size_t)snprintf(line, sizeof line, " (%llu)",
+                                        (unsigned long long)r.fields[1].count));
+        buffer_u8(&got, '|');
+    }
+    buffer_u8(&got, 0);
+    assert_string_equal((char *)got.data, want);
+    buffer_release(&got);
+}
+
+static void headings_are_told_by_their_form(void **state)
+{
+    static const char *const none[] = {"chapter one was long\n\nx",
+                                       "Part of the crew\n\nx",
+                                       "Book one was read.\n\nx",
+                                       "I am\n\nx",
+                                       "I. We go on so.\n\nx",
+                                       "# no\n\nx",
+                                       "a\nb\n===\n\nx",
+                                       "CHAPTER I\nCHAPTER II\nCHAPTER III\n\nx",
+                                       "Introduction to it\n\nx",
+                                       "CHAPTER I",
+                                       "IIII\n\nx",
+                                       "a\n= =\n\nx"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        if (strcmp(none[i], "CHAPTER I") != 0)
+            assert_sections(UNIT_PARAGRAPH, false, none[i], "");
+    assert_sections(UNIT_PARAGRAPH, false, "CHAPTER I", "0 CHAPTER I (3)|");
+    assert_sections(
+        UNIT_PARAGRAPH, false, "a\n\nCHAPTER 12. The Cat\nand more\n\nb\n\nc",
+        "3 CHAPTER 12. The Cat and more (3)|33 CHAPTER 12. The Cat and more|36 CHAPTER 12. The Cat "
+        "and more|");
+    assert_sections(UNIT_PARAGRAPH, false,
+                    "Book I\n\nPart II \xE2\x80\x94 1805\n\nIV\n\nt\n\nBOOK THE SECOND\n\nu",
+                    "0 Book I (1)|8 Book I / Part II \xE2\x80\x94 1805 (2)|26 Book I / Part II "
+                    "\xE2\x80\x94 1805 / IV "
+                    "(4)|30 Book I / Part II \xE2\x80\x94 1805 / IV|33 BOOK THE SECOND (1)|50 BOOK "
+                    "THE SECOND|");
+    assert_sections(UNIT_PARAGRAPH, false, "One\n===\n\na\n\nTwo\n---\n\nb",
+                    "0 One (1)|9 One|12 One / Two (2)|21 One / Two|");
+    assert_sections(UNIT_PARAGRAPH, true,
+                    "# One #\ntext\n\n### Two\n\n```\n\n# no\n\n```\n\n## Three\n\nb",
+                    "0 One (1)|14 One / Two (3)|23 One / Two|28 One / Two|34 One / Two|39 One / "
+                    "Three (2)|49 One / "
+                    "Three|");
+    assert_sections(UNIT_LINE, false, "a\nCHAPTER I\n\nCHAPTER II\nb\n",
+                    "13 CHAPTER II (3)|24 CHAPTER II|");
+}
+
+static void sections_end_before_the_next_heading(void **state)
+{
+    (void)state;
+    assert_sections(UNIT_SECTION, false, "a\n\nb\n\nCHAPTER I\n\nc\n\nd\n\nCHAPTER II\n\ne",
+                    "6 CHAPTER I (3)|23 CHAPTER II (3)|");
+    assert_units(UNIT_SECTION, "a\n\nb\n\nCHAPTER I\n\nc\n\nd\n\nCHAPTER II\n\ne", 1,
+                 "0-6 6-23 23-36 ");
+    assert_units(UNIT_SECTION, "a\n\nb\n\nc", 1, "0-7 ");
+    assert_units(UNIT_SECTION, "", 1, "");
+    /* Where the source says which are headings, and which file begins, nothing else is one. */
+    assert_units(UNIT_SECTION, "a\n\n\1B\n\nc\n\nCHAPTER I\n\nd\n\n\10e", 1, "0-3 3-24 24-26 ");
+}
+
+static void places_begin_units(void **state)
+{
+    struct record r;
+    struct units u;
+
+    (void)state;
+    assert_units(UNIT_PARAGRAPH, "ab\10cd\n\n\10ef", 1, "0-2 2-7 7-10 ");
+    assert_units(UNIT_LINE, "ab\10cd\n\2ef", 1, "0-2 2-6 6-9 ");
+    units_begin(&u, UNIT_PARAGRAPH, 0);
+    units_place(&u, &(struct msg_place){PLACE_TITLE, {(const uint8_t *)"a.xhtml", 7}});
+    assert_false(units_token(&u, 1, (struct view){(const uint8_t *)"T", 1}, 1, &r));
+    assert_true(units_cut(&u, &r));
+    assert_int_equal(r.field_count, 2);
+    assert_string_equal(r.fields[0].name, "place");
+    assert_memory_equal(r.fields[0].text.data, "a.xhtml", 7);
+    assert_string_equal(r.fields[1].name, "heading");
+    assert_int_equal(r.fields[1].count, 0);
+    units_place(&u, &(struct msg_place){2, {NULL, 0}}); /* the file still holds */
+    assert_false(units_token(&u, 1, (struct view){(const uint8_t *)"H", 1}, 1, &r));
+    assert_true(units_cut(&u, &r));
+    assert_int_equal(r.field_count, 3);
+    assert_memory_equal(r.fields[1].text.data, "H", 1);
+    assert_int_equal(r.fields[2].count, 2);
+    units_place(
+        &u, &(struct msg_place){PLACE_ALONE, {(const uint8_t *)"b", 1}}); /* the heading does not */
+    assert_false(units_token(&u, 1, (struct view){(const uint8_t *)"x", 1}, 1, &r));
+    assert_true(units_end(&u, &r));
+    assert_int_equal(r.field_count, 1);
+    assert_memory_equal(r.fields[0].text.data, "b", 1);
+}
+
+/* However deep and long headings are, the path has its bounds, and keeps the lowest. */
+static void paths_of_headings_are_bounded(void **state)
+{
+    struct heading_path path = {.count = 0}, again;
+    struct buffer saved;
+    struct reader r;
+    uint8_t words[200];
+    uint64_t seed = 4;
+
+    (void)state;
+    for (unsigned i = 0; i < 20000; i++) {
+        size_t bytes = 1 + random_next(&seed) % sizeof words;
+        for (size_t k = 0; k < bytes; k++)
+            words[k] = "ab \xC3\xA9"[random_next(&seed) % 5];
+        words[0] = 'x';
+        heading_path_enter(&path, (uint8_t)(1 + random_next(&seed) % PLACE_LEVEL_MAX),
+                           (struct view){words, bytes});
+        struct view text = heading_path_text(&path);
+        assert_true(path.count >= 1 && path.count <= PLACE_LEVEL_MAX &&
+                    text.bytes <= HEADING_PATH_MAX);
+        saved = buffer_of(1000);
+        heading_path_save(&path, &saved);
+        r = reader_of(saved.data, saved.bytes);
+        assert_true(heading_path_load(&again, &r) && read_done(&r));
+        assert_int_equal(again.count, path.count);
+        assert_memory_equal(heading_path_text(&again).data, text.data, text.bytes);
+        buffer_release(&saved);
+    }
+}
+
 static void a_unit_ends_with_the_token_that_holds_its_boundary(void **state)
 {
     (void)state;
@@ -175,14 +349,14 @@ static void a_token_with_two_boundaries_ends_one_unit(void **state)
 
 static void every_place_can_be_saved_and_loaded(void **state)
 {
-    static const char alphabet[] = "ab \n\n\r\t\xc3\xa9";
+    static const char alphabet[] = "ab \n\n\r\t\xc3\xa9I#`=\1\3\7\10";
     uint64_t seed = 3;
 
     (void)state;
     for (unsigned round = 0; round < 60; round++) {
         uint8_t text[700], cuts[5];
         size_t bytes = 1 + random_next(&seed) % sizeof text;
-        enum unit kind = round % 2 ? UNIT_LINE : UNIT_PARAGRAPH;
+        enum unit kind = (enum unit[]){UNIT_LINE, UNIT_PARAGRAPH, UNIT_SECTION}[round % 3];
         for (size_t i = 0; i < bytes; i++)
             text[i] = (uint8_t)alphabet[random_next(&seed) % (sizeof alphabet - 1)];
         for (size_t i = 0; i < sizeof cuts; i++)
@@ -264,6 +438,10 @@ int main(void)
         cmocka_unit_test(lines_end_with_their_newline),
         cmocka_unit_test(paragraphs_end_with_the_first_blank_line),
         cmocka_unit_test(entries_end_where_they_are_told_to),
+        cmocka_unit_test(headings_are_told_by_their_form),
+        cmocka_unit_test(sections_end_before_the_next_heading),
+        cmocka_unit_test(places_begin_units),
+        cmocka_unit_test(paths_of_headings_are_bounded),
         cmocka_unit_test(a_unit_ends_with_the_token_that_holds_its_boundary),
         cmocka_unit_test(a_token_with_two_boundaries_ends_one_unit),
         cmocka_unit_test(every_place_can_be_saved_and_loaded),

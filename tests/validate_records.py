@@ -23,7 +23,7 @@ except ImportError:
     sys.exit(77)
 
 SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../schemas/record.schema.json")
-INTEGERS = ("seq", "begin", "end", "tokens", "template_id", "template_count", "one_in", "templates", "alerts", "sentence_count")
+INTEGERS = ("seq", "begin", "end", "tokens", "template_id", "template_count", "one_in", "templates", "alerts", "sentence_count", "heading")
 OF_ITS_UNIT = ("begin", "end", "text", "novelty", "one_in", "template_id", "template")
 
 
@@ -76,7 +76,7 @@ def check_alone(record):
                   if not record["begin"] <= place["begin"] < place["end"] <= record["end"]]
         begins = [place["begin"] for place in record["sentences"]]
         return wrong + (["a sentence comes twice"] if len(set(begins)) < len(begins) else [])
-    if record["kind"] in ("line", "paragraph", "entry") and (size <= 0 or record["tokens"] == 0):
+    if record["kind"] in ("line", "paragraph", "entry", "section") and (size <= 0 or record["tokens"] == 0):
         wrong.append("a unit without bytes or tokens")
     # A token stands for a byte at least, and normalisation at most triples the bytes.
     if record["tokens"] > 3 * size:

@@ -48,7 +48,7 @@ struct settings {
     struct config config;
     const char *model, *initial_state, *output, *store, *name, *vocab, *blas, *isa, *weights;
     const char *key, *multiline_start, *analyze, *encoding;
-    int unit, normalize, sync, sink; /* unit -1: not said */
+    int unit, read_unit, normalize, sync, sink; /* unit, read_unit (of `read`) -1: not said */
     uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;
     double alerts_per_1000;
     uint64_t max_latency_ms, multiline_ms, spool_bytes, state_bytes;

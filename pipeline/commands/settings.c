@@ -19,6 +19,7 @@ void settings_begin(struct settings *s)
                            .checkpoint_ms = CHECKPOINT_MS,
                            .read_bytes = MSG_SOURCE_MAX,
                            .unit = -1,
+                           .read_unit = -1,
                            .alerts_per_1000 = 1,
                            .max_latency_ms = 2000,
                            .multiline_ms = 1000,
@@ -60,10 +61,10 @@ void settings_options(struct settings *s, const char *who, struct option *option
          {"special-tokens", 0, OPTION_FLAG, &s->special_tokens, 0, 0, NULL,
           "NeoX: `<|endoftext|>` in a text is that token (default: ordinary text)"}},
         {"e",
-         {"unit", 0, OPTION_CHOICE, &s->unit, 0, 0, "paragraph|line|entry",
+         {"unit", 0, OPTION_CHOICE, &s->unit, 0, 0, "paragraph|line|entry|section",
           "what a record stands for (default: paragraph, with --follow line)"}},
         {"r",
-         {"unit", 0, OPTION_CHOICE, &s->unit, 0, 0, "paragraph|line",
+         {"unit", 0, OPTION_CHOICE, &s->read_unit, 0, 0, "paragraph|line|section",
           "what a record stands for (default: paragraph)"}},
         {"f",
          {"unit", 0, OPTION_CHOICE, &s->unit, 0, 0, "paragraph|line",
@@ -174,6 +175,8 @@ static enum unit unit_of(const struct settings *s)
 {
     if (s->multiline_start)
         return UNIT_ENTRY;
+    if (s->read_unit >= 0) /* entries are of what is followed, so its choices are others */
+        return s->read_unit == 2 ? UNIT_SECTION : (enum unit)s->read_unit;
     return s->unit >= 0 ? (enum unit)s->unit : s->follow ? UNIT_LINE : UNIT_PARAGRAPH;
 }
 
@@ -191,9 +194,14 @@ static enum analyze part_of(const char *text, size_t length)
 /* Of lines a vector would be longer than most of their records. */
 static uint32_t default_parts(enum unit unit)
 {
-    return 1U << ANALYZE_SURPRISE |
-           (unit == UNIT_PARAGRAPH ? 1U << ANALYZE_EMBEDDINGS | 1U << ANALYZE_SUMMARY
-                                   : 1U << ANALYZE_NOVELTY);
+    switch (unit) {
+    case UNIT_PARAGRAPH:
+        return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_EMBEDDINGS | 1U << ANALYZE_SUMMARY;
+    case UNIT_SECTION:
+        return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_EMBEDDINGS;
+    default:
+        return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_NOVELTY;
+    }
 }
 
 static enum err_code parse_parts(const char *list, uint32_t *out, struct err *err)
@@ -227,7 +235,8 @@ enum err_code settings_end(struct settings *s, struct err *err)
 
     if (s->analyze && parse_parts(s->analyze, &parts, err))
         return err->code;
-    if (unit_of(s) == UNIT_PARAGRAPH && parts >> ANALYZE_NOVELTY & 1)
+    if ((unit_of(s) == UNIT_PARAGRAPH || unit_of(s) == UNIT_SECTION) &&
+        parts >> ANALYZE_NOVELTY & 1)
         return err_set(err, ERR_USAGE, 0,
                        "--analyze novelty is of lines: give --unit line, or leave novelty out");
     if (!s->store) {

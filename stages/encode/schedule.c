@@ -495,6 +495,16 @@ static void measure_speed(struct encode *e, uint64_t tokens)
     e->speed_tokens = 0;
 }
 
+/* A place of the source begins with the token at hand. */
+static void begin_place(struct stream *s, struct view place)
+{
+    struct analysis_records made;
+
+    analysis_cut(&s->analysis, &made);
+    add_records(s, &made);
+    analysis_place(&s->analysis, place);
+}
+
 static void take_results(struct stream *s, const struct job *job)
 {
     const struct piece *piece = job->piece;
@@ -516,6 +526,8 @@ static void take_results(struct stream *s, const struct job *job)
             stream_fail(s, &err);
             return;
         }
+        if (at == 0 && piece->frame.place.bytes)
+            begin_place(s, piece->frame.place);
         if (job->engine.hidden)
             analysis_hidden(&s->analysis, job->hidden + (size_t)i * channels, channels);
         analysis_token(&s->analysis, job->loss[i], text, load_u32(piece->tokens.source + 4 * at),

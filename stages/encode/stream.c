@@ -101,7 +101,7 @@ void stream_open_up(struct stream *s)
     open.name = s->name;
     open.cursor = proto_bytes(s->accepted.cursor, s->accepted.cursor_bytes);
     open.normalize = proto_text(normalize_name(e->env->config->normalize));
-    open.line_edges = e->env->config->unit != UNIT_PARAGRAPH;
+    open.line_edges = e->env->config->unit == UNIT_LINE || e->env->config->unit == UNIT_ENTRY;
     outbox_tell(&e->up, RIVERRUN__CONTROL__IS_OPEN, &open);
     STEP_AT(encode_open, s->id, s->epoch);
 }

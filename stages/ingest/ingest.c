@@ -568,7 +568,8 @@ static enum err_code send_piece(struct ingest *g, struct input *in, const struct
                             .cursor = {piece->cursor, piece->cursor_bytes},
                             .flags = piece->flags,
                             .count = (uint32_t)piece->bytes.bytes,
-                            .payload = piece->bytes};
+                            .payload = piece->bytes,
+                            .place = piece->bytes.bytes ? piece->place : (struct view){NULL, 0}};
     enum err_code code = msg_make(&g->waiting, &f, NULL, err);
 
     if (code)

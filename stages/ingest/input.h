@@ -27,6 +27,7 @@ struct piece {
     uint8_t *
         buffer; /* (config.read_bytes), the caller's; the input may lend bytes of its own instead */
     struct view bytes; /* lent until the input's next call */
+    struct view place; /* that begins with the first of them (schemas/msg.h), lent alike */
     uint16_t flags;    /* MSG_END: the last piece; MSG_BREAK: an entry ends with it */
     bool more;         /* something is there to be read behind it, now */
     bool holds;        /* something was read that time alone lets go */

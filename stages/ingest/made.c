@@ -323,6 +323,7 @@ enum err_code made_read(struct made *m, struct piece *piece, struct err *err)
     if (code)
         return code;
     piece->bytes = (struct view){piece->buffer, got};
+    piece->place = child_place(m->child);
     piece->flags = m->end ? MSG_END : 0;
     piece->more = piece->more && !m->end;
     if (got || m->end)

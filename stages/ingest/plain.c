@@ -4,6 +4,7 @@
 #include "stages/ingest/made.h"
 #include "stages/ingest/paths.h"
 #include "stages/ingest/readers/encoding.h"
+#include "stages/ingest/readers/look.h"
 #include "stages/ingest/source.h"
 
 #include <stdlib.h>
@@ -58,6 +59,9 @@ static enum err_code plain_opened(void *self, Riverrun__Fingerprints *prints, st
     return set_cursor(p, at, err);
 }
 
+/* Its beginning says that `#` makes headings. As a place of the source it needs no memory: encode keeps it. */
+static const uint8_t markdown = PLACE_MARKDOWN;
+
 static enum err_code plain_read(void *self, struct piece *piece, struct err *err)
 {
     struct plain *p = self;
@@ -73,6 +77,8 @@ static enum err_code plain_read(void *self, struct piece *piece, struct err *err
     if (code)
         return code;
     piece->bytes = (struct view){piece->buffer, got};
+    if (!before && look_names_markdown(p->file))
+        piece->place = (struct view){&markdown, 1};
     piece->flags = end ? MSG_END : 0;
     piece->more = !end && p->source.offset > before;
     return got || end ? set_cursor(p, piece, err) : ERR_OK;

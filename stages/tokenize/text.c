@@ -46,7 +46,7 @@ enum err_code text_open(struct text *t, const struct tokenizer *tokenizer, enum 
 
     *t = (struct text){.tokenizer = tokenizer, .normalize = normalize, .line_edges = line_edges};
     t->raw = t->plain = t->advance = buffer_of(BUFFER_MAX);
-    t->breaks = buffer_of(BREAKS_MAX);
+    t->breaks = t->places = buffer_of(BREAKS_MAX);
     *upstream = (struct view){NULL, 0};
     if (cursor.bytes)
         code = read_cursor(cursor, &start, upstream, err);
@@ -91,6 +91,39 @@ static void give_reader_back(struct text *t)
     tokenizer_reader_close(&t->reader);
 }
 
+static struct text_place load_place(const struct text *t, size_t at)
+{
+    struct text_place place;
+
+    memcpy(&place, t->places.data + at, sizeof place);
+    return place;
+}
+
+/* Places that lie before what was taken: their tokens were passed over. */
+static void drop_places(struct text *t)
+{
+    while (t->places.bytes && load_place(t, 0).at < t->taken)
+        buffer_drop(&t->places, sizeof(struct text_place));
+}
+
+/* Forget the plain text that is tokens. */
+static void drop_taken(struct text *t)
+{
+    drop_places(t);
+    for (size_t i = 0; i < t->breaks.bytes; i += 8)
+        store_u64(t->breaks.data + i, load_u64(t->breaks.data + i) - t->taken);
+    for (size_t i = 0; i < t->places.bytes; i += sizeof(struct text_place)) {
+        struct text_place place = load_place(t, i);
+        place.at -= t->taken;
+        memcpy(t->places.data + i, &place, sizeof place);
+    }
+    if (t->normalize != NORMALIZE_NONE)
+        buffer_drop(&t->advance, 2 * t->taken);
+    buffer_drop(&t->plain, t->taken);
+    t->line_end = 0;
+    t->taken = 0;
+}
+
 /* Nothing can be taken before more comes: keep what that needs, and no more. */
 static void rest(struct text *t)
 {
@@ -100,6 +133,7 @@ static void rest(struct text *t)
         give_reader_back(t);
     if (pending)
         return;
+    drop_taken(t);
     buffer_release(&t->plain);
     buffer_release(&t->advance);
     t->plain = t->advance = buffer_of(BUFFER_MAX);
@@ -116,6 +150,7 @@ void text_close(struct text *t)
     buffer_release(&t->plain);
     buffer_release(&t->advance);
     buffer_release(&t->breaks);
+    buffer_release(&t->places);
     free(t->marks);
     t->marks = NULL;
     give_reader_back(t);
@@ -204,18 +239,6 @@ static enum err_code normalize(struct text *t, bool end, struct err *err)
     return ERR_OK;
 }
 
-/* Forget the plain text that is tokens. */
-static void drop_taken(struct text *t)
-{
-    for (size_t i = 0; i < t->breaks.bytes; i += 8)
-        store_u64(t->breaks.data + i, load_u64(t->breaks.data + i) - t->taken);
-    if (t->normalize != NORMALIZE_NONE)
-        buffer_drop(&t->advance, 2 * t->taken);
-    buffer_drop(&t->plain, t->taken);
-    t->line_end = 0;
-    t->taken = 0;
-}
-
 static enum err_code push_normalized(struct text *t, struct view bytes, bool end, struct err *err)
 {
     enum err_code code;
@@ -231,6 +254,29 @@ static enum err_code push_normalized(struct text *t, struct view bytes, bool end
         t->skip_plain -= (uint32_t)skip;
     }
     return code;
+}
+
+enum err_code text_begin_place(struct text *t, struct view place, struct err *err)
+{
+    struct text_place begins = {.bytes = place.bytes};
+
+    if (!place.bytes || t->skip) /* it was told before: the open's own place is behind it */
+        return ERR_OK;
+    require(place.bytes <= PLACE_BYTES_MAX);
+    if (t->normalize != NORMALIZE_NONE) {
+        /* What came before it stands as if nothing followed. */
+        enum err_code code = push_normalized(t, (struct view){NULL, 0}, true, err);
+        if (code)
+            return code;
+    }
+    if (t->skip_plain)
+        return ERR_OK;
+    begins.at = t->plain.bytes;
+    memcpy(begins.place, place.data, place.bytes);
+    buffer_put(&t->places, &begins, sizeof begins);
+    if (t->places.refused)
+        return err_set(err, ERR_MEMORY, 0, "text of %zu bytes", t->plain.bytes);
+    return t->plain.bytes == t->taken ? ERR_OK : need_reader(t, err);
 }
 
 enum err_code text_push(struct text *t, struct view bytes, uint16_t flags, struct err *err)
@@ -257,12 +303,23 @@ enum err_code text_push(struct text *t, struct view bytes, uint16_t flags, struc
     return code || t->plain.bytes == t->taken ? code : need_reader(t, err);
 }
 
+/* Where a place begins that the next token does not; SIZE_MAX: none is known. */
+static size_t next_place(const struct text *t)
+{
+    for (size_t i = 0; i < t->places.bytes; i += sizeof(struct text_place))
+        if (load_place(t, i).at > t->taken)
+            return (size_t)load_place(t, i).at;
+    return SIZE_MAX;
+}
+
 /* How much of plain the next token may see, and whether nothing follows that. */
 static size_t visible(struct text *t, bool *end)
 {
     size_t stop = t->breaks.bytes ? (size_t)load_u64(t->breaks.data) : t->plain.bytes;
+    size_t place = next_place(t);
 
-    *end = t->breaks.bytes || (t->ended && t->raw.bytes == 0);
+    *end = t->breaks.bytes || place <= stop || (t->ended && t->raw.bytes == 0);
+    stop = place < stop ? place : stop;
     if (!t->line_edges)
         return stop - t->taken;
     if (t->line_end <= t->taken) {
@@ -304,12 +361,30 @@ static void take(struct text *t, struct text_token *token)
     t->piece_text += one->text_bytes;
 }
 
+bool text_at_place(const struct text *t)
+{
+    return t->places.bytes && !inside_piece(t) && load_place(t, 0).at == t->taken;
+}
+
+/* The places that begin with the piece become its first token's. */
+static void take_places(struct text *t, struct text_token *token)
+{
+    while (t->places.bytes && load_place(t, 0).at <= t->taken) {
+        struct text_place begins = load_place(t, 0);
+        token->place_bytes =
+            msg_place_join(token->place, (struct view){token->place, token->place_bytes},
+                           (struct view){begins.place, begins.bytes});
+        buffer_drop(&t->places, sizeof begins);
+    }
+}
+
 bool text_take(struct text *t, struct text_token *token)
 {
     bool end;
     size_t room;
 
     t->broke = false;
+    token->place_bytes = 0;
     while (!inside_piece(t)) {
         /* Without a reader it was asked before, and nothing came since. */
         room = t->reader && t->taken < t->plain.bytes ? visible(t, &end) : 0;
@@ -322,6 +397,9 @@ bool text_take(struct text *t, struct text_token *token)
         t->piece_next = t->piece_text = 0;
         t->repaired += t->piece.repaired;
         t->forced += t->piece.forced;
+        take_places(t, token);
+        if (t->skip_tokens)
+            token->place_bytes = 0; /* it was told before */
         for (; t->skip_tokens && inside_piece(t); t->skip_tokens--)
             take(t, token);
         t->skip_tokens = 0;

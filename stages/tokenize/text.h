@@ -13,6 +13,10 @@
  * before it is read as if nothing followed. It stands where the source has it, so a replay, however cut,
  * breaks in the same places; one that lies at or before the place of an open has been told already.
  *
+ * A place (MSG_PLACE) before some bytes is such an edge too, and belongs to the token that begins there; the message
+ * that carries it begins with that token. It is told by whoever passes it: a replay from there tells it again, one from
+ * behind it does not, for by then it is in the state of who took that token.
+ *
  * Memory   what was pushed and not yet taken, three bytes a byte where text is normalised; the caller
  *          bounds it by what it grants. With nothing to take it is about 1 KiB: texts that share
  *          readers have one only while there is something to tokenize. */
@@ -55,9 +59,11 @@ struct text {
     size_t line_end;       /* of plain: one behind the next line end, 0 not looked for */
     struct buffer breaks;  /* u64 each: where in plain a break stands, behind taken */
     bool broke;            /* the token taken last ends at one */
-    uint64_t pushed;       /* source bytes since the open */
-    uint64_t source_at;    /* where the segment of the next token begins, since the open */
-    uint32_t into;         /* output bytes of that segment that are tokens already */
+    struct buffer
+        places;         /* struct text_place each: where in plain one begins, at or behind taken */
+    uint64_t pushed;    /* source bytes since the open */
+    uint64_t source_at; /* where the segment of the next token begins, since the open */
+    uint32_t into;      /* output bytes of that segment that are tokens already */
     uint32_t skip, skip_plain, skip_tokens; /* still to be passed over after the open */
     struct tokenizer_piece piece;           /* the one being taken apart */
     size_t piece_next, piece_text;          /* its next token, and where that one's text is */
@@ -68,9 +74,17 @@ struct text {
     size_t mark_count, mark_room;
 };
 
+struct text_place {
+    uint64_t at;
+    size_t bytes;
+    uint8_t place[PLACE_BYTES_MAX];
+};
+
 struct text_token {
     uint32_t id, source_bytes, text_bytes;
     const uint8_t *text; /* lent until the next push or take */
+    size_t place_bytes;  /* 0: no place begins with it */
+    uint8_t place[PLACE_BYTES_MAX];
 };
 
 /* Begin at cursor, which is what text_cursor gave or empty; *upstream is what to open upstream with,
@@ -88,6 +102,8 @@ MUST_CHECK enum err_code text_upstream(struct view cursor, struct view *upstream
 /* The cursor that leads to the next byte pushed: upstream's answer to the open first, then after
  * each push that message's. Fails: ERR_MEMORY, ERR_LIMIT. */
 MUST_CHECK enum err_code text_mark(struct text *t, struct view cursor, struct err *err);
+/* What the next push begins with; before it. Fails: ERR_MEMORY. */
+MUST_CHECK enum err_code text_begin_place(struct text *t, struct view place, struct err *err);
 /* flags are the message's: MSG_END, MSG_BREAK. A break without bytes is nobody's: ERR_INPUT. */
 MUST_CHECK enum err_code text_push(struct text *t, struct view bytes, uint16_t flags,
                                    struct err *err);
@@ -96,6 +112,8 @@ MUST_CHECK enum err_code text_push(struct text *t, struct view bytes, uint16_t f
 bool text_take(struct text *t, struct text_token *token);
 /* True when a break stands behind the token taken last. */
 bool text_broke(const struct text *t);
+/* Does a place begin with the next token? */
+bool text_at_place(const struct text *t);
 /* True when the end was pushed and every byte is a token. */
 bool text_done(const struct text *t);
 /* The place after the last token taken. */

@@ -291,7 +291,9 @@ static enum err_code accept_bytes(struct tokenize *t, const struct frame *f, str
     if (f->position != in->expected || in->text.ended || in->text.mark_count == 0)
         return err_set(err, ERR_INPUT, 0, "gap: byte %llu came where %llu was due",
                        (unsigned long long)f->position, (unsigned long long)in->expected);
-    code = text_push(&in->text, f->payload, f->flags, err);
+    code = text_begin_place(&in->text, f->place, err);
+    if (!code)
+        code = text_push(&in->text, f->payload, f->flags, err);
     if (!code)
         code = text_mark(&in->text, f->cursor, err);
     in->expected += f->count;
@@ -340,16 +342,19 @@ static void tokenize_event(void *self, const struct stage_event *event)
     }
 }
 
-/* Fill a message's arrays with the next tokens of in, up to a break; returns how many. */
+/* Fill a message's arrays with the next tokens of in, up to a break or before a place; returns how many. place: what
+ * begins with the first. */
 static uint32_t take_tokens(struct input *in, uint8_t *ids, uint8_t *source, uint8_t *lengths,
-                            struct buffer *text, uint16_t *flags)
+                            struct buffer *text, uint16_t *flags, struct buffer *place)
 {
     struct text_token token;
     uint32_t count = 0;
 
     *flags = 0;
     while (count < MSG_TOKENS_MAX && text->bytes < TEXT_BYTES && !*flags &&
-           text_take(&in->text, &token)) {
+           !(count && text_at_place(&in->text)) && text_take(&in->text, &token)) {
+        require(!count || !token.place_bytes);
+        buffer_put(place, token.place, token.place_bytes);
         store_u32(ids + 4 * (size_t)count, token.id);
         store_u32(source + 4 * (size_t)count, token.source_bytes);
         store_u16(lengths + 2 * (size_t)count, (uint16_t)token.text_bytes);
@@ -380,13 +385,15 @@ static enum err_code make_tokens(struct input *in, struct msg **out, struct err 
 {
     static _Thread_local uint8_t ids[4 * MSG_TOKENS_MAX], source[4 * MSG_TOKENS_MAX],
         lengths[2 * MSG_TOKENS_MAX];
-    struct buffer text = buffer_of(MSG_BYTES_MAX), cursor = buffer_of(CURSOR_MAX);
+    struct buffer text = buffer_of(MSG_BYTES_MAX), cursor = buffer_of(CURSOR_MAX),
+                  place = buffer_of(PLACE_BYTES_MAX);
     struct frame f = {
         .kind = MSG_TOKENS, .stream = in->stream, .epoch = in->epoch, .position = in->sent};
     uint8_t *payload;
     enum err_code code = ERR_OK;
 
-    f.count = take_tokens(in, ids, source, lengths, &text, &f.flags);
+    f.count = take_tokens(in, ids, source, lengths, &text, &f.flags, &place);
+    f.place = (struct view){place.data, place.bytes};
     if (text_done(&in->text))
         f.flags |= MSG_END;
     if (f.count == 0 && !f.flags)
@@ -409,6 +416,7 @@ static enum err_code make_tokens(struct input *in, struct msg **out, struct err 
 done:
     buffer_release(&text);
     buffer_release(&cursor);
+    buffer_release(&place);
     return code;
 }
 

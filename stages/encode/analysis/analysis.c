@@ -3,7 +3,7 @@
  *    u8 version | u32 bytes, units | u32 parts
  *    for each part in its order: u8 version | u32 bytes, its own
  *    u16 bytes, text of the open unit
- *    its vector so far (pool.h), where a part wants vectors
+ *    its vector so far (pool.h), where a part wants vectors; of a section that of the paragraph at its end too
  *
  * A part that has seen nothing has no bytes, so a stream that has not begun costs none. */
 #include "stages/encode/analysis/analysis.h"
@@ -52,6 +52,11 @@ bool analysis_wants_hidden(const struct analysis_options *options)
     return wants_vector(options->parts);
 }
 
+static bool has_blocks(const struct analysis *a)
+{
+    return a->options.unit == UNIT_SECTION;
+}
+
 static void free_parts(struct analysis *a)
 {
     for (unsigned i = 0; i < ANALYZE_COUNT; i++)
@@ -60,6 +65,7 @@ static void free_parts(struct analysis *a)
     buffer_release(&a->text);
     a->text = buffer_of(ANALYSIS_TEXT_MAX);
     pool_release(&a->pool);
+    pool_release(&a->block);
     a->hidden = NULL;
 }
 
@@ -85,24 +91,45 @@ void analysis_release(struct analysis *a)
 
 size_t analysis_memory(const struct analysis *a)
 {
-    size_t bytes = a->text.room + pool_memory(&a->pool);
+    size_t bytes = a->text.room + pool_memory(&a->pool) + pool_memory(&a->block);
 
     for (unsigned i = 0; i < ANALYZE_COUNT; i++)
         bytes += a->self[i] ? parts[i]->memory(a->self[i]) : 0;
     return bytes;
 }
 
+static void hold_text(struct analysis *a, struct view text)
+{
+    size_t room = ANALYSIS_TEXT_MAX - a->text.bytes;
+
+    buffer_put(&a->text, text.data, text.bytes < room ? text.bytes : room);
+    require(!a->text.refused);
+}
+
+/* A unit ended, with so many bytes of text: those of the next one, if any, stay. */
+static void begin_text(struct analysis *a, size_t ended)
+{
+    bool held = ended < a->text.bytes;
+
+    buffer_drop(&a->text, held ? ended : a->text.bytes);
+    if (!held && wants_text(a))
+        hold_text(a, (struct view){a->units.unit.text, a->units.unit.held});
+}
+
 /* The unit's record is in *out: fields into it, and records behind it. */
 static void pass_through(struct analysis *a, struct analysis_records *out)
 {
     struct record *record = &out->records[out->count - 1];
-    struct analysis_unit unit = {.bytes = record->end - record->begin,
-                                 .tokens = record->tokens,
-                                 .nats = record->nats,
-                                 .text = {a->text.data, a->text.bytes},
-                                 .begin = record->begin,
-                                 .end = record->end,
-                                 .record = record};
+    size_t ended =
+        a->units.ended_text_bytes < SIZE_MAX ? (size_t)a->units.ended_text_bytes : SIZE_MAX;
+    struct analysis_unit unit = {
+        .bytes = record->end - record->begin,
+        .tokens = record->tokens,
+        .nats = record->nats,
+        .text = {a->text.data, ended < a->text.bytes ? ended : a->text.bytes},
+        .begin = record->begin,
+        .end = record->end,
+        .record = record};
 
     if (wants_vector(a->options.parts))
         unit.vector = pool_take(&a->pool, &unit.channels);
@@ -114,15 +141,7 @@ static void pass_through(struct analysis *a, struct analysis_records *out)
             (struct record){.begin = record->begin, .end = record->end, .text = record->text};
         out->count += parts[i]->unit(self_of(a, i), &unit);
     }
-    a->text.bytes = 0;
-}
-
-static void hold_text(struct analysis *a, struct view text)
-{
-    size_t room = ANALYSIS_TEXT_MAX - a->text.bytes;
-
-    buffer_put(&a->text, text.data, text.bytes < room ? text.bytes : room);
-    require(!a->text.refused);
+    begin_text(a, ended);
 }
 
 void analysis_hidden(struct analysis *a, const float *hidden, uint32_t channels)
@@ -141,16 +160,37 @@ void analysis_token(struct analysis *a, double nats, struct view text, uint32_t 
     if (wants_text(a))
         hold_text(a, text);
     if (a->hidden && wants_vector(a->options.parts))
-        pool_add(&a->pool, a->hidden, a->channels, nats);
+        pool_add(has_blocks(a) ? &a->block : &a->pool, a->hidden, a->channels, nats);
     a->hidden = NULL;
     for (unsigned i = 0; i < ANALYZE_COUNT; i++)
         if (has(a, i) && parts[i]->token)
             parts[i]->token(self_of(a, i), nats, text, a->units.offset, source_bytes);
-    if (!units_token(&a->units, nats, text, source_bytes, record) &&
-        !(ends && units_break(&a->units, record)))
+    if (units_token(&a->units, nats, text, source_bytes, record) ||
+        (ends && units_break(&a->units, record))) {
+        out->count = 1;
+        pass_through(a, out);
+    }
+    if (has_blocks(a) && !a->units.block.tokens) /* it ended, and is the open section's now */
+        pool_join(&a->pool, &a->block);
+}
+
+void analysis_cut(struct analysis *a, struct analysis_records *out)
+{
+    require(!a->resting);
+    out->count = 0;
+    pool_join(&a->pool, &a->block);
+    if (!units_cut(&a->units, &out->records[0]))
         return;
     out->count = 1;
     pass_through(a, out);
+}
+
+void analysis_place(struct analysis *a, struct view place)
+{
+    struct msg_place at;
+
+    require(!msg_place_read(&at, place, NULL)); /* the message's decoder looked at it */
+    units_place(&a->units, &at);
 }
 
 static void add_last(struct analysis *a, struct analysis_records *out)
@@ -171,12 +211,7 @@ void analysis_end(struct analysis *a, struct analysis_records *out)
 {
     struct record *document;
 
-    require(!a->resting);
-    out->count = 0;
-    if (units_end(&a->units, &out->records[0])) {
-        out->count = 1;
-        pass_through(a, out);
-    }
+    analysis_cut(a, out);
     add_last(a, out);
     document = &out->records[out->count++];
     units_document(&a->units, document);
@@ -222,6 +257,8 @@ void analysis_save(const struct analysis *a, struct buffer *out)
     buffer_put(out, a->text.data, a->text.bytes);
     if (wants_vector(a->options.parts))
         pool_save(&a->pool, out);
+    if (wants_vector(a->options.parts) && has_blocks(a))
+        pool_save(&a->block, out);
 }
 
 static bool load_units(struct units *u, struct reader *r)
@@ -263,6 +300,8 @@ static bool load_all(struct analysis *a, struct reader *r)
         return false;
     hold_text(a, (struct view){text, bytes});
     if (wants_vector(a->options.parts) && !pool_load(&a->pool, r))
+        return false;
+    if (wants_vector(a->options.parts) && has_blocks(a) && !pool_load(&a->block, r))
         return false;
     return read_done(r);
 }

@@ -74,8 +74,10 @@ extern const struct analysis_part analysis_surprise, analysis_novelty, analysis_
 struct analysis {
     struct analysis_options options;
     struct units units;
-    struct buffer text;  /* of the open unit, where a part wants it */
-    struct pool pool;    /* the same */
+    struct buffer text; /* of the open unit, where a part wants it */
+    struct pool pool;   /* the same */
+    struct pool
+        block; /* of the paragraph at the end of an open section, which may be of the next */
     const float *hidden; /* of the next token, lent; NULL: none */
     uint32_t channels;
     void *self[ANALYZE_COUNT];
@@ -98,6 +100,10 @@ void analysis_hidden(struct analysis *a, const float *hidden, uint32_t channels)
 /* One token: its loss, its text, the source bytes it stands for. ends: a break stands behind it (MSG_BREAK). */
 void analysis_token(struct analysis *a, double nats, struct view text, uint32_t source_bytes,
                     bool ends, struct analysis_records *out);
+/* A place of the source begins with the next token: the unit before it ends, and once its records are taken
+ * analysis_place says which (struct msg_place as bytes). */
+void analysis_cut(struct analysis *a, struct analysis_records *out);
+void analysis_place(struct analysis *a, struct view place);
 /* The end of the source: the unit that was open, if there is one, and the document. */
 void analysis_end(struct analysis *a, struct analysis_records *out);
 

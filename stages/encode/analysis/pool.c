@@ -45,6 +45,22 @@ const float *pool_take(struct pool *pool, uint32_t *channels)
     return pool->vector;
 }
 
+void pool_join(struct pool *pool, struct pool *more)
+{
+    if (!more->tokens)
+        return;
+    if (more->channels != pool->channels)
+        begin(pool, more->channels);
+    for (size_t i = 0; i < more->channels; i++) {
+        pool->sum[i] += more->sum[i];
+        more->sum[i] = 0;
+    }
+    pool->weight += more->weight;
+    pool->tokens += more->tokens;
+    more->weight = 0;
+    more->tokens = 0;
+}
+
 size_t pool_memory(const struct pool *pool)
 {
     return pool->channels * (sizeof *pool->sum + sizeof *pool->vector);

@@ -29,6 +29,8 @@ void pool_add(struct pool *pool, const float *hidden, uint32_t channels, double 
 /* The unit is over, and the next begins: its vector, lent until the next call, or NULL where it had no token with a
  * hidden state. */
 const float *pool_take(struct pool *pool, uint32_t *channels);
+/* What was added to more counts to pool, as if it had come there behind its own; more begins anew. */
+void pool_join(struct pool *pool, struct pool *more);
 size_t pool_memory(const struct pool *pool);
 void pool_release(struct pool *pool);
 

@@ -1,11 +1,15 @@
-/* stages/encode/analysis/units.h: tokens with their surprisal become units: lines, paragraphs or entries,
+/* stages/encode/analysis/units.h: tokens with their surprisal become units: lines, paragraphs, sections or entries,
  * and the document.
  *
  * A line ends with its newline. A paragraph ends with the newline of the first blank line (spaces,
  * tabs, carriage returns) after a line with text; further blank lines lead the next paragraph. An entry
- * ends where ingest said so, and its message broke off (MSG_BREAK). A unit
- * ends with the token that holds its boundary's last byte, so units tile the document and begin and
- * end at token edges. Nothing here looks ahead: the same tokens give the same units however they come.
+ * ends where ingest said so, and its message broke off (MSG_BREAK). A section ends before the next heading. A unit
+ * ends before a place of the source too (MSG_PLACE): each lies in one. Else it ends with the token that holds its
+ * boundary's last byte, so units tile the document and begin and end at token edges. Nothing here looks ahead: the
+ * same tokens give the same units however they come.
+ *
+ * Headings: where the source says which they are, those alone; else what looks like one (headings.h). A unit is known
+ * as a heading when it ends; a section in plain text ends when the paragraph behind it turns out to be one.
  *
  * Memory  fixed; the whole of it goes into a checkpoint as bytes. */
 #ifndef STAGES_ENCODE_ANALYSIS_UNITS_H
@@ -13,11 +17,12 @@
 
 #include "schemas/config.h"
 #include "schemas/record.h"
+#include "stages/encode/analysis/headings.h"
 
-enum { UNITS_HELD_BYTES = RECORD_TEXT_MAX + 96, UNITS_BYTES_MAX = 1024 };
+enum { UNITS_HELD_BYTES = RECORD_TEXT_MAX + 96, UNITS_BYTES_MAX = 1536 };
 
 struct units_span {
-    uint64_t begin, tokens;
+    uint64_t begin, tokens, text_bytes;
     double nats;
     uint32_t held;
     uint8_t text[UNITS_HELD_BYTES];
@@ -27,7 +32,18 @@ struct units {
     enum unit kind;
     uint64_t offset; /* of the source, behind the last token */
     bool line_has_text, unit_has_text;
+    bool markdown;     /* `#` makes headings here */
+    bool marked;       /* the source says what is a heading */
+    bool fenced;       /* between two lines of Markdown that begin with ``` */
+    bool blank_before; /* of a line: the one before it is blank, or there is none */
+    uint8_t ticks;     /* ` that the line begins with; 3: enough, or something else came */
+    uint8_t heading;   /* of the open unit, as struct msg_place has it */
+    uint8_t place_bytes;
+    uint8_t place[PLACE_TEXT_MAX];
+    struct heading_path path; /* of the headings before the open unit */
     struct units_span unit, document;
+    uint64_t ended_text_bytes; /* of the unit that ended last; not saved */
+    struct units_span block;   /* of a section: the paragraph at its end, which may be a heading */
 };
 
 void units_begin(struct units *u, enum unit kind, uint64_t offset);
@@ -38,6 +54,10 @@ bool units_token(struct units *u, double nats, struct view text, uint32_t source
                  struct record *record);
 /* A break stands behind the token: the entry ends here, if entries are the units. As units_token. */
 bool units_break(struct units *u, struct record *record);
+/* A place of the source begins with the next token: the open unit ends before it, as units_token; then units_place
+ * says which. */
+bool units_cut(struct units *u, struct record *record);
+void units_place(struct units *u, const struct msg_place *place);
 /* The end of the source: the unit that was open, if there is one. */
 bool units_end(struct units *u, struct record *record);
 /* The document's own record. */

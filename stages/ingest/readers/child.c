@@ -22,6 +22,9 @@ struct child {
     size_t head_bytes;
     size_t left; /* of the frame's payload */
     bool noted, warned, over;
+    size_t place_bytes, begun_bytes;
+    uint8_t place[PLACE_BYTES_MAX],
+        begun[PLACE_BYTES_MAX];       /* of the next text; of the text read last */
     char words[READER_WORDS_MAX + 1]; /* of the frame that comes */
     char note[READER_WORDS_MAX + 1], warning[READER_WORDS_MAX + 1];
 };
@@ -170,8 +173,9 @@ static enum err_code begin_frame(struct child *c, struct err *err)
     size_t bytes = load_u32(c->head + 1);
     bool words = kind == READER_NOTE || kind == READER_WARNING || kind == READER_FAULT;
 
-    if (kind < READER_NOTE || kind > READER_END || (words && bytes > READER_WORDS_MAX) ||
+    if (kind < READER_NOTE || kind > READER_PLACE || (words && bytes > READER_WORDS_MAX) ||
         bytes > READER_TEXT_MAX || (kind == READER_TEXT && !c->noted) ||
+        (kind == READER_PLACE && (bytes < 1 || bytes > PLACE_BYTES_MAX || !c->noted)) ||
         (kind == READER_NOTE && c->noted) || (kind == READER_END && (bytes || !c->noted)))
         return broken(c, err);
     c->left = bytes;
@@ -179,11 +183,25 @@ static enum err_code begin_frame(struct child *c, struct err *err)
     return ERR_OK;
 }
 
+/* Another place before the next text: both hold. */
+static enum err_code add_place(struct child *c, struct err *err)
+{
+    struct view more = {(const uint8_t *)c->words, load_u32(c->head + 1)};
+    struct msg_place place;
+
+    if (msg_place_read(&place, more, NULL))
+        return broken(c, err);
+    c->place_bytes = msg_place_join(c->place, (struct view){c->place, c->place_bytes}, more);
+    return ERR_OK;
+}
+
 /* All words of a frame are there. */
 static enum err_code end_words(struct child *c, struct err *err)
 {
-    clean(c->words);
     c->head_bytes = 0;
+    if (c->head[0] == READER_PLACE)
+        return add_place(c, err);
+    clean(c->words);
     switch (c->head[0]) {
     case READER_NOTE:
         memcpy(c->note, c->words, sizeof c->note);
@@ -216,18 +234,26 @@ static enum err_code take_head(struct child *c, bool *ran, struct err *err)
 
 static enum err_code take_words(struct child *c, bool *ran, struct err *err)
 {
-    size_t there = strlen(c->words), got = 0;
+    size_t there = load_u32(c->head + 1) - c->left, got = 0;
     enum err_code code = ERR_OK;
 
     if (c->left)
         code = take(c, (uint8_t *)c->words + there, c->left, &got, err);
     if (code)
         return code;
-    if (memchr(c->words + there, 0, got))
+    if (c->head[0] != READER_PLACE && memchr(c->words + there, 0, got))
         return broken(c, err);
     c->left -= got;
     *ran = got > 0 || !c->left;
     return c->left ? ERR_OK : end_words(c, err);
+}
+
+/* Text came: what was said before it begins with it. */
+static void begin_place(struct child *c)
+{
+    memcpy(c->begun, c->place, c->place_bytes);
+    c->begun_bytes = c->place_bytes;
+    c->place_bytes = 0;
 }
 
 enum err_code child_read(struct child *c, uint8_t *data, size_t room, size_t *got, bool *end,
@@ -237,6 +263,7 @@ enum err_code child_read(struct child *c, uint8_t *data, size_t room, size_t *go
 
     *got = 0;
     *ran = false;
+    c->begun_bytes = 0;
     if (!c->over && c->head_bytes < sizeof c->head)
         code = take_head(c, ran, err);
     if (code || c->over || c->head_bytes < sizeof c->head) {
@@ -249,11 +276,18 @@ enum err_code child_read(struct child *c, uint8_t *data, size_t room, size_t *go
         code = take(c, data, room < c->left ? room : c->left, got, err);
         c->left -= *got;
         *ran = *got > 0;
+        if (*got)
+            begin_place(c);
     }
     if (!code && c->head_bytes && c->head[0] == READER_TEXT && !c->left)
         c->head_bytes = 0;
     *end = c->over;
     return code;
+}
+
+struct view child_place(const struct child *c)
+{
+    return (struct view){c->begun, c->begun_bytes};
 }
 
 const char *child_note(const struct child *c)

@@ -6,7 +6,7 @@
 #ifndef STAGES_INGEST_READERS_CHILD_H
 #define STAGES_INGEST_READERS_CHILD_H
 
-#include "schemas/bytes.h"
+#include "schemas/msg.h"
 #include "stages/ingest/readers/frames.h"
 
 struct child;
@@ -26,6 +26,9 @@ MUST_CHECK enum err_code child_start(struct child **out, const struct child_opti
  * Fails  ERR_SOURCE: as the reader says, or how it died. */
 MUST_CHECK enum err_code child_read(struct child *c, uint8_t *data, size_t room, size_t *got,
                                     bool *end, bool *ran, struct err *err);
+/* The place that begins with the text read last, as schemas/msg.h has it; without bytes: none does. Lent until the next
+ * read. */
+struct view child_place(const struct child *c);
 /* What it reads, "gzip, UTF-8"; NULL before it said so. */
 const char *child_note(const struct child *c);
 /* What it has to say, once each; NULL: nothing. Lent until the next read. */

@@ -82,6 +82,8 @@ static void put_title(const struct package *p, struct shape *shape)
     xmlChar *text = title ? xmlNodeGetContent(title) : NULL;
 
     if (text)
+        shape_place(shape, PLACE_TITLE, "");
+    if (text)
         shape_text(shape, text, strlen((const char *)text));
     xmlFree(text);
     shape_break(shape, SHAPE_PARAGRAPH);
@@ -105,6 +107,7 @@ static enum err_code read_spine(const struct package *p, struct zipped *zip, str
         straighten(path);
         if (*href && look_names_html(path)) {
             files++;
+            shape_place(&shape, 0, path);
             code = read_chapter(zip, path, &shape, err);
         }
         free(path);

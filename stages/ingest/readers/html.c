@@ -43,6 +43,11 @@ static void mark_edge(struct shape *shape, const char *name)
         shape_cell(shape);
 }
 
+static bool is_heading(const char *name)
+{
+    return name[0] == 'h' && name[1] >= '1' && name[1] <= '6' && !name[2];
+}
+
 static void on_begin(void *self, const xmlChar *element, const xmlChar **attributes)
 {
     struct html *h = self;
@@ -54,11 +59,15 @@ static void on_begin(void *self, const xmlChar *element, const xmlChar **attribu
         return;
     }
     mark_edge(h->shape, name);
+    if (is_heading(name))
+        shape_place(h->shape, (uint8_t)(name[1] - '0'), "");
     for (size_t i = 0; hidden[i] && !h->passed; i++)
         if (!strcmp(name, hidden[i]))
             h->passed = hidden[i];
     if (!strcmp(name, "title") && !h->with_title)
         h->passed = "title";
+    else if (!strcmp(name, "title") && !h->passed)
+        shape_place(h->shape, PLACE_TITLE, "");
     h->passed_depth = 0;
     h->shape->verbatim += !strcmp(name, "pre");
 }
@@ -75,6 +84,8 @@ static void on_end(void *self, const xmlChar *element)
     }
     if (strcmp(name, "br") != 0)
         mark_edge(h->shape, name);
+    if (is_heading(name) || !strcmp(name, "title"))
+        shape_heading_end(h->shape);
     if (!strcmp(name, "pre") && h->shape->verbatim)
         h->shape->verbatim--;
 }

@@ -202,10 +202,10 @@ static bool ends(const char *name, size_t bytes, const char *ending)
     return bytes > more && !strncasecmp(name + bytes - more, ending, more);
 }
 
-bool look_names_html(const char *name)
+/* One of endings (NULL ends them) stands at the end of name, or before what a compressor adds. */
+static bool names_one_of(const char *name, const char *const *endings)
 {
     static const char *const packed[] = {".gz", ".bz2", ".xz", ".zst"};
-    static const char *const html[] = {".html", ".htm", ".xhtml"};
     size_t bytes = name ? strlen(name) : 0;
 
     for (size_t i = 0; i < sizeof packed / sizeof *packed; i++)
@@ -213,10 +213,24 @@ bool look_names_html(const char *name)
             bytes -= strlen(packed[i]);
             break;
         }
-    for (size_t i = 0; i < sizeof html / sizeof *html; i++)
-        if (ends(name, bytes, html[i]))
+    for (; *endings; endings++)
+        if (ends(name, bytes, *endings))
             return true;
     return false;
+}
+
+bool look_names_html(const char *name)
+{
+    static const char *const endings[] = {".html", ".htm", ".xhtml", NULL};
+
+    return names_one_of(name, endings);
+}
+
+bool look_names_markdown(const char *name)
+{
+    static const char *const endings[] = {".md", ".markdown", ".mkd", NULL};
+
+    return names_one_of(name, endings);
 }
 
 enum look look_at(struct view bytes, const char *name)

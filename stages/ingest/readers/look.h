@@ -34,5 +34,7 @@ bool look_may_be_utf8(struct view bytes);
 bool look_is_html(struct view bytes);
 /* Does name end as HTML's do, behind what a compressor adds? */
 bool look_names_html(const char *name);
+/* As Markdown's? */
+bool look_names_markdown(const char *name);
 
 #endif

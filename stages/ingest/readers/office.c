@@ -3,6 +3,9 @@
  * its blanks; OpenDocument into <p> and <h>, where blanks fold and <s/>, <tab/> and <line-break/> stand for
  * those that stay.
  *
+ * Headings: Word's paragraphs name a style, whose own name is "heading 1" or "Title" whatever the language of the one
+ * who wrote; OpenDocument's <h> has a level, and a title's style is called so.
+ *
  * Passed over: what was deleted and is kept for revision, instructions of fields, and in OpenDocument comments
  * and the texts of drawings' descriptions. Headers, footers and Word's notes are documents of their own and are
  * not read. */
@@ -12,11 +15,23 @@
 #include "stages/ingest/readers/xml.h"
 
 #include <libxml/xmlreader.h>
+#include <strings.h>
 
-static const char word_document[] = "word/document.xml", open_document[] = "content.xml";
+static const char word_document[] = "word/document.xml", open_document[] = "content.xml",
+                  word_styles[] = "word/styles.xml";
+
+enum { STYLES_MAX = 64, STYLE_NAME_MAX = 64, STYLES_BYTES_MAX = 8 << 20 };
+
+/* A style of Word's that makes headings. */
+struct style {
+    char id[STYLE_NAME_MAX];
+    uint8_t heading;
+};
 
 struct office {
     struct shape shape;
+    struct style styles[STYLES_MAX];
+    size_t style_count;
     bool word;
     int paragraphs; /* OpenDocument: depth of <p> and <h> */
     int texts;      /* Word: depth of <t> */
@@ -44,6 +59,90 @@ static bool is_passed(const struct office *o, const char *name)
            is(name, "title") || is(name, "sequence-decls");
 }
 
+/* ---- Headings ---- */
+
+/* "heading 1" to "heading 6", "Title"; 0: none of them. */
+static uint8_t heading_of_style(const char *name)
+{
+    if (!strcasecmp(name, "title"))
+        return PLACE_TITLE;
+    if (strncasecmp(name, "heading", 7) != 0)
+        return 0;
+    name += 7 + (name[7] == ' ');
+    return name[0] >= '1' && name[0] <= '6' && !name[1] ? (uint8_t)(name[0] - '0') : 0;
+}
+
+static void add_style(struct office *o, const char *id, const char *name)
+{
+    struct style *style = &o->styles[o->style_count];
+
+    if (o->style_count == STYLES_MAX || strlen(id) >= STYLE_NAME_MAX || !heading_of_style(name))
+        return;
+    *style = (struct style){.heading = heading_of_style(name)};
+    memcpy(style->id, id, strlen(id) + 1);
+    o->style_count++;
+}
+
+/* Which styles of Word's make headings. A document without its styles, or whose styles are damaged, has none. */
+static enum err_code read_styles(struct office *o, struct zipped *zip, struct err *err)
+{
+    struct pull in;
+    xmlDoc *doc = NULL;
+    enum err_code code = ERR_ABSENT;
+
+    if (zipped_has(zip, word_styles))
+        code = zipped_find(zip, word_styles, &in, err);
+    if (!code)
+        code = xml_read(&doc, &in, STYLES_BYTES_MAX, err);
+    if (code)
+        return code == ERR_MEMORY ? code : ERR_OK;
+    for (xmlNode *style = xml_child(xmlDocGetRootElement(doc), "style"); style;
+         style = xml_next(style, "style"))
+        if (xml_child(style, "name"))
+            add_style(o, xml_attribute(style, "styleId"),
+                      xml_attribute(xml_child(style, "name"), "val"));
+    xmlFreeDoc(doc);
+    return ERR_OK;
+}
+
+/* An attribute in the element's own namespace, as both formats have them; free it with xmlFree. NULL: it has none. */
+static xmlChar *attribute_of(xmlTextReader *reader, const char *name)
+{
+    return xmlTextReaderGetAttributeNs(reader, (const xmlChar *)name,
+                                       xmlTextReaderConstNamespaceUri(reader));
+}
+
+static uint8_t word_heading(const struct office *o, const char *id)
+{
+    for (size_t i = 0; i < o->style_count; i++)
+        if (is(o->styles[i].id, id))
+            return o->styles[i].heading;
+    return 0;
+}
+
+/* The element begins a heading, or says that its paragraph is one. */
+static void on_heading(struct office *o, const char *name, xmlTextReader *reader)
+{
+    const char *attribute = o->word && is(name, "pStyle") ? "val"
+                            : !o->word && is(name, "h")   ? "outline-level"
+                            : !o->word && is(name, "p")   ? "style-name"
+                                                          : NULL;
+    xmlChar *value = attribute ? attribute_of(reader, attribute) : NULL;
+    const char *text = (const char *)value;
+    uint8_t heading = 0;
+
+    if (o->word && text)
+        heading = word_heading(o, text);
+    else if (!o->word && is(name, "h"))
+        heading =
+            text && text[0] >= '1' && text[0] <= '6' && !text[1] ? (uint8_t)(text[0] - '0') : 1;
+    else if (text)
+        heading = heading_of_style(text);
+    xmlFree(value);
+    if (heading)
+        shape_place(&o->shape, heading, "");
+}
+
 static void put_verbatim(struct office *o, const char *text, size_t bytes)
 {
     o->shape.verbatim++;
@@ -65,7 +164,7 @@ static void on_mark(struct office *o, const char *name)
 }
 
 /* step: 1 where the element begins, -1 where it ends. */
-static void on_edge(struct office *o, const char *name, int step)
+static void on_edge(struct office *o, const char *name, int step, xmlTextReader *reader)
 {
     bool paragraph = is(name, "p") || (!o->word && is(name, "h"));
 
@@ -79,6 +178,10 @@ static void on_edge(struct office *o, const char *name, int step)
         o->paragraphs += step;
     if (o->word && is(name, "t"))
         o->texts += step;
+    if (paragraph && step < 0)
+        shape_heading_end(&o->shape);
+    if (step > 0)
+        on_heading(o, name, reader);
     if (step > 0)
         on_mark(o, name);
 }
@@ -100,12 +203,12 @@ static void on_node(struct office *o, xmlTextReader *reader)
 
     switch (xmlTextReaderNodeType(reader)) {
     case XML_READER_TYPE_ELEMENT:
-        on_edge(o, name, 1);
+        on_edge(o, name, 1, reader);
         if (xmlTextReaderIsEmptyElement(reader)) /* no end of it will come */
-            on_edge(o, name, -1);
+            on_edge(o, name, -1, reader);
         break;
     case XML_READER_TYPE_END_ELEMENT:
-        on_edge(o, name, -1);
+        on_edge(o, name, -1, reader);
         break;
     case XML_READER_TYPE_TEXT:
     case XML_READER_TYPE_CDATA:
@@ -127,8 +230,10 @@ enum err_code office_read(struct zipped *zip, struct out *out, struct err *err)
     struct pull in;
     xmlTextReader *reader = NULL;
     int rc = 1;
-    enum err_code code = zipped_find(zip, o.word ? word_document : open_document, &in, err);
+    enum err_code code = o.word ? read_styles(&o, zip, err) : ERR_OK;
 
+    if (!code)
+        code = zipped_find(zip, o.word ? word_document : open_document, &in, err);
     if (!code)
         code = out_words(out, READER_NOTE, kind, err);
     if (code)

@@ -73,6 +73,16 @@ enum err_code out_words(struct out *out, enum frame_of_reader kind, const char *
     return code ? code : put_frame(out, kind, words, bytes, err);
 }
 
+enum err_code out_place(struct out *out, const struct msg_place *place, struct err *err)
+{
+    uint8_t bytes[PLACE_BYTES_MAX];
+    size_t count = msg_place_write(bytes, place);
+    enum err_code code = flush(out, err);
+
+    require(out->noted);
+    return code ? code : put_frame(out, READER_PLACE, bytes, count, err);
+}
+
 enum err_code out_end(struct out *out, struct err *err)
 {
     enum err_code code = flush(out, err);

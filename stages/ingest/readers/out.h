@@ -2,7 +2,7 @@
 #ifndef STAGES_INGEST_READERS_OUT_H
 #define STAGES_INGEST_READERS_OUT_H
 
-#include "schemas/bytes.h"
+#include "schemas/msg.h"
 #include "stages/ingest/readers/frames.h"
 
 struct out {
@@ -18,6 +18,8 @@ MUST_CHECK enum err_code out_text(struct out *out, const void *text, size_t byte
 /* A line of words. note: what is read, once, before all text. */
 MUST_CHECK enum err_code out_words(struct out *out, enum frame_of_reader kind, const char *words,
                                    struct err *err);
+/* It begins with the next byte of text. */
+MUST_CHECK enum err_code out_place(struct out *out, const struct msg_place *place, struct err *err);
 /* All of the text, and the end. */
 MUST_CHECK enum err_code out_end(struct out *out, struct err *err);
 

@@ -79,6 +79,8 @@ static enum err_code read_text(const struct reading *reading, const char *packin
         snprintf(words, sizeof words, "%s%s%s", packing, html ? "HTML, " : "", encoding_name(e));
         code = out_words(out, READER_NOTE, words, err);
     }
+    if (!code && !html && look_names_markdown(reading->name))
+        code = out_place(out, &(struct msg_place){.heading = PLACE_MARKDOWN}, err);
     if (!code)
         code = html ? read_html(&replay, out, err) : copy_text(&replay, out, err);
     if (!code && encoding_replaced(e)) {

@@ -6,6 +6,15 @@ static void put(struct shape *s, const void *text, size_t bytes)
         s->begun = true;
 }
 
+static void say_place(struct shape *s)
+{
+    struct msg_place place;
+
+    require(!msg_place_read(&place, (struct view){s->place, s->place_bytes}, NULL));
+    if (!s->err.code && !out_place(s->out, &place, &s->err))
+        s->marked = false;
+}
+
 /* What is owed before a character of the text. */
 static void pay(struct shape *s)
 {
@@ -15,6 +24,9 @@ static void pay(struct shape *s)
         put(s, &s->blank, 1);
     s->gap = 0;
     s->blank = 0;
+    if (s->marked)
+        say_place(s);
+    s->marked = false;
     s->in_line = s->begun = true;
 }
 
@@ -60,6 +72,27 @@ void shape_break(struct shape *s, int newlines)
         s->gap = newlines;
     s->in_line = false;
     s->blank = 0;
+}
+
+void shape_place(struct shape *s, uint8_t heading, const char *name)
+{
+    const struct msg_place place = {heading, {(const uint8_t *)name, strlen(name)}};
+    uint8_t bytes[PLACE_BYTES_MAX];
+    size_t count = msg_place_write(bytes, &place);
+
+    shape_break(s, SHAPE_PARAGRAPH);
+    s->place_bytes =
+        msg_place_join(s->place, (struct view){s->place, s->marked ? s->place_bytes : 0},
+                       (struct view){bytes, count});
+    s->marked = true;
+}
+
+void shape_heading_end(struct shape *s)
+{
+    if (!s->marked)
+        return;
+    s->place[0] &= (uint8_t)~PLACE_TITLE;
+    s->marked = s->place[0] || s->place_bytes > 1;
 }
 
 void shape_cell(struct shape *s)

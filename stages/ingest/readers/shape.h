@@ -11,11 +11,14 @@ enum { SHAPE_LINE = 1, SHAPE_PARAGRAPH = 2 };
 
 struct shape {
     struct out *out;
-    bool begun;     /* something was written */
-    bool in_line;   /* and stands in this line */
-    int gap;        /* newlines before what comes next */
-    char blank;     /* before what comes next in the line: ' ', '\t' or 0 */
-    int verbatim;   /* depth of elements whose blanks stay */
+    bool begun;   /* something was written */
+    bool in_line; /* and stands in this line */
+    int gap;      /* newlines before what comes next */
+    char blank;   /* before what comes next in the line: ' ', '\t' or 0 */
+    int verbatim; /* depth of elements whose blanks stay */
+    bool marked;  /* what comes next begins with a place */
+    size_t place_bytes;
+    uint8_t place[PLACE_BYTES_MAX];
     struct err err; /* the first fault of out; nothing is written behind it */
 };
 
@@ -25,6 +28,11 @@ void shape_text(struct shape *s, const void *text, size_t bytes);
 void shape_break(struct shape *s, int newlines);
 /* A cell of a table ends: a tab before the next. */
 void shape_cell(struct shape *s);
+/* What comes next is a paragraph of its own that begins there (schemas/msg.h). heading: as in struct msg_place. name:
+ * "" where only the heading is known. Without text behind it nothing is said. */
+void shape_place(struct shape *s, uint8_t heading, const char *name);
+/* The heading is over: where no text of it came, what comes next is none. */
+void shape_heading_end(struct shape *s);
 /* The last line's newline. Fails: as out_text did. */
 MUST_CHECK enum err_code shape_end(struct shape *s, struct err *err);
 
