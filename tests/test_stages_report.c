@@ -606,6 +606,50 @@ static void changes_alerts_and_unknown_kinds_are_told(void **state)
 
 /* 1,000 lines of a template, 3 each of 150 that come and go, 60 of one that comes
  * late, and alerts: 37 of one template, one of another. */
+static void add_heading(struct file *f, uint64_t level, const char *section, const char *text)
+{
+    struct record r = {.kind = f->kind,
+                       .seq = f->seq++,
+                       .begin = f->begin,
+                       .end = f->begin + 10,
+                       .tokens = 10,
+                       .nats = 10 * NATS_OF_BIT,
+                       .text = view_of(text)};
+
+    if (section)
+        record_add_text(&r, "section", view_of(section));
+    record_add_count(&r, "heading", level);
+    put(f, &r);
+    f->begin += 10;
+}
+
+static void chapters_and_the_title_are_told(void **state)
+{
+    struct file f = begin_file(state, "home+me+book.txt", RECORD_PARAGRAPH);
+    char *page;
+
+    add_heading(&f, 0, NULL, "The <Title>");
+    add_unit(&f, 90, 7, "before any chapter");
+    add_heading(&f, 2, "Part <I> / One", "One");
+    add_unit(&f, 90, 3, "in the first");
+    add_heading(&f, 1, "Two", "Two");
+    add_unit(&f, 40, 2, "in the second");
+    add_unit(&f, 50, 4, "in the second");
+    end_file(&f, true);
+    page = page_of(state);
+    expect(page, "<title>The &lt;Title&gt;");
+    expect(page, "<h1>The &lt;Title&gt;</h1>");
+    expect(page, "<summary>2 headings,");
+    /* (10 * 1 + 90 * 3) / 100; (10 * 1 + 40 * 2 + 50 * 4) / 100 */
+    expect(page,
+           "<th scope=\"row\">Part &lt;I&gt; / One</th><td>2.800</td><td>100</td><td>100</td>");
+    expect(page, "<th scope=\"row\">Two</th><td>2.900</td><td>100</td><td>200</td>");
+    /* 100 and 200 of 300 bytes, 320 bins, 1000 wide. */
+    expect(page, "<path class=\"chapters\" d=\"M333.3 130V900M666.7 130V900\"/>");
+    expect(page, "Upright lines: the <a href=\"#d1-chapters\">chapters</a>.");
+    free(page);
+}
+
 static void novelty_is_told(void **state)
 {
     struct file f = begin_file(state, "new", RECORD_LINE);
@@ -810,6 +854,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_torn_record_is_passed_over, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_damaged_record_is_named, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(changes_alerts_and_unknown_kinds_are_told, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(chapters_and_the_title_are_told, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(novelty_is_told, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(streams_without_much_are_shown_too, make_folder,

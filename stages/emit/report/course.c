@@ -3,8 +3,9 @@
  * The picture is stretched to the width of the page, so nothing in it is text: labels and marks are placed over it as
  * HTML, by per cent, and keep their size on a telephone. Lines and dots keep theirs by vector-effect.
  *
- * Drawn, from behind: the band in which half of the bytes lie, its median, what each bin cost, a running mean of
- * that, a dot for each bin with a unit that stands out, and the marks that the other parts have put, on threads. */
+ * Drawn, from behind: lines where chapters begin, the band in which half of the bytes lie, its median, what each bin
+ * cost, a running mean of that, a dot for each bin with a unit that stands out, and the marks that the other parts
+ * have put, on threads. */
 #include "stages/emit/report/page.h"
 #include "stages/emit/report/part.h"
 #include "stages/emit/report/svg.h"
@@ -200,6 +201,19 @@ static void draw_behind(const struct course *c, FILE *out)
     svg_line(out, "middle", "#0550ae", 0, y_of(c, u->median), WIDTH, y_of(c, u->median));
 }
 
+/* Upright lines where chapters begin; fewer than two divide nothing. */
+static void draw_chapters(const struct course *c, const struct section *section, FILE *out)
+{
+    if (section->tick_count < 2)
+        return;
+    fputs("<path class=\"chapters\" d=\"", out);
+    for (size_t i = 0; i < section->tick_count; i++)
+        fprintf(out, "M%.1f %dV%d",
+                x_of(c, place_of(c, section->ticks[i].at, section->ticks[i].begin)), PLOT_TOP,
+                PLOT_BOTTOM);
+    fputs("\"/>\n", out);
+}
+
 static void draw_bins(const struct course *c, FILE *out)
 {
     bool drawn = false;
@@ -331,7 +345,7 @@ static void write_description(const struct course *c, FILE *out)
                 d->usual.quartile[0], d->usual.quartile[1], d->usual.median);
 }
 
-static void write_caption(const struct course *c, FILE *out)
+static void write_caption(const struct course *c, const struct section *section, FILE *out)
 {
     const struct document *d = c->document;
 
@@ -349,6 +363,9 @@ static void write_caption(const struct course *c, FILE *out)
         fprintf(out, " that stand%s out by at least %g MAD%s. ", d->standing_out == 1 ? "s" : "",
                 USUAL_STANDS_OUT, d->standing_out == 1 ? "" : ", one at each place");
     }
+    if (section->tick_count > 1)
+        fprintf(out, "Upright lines: the <a href=\"#d%zu-chapters\">chapters</a>. ",
+                c->document->section);
     if (c->beyond)
         fputs("What lies above the scale is drawn at its upper edge. ", out);
     fputs("Numbers lead to the text below.</figcaption>\n", out);
@@ -371,6 +388,7 @@ static void write(void *self, const struct section *section, FILE *out)
     write_description(c, out);
     fputs("\">\n", out);
     draw_behind(c, out);
+    draw_chapters(c, section, out);
     draw_bins(c, out);
     draw_running(c, out);
     draw_dots(c, out);
@@ -382,7 +400,7 @@ static void write(void *self, const struct section *section, FILE *out)
     write_marks(c, section, true, out);
     fputs("</div>\n", out);
     write_x_labels(c, out);
-    write_caption(c, out);
+    write_caption(c, section, out);
     fputs("</figure>\n", out);
 }
 

@@ -22,6 +22,8 @@ void documents_release(struct documents *documents)
 {
     for (size_t i = 0; i < documents->count; i++)
         free(documents->items[i].name);
+    for (size_t i = 0; i < documents->count; i++)
+        free(documents->items[i].title);
     free(documents->items);
     free(documents->shown);
     *documents = (struct documents){.count = 0};
@@ -126,6 +128,8 @@ static void add_line(struct document *d, const struct line *line, bool first, st
         return;
     if (!d->unit)
         d->unit = line->unit;
+    if (line->heading == 0 && !d->title)
+        d->title = strndup((const char *)line->text.data, line->text.bytes);
     d->units++;
     d->tokens += line->tokens;
     d->bytes += line->end - line->begin;

@@ -194,9 +194,23 @@ static bool take_novelty(const json_t *record, struct line *line)
                                      : take_count(record, "template_count", &n->template_count));
 }
 
+/* A unit's heading, if it is one. False where it is there and no level, or without its path. */
+static bool take_heading(const json_t *record, struct line *line)
+{
+    uint64_t level = 0;
+
+    if (line->kind != LINE_UNIT || !json_object_get(record, "heading"))
+        return true;
+    line->section = text_of(json_object_get(record, "section"));
+    if (!take_count(record, "heading", &level) || level > 6 || (level && !line->section.data))
+        return false;
+    line->heading = (int)level;
+    return true;
+}
+
 static enum line_kind kind_of(const char *kind, const char **unit)
 {
-    static const char *const units[] = {"paragraph", "line", "entry"};
+    static const char *const units[] = {"paragraph", "line", "entry", "section"};
 
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
         if (!strcmp(kind, units[i])) {
@@ -216,7 +230,7 @@ static const char *take_record(struct lines *l, struct line *line)
     const char *kind = json_string_value(json_object_get(record, "kind"));
     double nats = json_number_value(json_object_get(record, "nats"));
 
-    *line = (struct line){.kind = LINE_OTHER};
+    *line = (struct line){.kind = LINE_OTHER, .heading = -1};
     if (!kind || !take_count(record, "seq", &line->seq))
         return "is no record";
     if (l->number > 1 && line->seq != l->seq)
@@ -237,6 +251,8 @@ static const char *take_record(struct lines *l, struct line *line)
         (!take_count(record, "tokens", &line->tokens) ||
          !json_is_number(json_object_get(record, "nats")) || !isfinite(nats) || nats < 0))
         return "is a record without its tokens or nats";
+    if (!take_heading(record, line))
+        return "is a record whose heading has no level or no section";
     return take_novelty(record, line) ? NULL : "is a record whose novelty is not whole";
 }
 

@@ -14,7 +14,7 @@ enum { LINES_LINE_MAX = 1 << 20 };
 
 enum line_kind {
     LINE_END,      /* there are no more */
-    LINE_UNIT,     /* a line, paragraph or entry */
+    LINE_UNIT,     /* a line, paragraph, entry or section */
     LINE_DOCUMENT, /* the last of a stream that was read to its end */
     LINE_LINEAGE,  /* model, settings or arithmetic were changed here */
     LINE_ALERT,    /* the unit before it is novel */
@@ -31,7 +31,9 @@ struct line_novelty {
 
 struct line {
     enum line_kind kind;
-    const char *unit; /* "line", "paragraph", "entry" of a unit, else NULL */
+    const char *unit;    /* "line", "paragraph", "entry", "section" of a unit, else NULL */
+    int heading;         /* of a unit: its level, 0 of a title; -1: it is none */
+    struct view section; /* of a unit that is a heading: its path */
     uint64_t seq, begin, end, tokens;
     double bits;      /* what begin to end cost */
     struct view text; /* UTF-8; of a lineage record what changed */

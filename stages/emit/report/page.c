@@ -87,10 +87,10 @@ void page_count(FILE *out, uint64_t count)
 
 const char *page_plural(const char *noun)
 {
-    static const char *const known[][2] = {{"paragraph", "paragraphs"}, {"line", "lines"},
-                                           {"entry", "entries"},        {"byte", "bytes"},
-                                           {"token", "tokens"},         {"document", "documents"},
-                                           {"record", "records"}};
+    static const char *const known[][2] = {
+        {"paragraph", "paragraphs"}, {"line", "lines"},       {"entry", "entries"},
+        {"byte", "bytes"},           {"token", "tokens"},     {"document", "documents"},
+        {"record", "records"},       {"section", "sections"}, {"heading", "headings"}};
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(noun, known[i][0]))
@@ -154,6 +154,8 @@ static const char style[] =
     "svg{position:absolute;inset:0;width:100%;"
     "height:100%;overflow:visible}"
     ".plot path,.plot line{vector-effect:non-scaling-stroke;fill:none}"
+    ".chapters{stroke:var(--soft);stroke-width:1;opacity:.5;fill:none;vector-effect:non-scaling-"
+    "stroke}"
     ".usual{fill:var(--first);opacity:.11}.middle{stroke:var(--first);stroke-width:1;"
     "stroke-dasharray:2 4}"
     ".each{stroke:var(--first);stroke-width:1;opacity:.45}.run{stroke:var(--first);"

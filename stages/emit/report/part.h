@@ -15,7 +15,8 @@
 /* What the first reading knows of a file. */
 struct document {
     char *name;       /* of the stream */
-    const char *unit; /* "paragraph", "line", "entry"; NULL: no unit yet */
+    char *title;      /* that the document gives itself; NULL: none */
+    const char *unit; /* "paragraph", "line", "entry", "section"; NULL: no unit yet */
     uint64_t units, tokens, bytes;
     uint64_t begin, end; /* of the source */
     double bits;
@@ -43,10 +44,18 @@ struct mark {
     double score;
 };
 
+/* Where a chapter begins. */
+enum { TICKS_MAX = 500 };
+struct tick {
+    uint64_t at, begin; /* ordinal of its first unit, offset in the source */
+};
+
 struct section {
     const struct document *document;
     struct mark marks[MARKS_MAX];
     size_t mark_count;
+    struct tick ticks[TICKS_MAX];
+    size_t tick_count;
 };
 
 struct part {
@@ -60,7 +69,7 @@ struct part {
     void (*write)(void *self, const struct section *section, FILE *out);
 };
 
-extern const struct part part_course, part_passages, part_novelty, part_changes;
+extern const struct part part_course, part_passages, part_novelty, part_chapters, part_changes;
 
 /* "line 12" or "byte 1,234": where a unit is, in the words of its kind. */
 void part_place(FILE *out, const struct document *document, uint64_t ordinal, uint64_t begin);

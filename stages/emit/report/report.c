@@ -14,14 +14,15 @@
 enum { STREAM_BYTES = 1 << 16, TITLE_BYTES = 512 };
 
 /* In the order of the page. */
-static const struct part *const parts[] = {&part_course, &part_passages, &part_novelty,
-                                           &part_changes};
+static const struct part *const parts[] = {&part_course, &part_chapters, &part_passages,
+                                           &part_novelty, &part_changes};
 
 enum { PARTS = sizeof parts / sizeof *parts };
 
 bool part_by_line(const struct document *document)
 {
-    return document->unit && strcmp(document->unit, "paragraph") != 0;
+    return document->unit && strcmp(document->unit, "paragraph") != 0 &&
+           strcmp(document->unit, "section") != 0;
 }
 
 bool part_has_course(const struct document *document)
@@ -42,13 +43,16 @@ static int hex_digit(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* What a stream is called: the last part of the path or key that its name was made of (ingest/paths.h). */
+/* What a document calls itself, or else the last part of the path or key that its stream's name was made of
+ * (ingest/paths.h). */
 static struct view title_of(const struct document *document, uint8_t title[TITLE_BYTES])
 {
     const char *last = strrchr(document->name, '+'),
                *at = last && last[1] ? last + 1 : document->name;
     size_t bytes = 0;
 
+    if (document->title)
+        return (struct view){(const uint8_t *)document->title, strlen(document->title)};
     for (; *at && bytes < TITLE_BYTES; at++) {
         int high = at[0] == '%' ? hex_digit(at[1]) : -1, low = high >= 0 ? hex_digit(at[2]) : -1;
         title[bytes++] = low >= 0 ? (uint8_t)(high << 4 | low) : (uint8_t)*at;
