@@ -77,6 +77,26 @@ def epub(path, chapters, package=None, title="A Book"):
     return path
 
 
+def pdf(path, pages, trailer=""):
+    """pages: of each its lines. In Helvetica, uncompressed, with a table of places that is right."""
+    objects = ["<</Type/Catalog/Pages 2 0 R>>",
+               f"<</Type/Pages/Count {len(pages)}/Kids[{' '.join(f'{4 + 2 * i} 0 R' for i in range(len(pages)))}]>>",
+               "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
+    for i, lines in enumerate(pages):
+        text = "".join(f"BT /F 12 Tf 72 {720 - 16 * k} Td ({line}) Tj ET\n" for k, line in enumerate(lines))
+        objects += [f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources<</Font<</F 3 0 R>>>>/Contents {5 + 2 * i} 0 R>>",
+                    f"<</Length {len(text)}>>stream\n{text}endstream"]
+    data, at = b"%PDF-1.4\n", []
+    for number, one in enumerate(objects, 1):
+        at.append(len(data))
+        data += f"{number} 0 obj\n{one}\nendobj\n".encode()
+    table = "".join(f"{one:010} 00000 n \n" for one in at)
+    data += (f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}trailer\n<</Size {len(objects) + 1}/Root 1 0 R{trailer}>>\n"
+             f"startxref\n{len(data)}\n%%EOF\n").encode()
+    write(path, data)
+    return path
+
+
 def squeezed(data, place):
     path = place.text("squeezed", data)
     zstd = subprocess.run(["zstd", "-q", "-c", path], capture_output=True, check=True).stdout
@@ -283,6 +303,31 @@ def records_name_their_places(place):
     check(kept_places(named(place, "txt", place.text("a.txt", text))) == plain, "plain text")
 
 
+def pages_of_pdf(place):
+    path = pdf(place.path("a.pdf"), [["one", "two"], [], ["three"]])
+    check(text_of(place, path) == b"one\ntwo\n\nthree\n\n", text_of(place, path))
+    check(places_of(place, path) == [(0, 0, "page 1"), (9, 0, "page 3")], places_of(place, path))
+    check(note_of(place, path) == "PDF", note_of(place, path))
+    want = [("one\ntwo", "page 1", None, None), ("three", "page 3", None, None)]
+    check(kept_places(named(place, "records", path)) == want, kept_places(named(place, "records", path)))
+    book = place.of_shared("data/books/introduction-to-mathematics.en.pdf")
+    pages = [name for _, _, name in places_of(place, book)]
+    text = text_of(place, book).decode()
+    check(b"\f" not in text.encode() and "CHAPTER I" in text, "form feeds")
+    check(len(pages) > 200 and pages == sorted(pages, key=lambda one: int(one.split()[1])), f"{len(pages)} pages")
+    key = "00" * 32
+    locked = pdf(place.path("locked.pdf"), [["one"]],
+                 f"/Encrypt<</Filter/Standard/V 1/R 2/O<{key}>/U<{key}>/P -4>>/ID[<00><00>]")
+    check(b"locked by a password" in frames(place, locked)[-1][1], frames(place, locked)[-1])
+    check(b"without text" in frames(place, pdf(place.path("empty.pdf"), [[], []]))[-1][1], "no text layer")
+    damaged = place.text("damaged.pdf", b"%PDF-1.4\n" + os.urandom(3000))
+    check(b"is a damaged PDF: pdftotext says" in frames(place, damaged)[-1][1], frames(place, damaged)[-1])
+    bare = subprocess.run([place.riverrun, "reader", path], stdin=open(path, "rb"), capture_output=True, check=False,
+                          env={"PATH": "/nowhere"})
+    check(b"install poppler-utils" in bare.stdout, bare.stdout)
+    return f"{len(pages)} pages of a book"
+
+
 def chapters_of_real_books(place):
     """Against the places where chapters are known to begin, of plain text; no model reads it, as it would take minutes."""
     found = {}
@@ -339,13 +384,14 @@ def killed_at_random_the_places_are_the_same(place):
                              for k in range(12))
     book = epub(place.path("book.epub"), [(f"part{i}.xhtml", text(i)) for i in range(40)])
     marked = "\n\n".join(f"{'#' * (1 + k % 4)} Head {k}\n\n{lines[k % len(lines)][:70]}" for k in range(400))
-    inputs = [book, place.text("a.md", marked.encode())]
+    paper = pdf(place.path("a.pdf"), [[re.sub(r"[()\\\\]|[^ -~]", "", lines[(i + k) % len(lines)])[:40] for k in range(3)] for i in range(60)])
+    inputs = [book, place.text("a.md", marked.encode()), paper]
     told = []
     for unit in ("paragraph", "section"):
         whole, words = killed_and_cut(place, unit, inputs, ("--checkpoint-every", "1000", "--unit", unit), place.times(6, 60))
         records = all_records(whole)
         check(sum("heading" in one for one in records) >= 800, "headings are missing")
-        check(len({one.get("place") for one in records}) == 41, "places are missing")
+        check(len({one.get("place") for one in records}) == 101, "places are missing")
         told.append(words)
     return "; ".join(told)
 
@@ -460,6 +506,6 @@ def a_reader_can_do_little(place):
 if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
                    html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, documents_of_offices,
-                   readers_say_places, records_name_their_places, chapters_of_real_books,
+                   readers_say_places, records_name_their_places, pages_of_pdf, chapters_of_real_books,
                    killed_at_random_the_bytes_are_the_same, killed_at_random_the_places_are_the_same, another_file_is_refused_by_name, the_others_are_read,
                    a_readers_death_is_one_line, endless_text_in_constant_memory, a_reader_can_do_little]))

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #if defined(__has_feature)
@@ -53,6 +54,21 @@ void confine_got_on(void)
 {
     if (confined)
         limit_cpu();
+}
+
+void confine_let_on(pid_t process)
+{
+    clockid_t clock;
+    struct timespec used;
+    struct rlimit now;
+
+    if (!confined || clock_getcpuclockid(process, &clock) || clock_gettime(clock, &used) ||
+        prlimit(process, RLIMIT_CPU, NULL, &now))
+        return;
+    now.rlim_cur = (rlim_t)used.tv_sec + CONFINE_CPU_S;
+    if (now.rlim_cur > now.rlim_max)
+        now.rlim_cur = now.rlim_max;
+    (void)prlimit(process, RLIMIT_CPU, &now, NULL);
 }
 
 enum err_code confine(struct err *err)

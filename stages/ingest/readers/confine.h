@@ -3,6 +3,7 @@
 #define STAGES_INGEST_READERS_CONFINE_H
 
 #include "schemas/err.h"
+#include <sys/types.h>
 
 enum {
     CONFINE_MEMORY_MIB = 1024,
@@ -16,5 +17,7 @@ MUST_CHECK enum err_code confine(struct err *err);
 /* Some of the file was read, or of the text written: CONFINE_CPU_S begin anew. Nothing in a process that is not
  * confined. */
 void confine_got_on(void);
+/* The same of a process that this one began. */
+void confine_let_on(pid_t process);
 
 #endif

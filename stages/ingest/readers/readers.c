@@ -7,6 +7,7 @@
 #include "stages/ingest/readers/html.h"
 #include "stages/ingest/readers/look.h"
 #include "stages/ingest/readers/office.h"
+#include "stages/ingest/readers/pdf.h"
 #include "stages/ingest/readers/unpack.h"
 
 #include <inttypes.h>
@@ -138,8 +139,7 @@ static enum err_code read_any(const struct reading *reading, struct out *out, st
     case LOOK_ZIP:
         return read_zip(reading->file, out, err);
     case LOOK_PDF:
-        return err_set(err, ERR_SOURCE, 0,
-                       "is a PDF, which riverrun does not read: `pdftotext FILE` makes text of it");
+        return pdf_read(reading->file, out, err);
     default:
         return read_packed(reading, look_packing(begin), out, err);
     }
