@@ -21,6 +21,7 @@ enum analyze {
     ANALYZE_NOVELTY,
     ANALYZE_EMBEDDINGS,
     ANALYZE_SUMMARY,
+    ANALYZE_BOUNDARIES,
     ANALYZE_COUNT
 };
 enum sink_kind { SINK_JSONL, SINK_STDOUT };
@@ -84,7 +85,8 @@ static inline const char *analyze_name(enum analyze part)
     static const char *const names[] = {[ANALYZE_SURPRISE] = "surprise",
                                         [ANALYZE_NOVELTY] = "novelty",
                                         [ANALYZE_EMBEDDINGS] = "embeddings",
-                                        [ANALYZE_SUMMARY] = "summary"};
+                                        [ANALYZE_SUMMARY] = "summary",
+                                        [ANALYZE_BOUNDARIES] = "boundaries"};
     return names[part];
 }
 

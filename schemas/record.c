@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
-static const char *const kinds[] = {"line",  "paragraph", "document", "lineage",
-                                    "entry", "alert",     "summary",  "section"};
+static const char *const kinds[] = {"line",  "paragraph", "document", "lineage",   "entry",
+                                    "alert", "summary",   "section",  "boundaries"};
 
 /* The character at text: its bytes, and -1 in *point where they are no UTF-8. */
 static size_t next_point(struct view text, size_t at, utf8proc_int32_t *point)
@@ -203,7 +203,7 @@ static json_t *make_object(const char *stream, const struct record *record)
         for (size_t i = 0; i < record->changed_count; i++)
             bad |= json_array_append_new(changed, json_string(record->changed[i]));
         bad |= json_object_set_new(object, "changed", changed);
-    } else {
+    } else if (record->kind != RECORD_BOUNDARIES) {
         if (record->kind != RECORD_ALERT && record->kind != RECORD_SUMMARY) {
             bad |= json_object_set_new(object, "tokens", json_integer((json_int_t)record->tokens));
             bad |= json_object_set_new(object, "nats", json_real(record->nats));

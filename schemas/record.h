@@ -15,7 +15,8 @@ enum record_kind {
     RECORD_ENTRY,
     RECORD_ALERT,
     RECORD_SUMMARY,
-    RECORD_SECTION
+    RECORD_SECTION,
+    RECORD_BOUNDARIES
 };
 
 /* Raised whenever the same input would give other lines: it belongs to a stream's fingerprint. */

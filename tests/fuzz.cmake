@@ -50,7 +50,9 @@ fuzz_target(salvage
     LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(checkpoint PROTO
     SOURCES schemas/msg.c schemas/control.c schemas/record.c stages/encode/analysis/analysis.c
-        stages/encode/analysis/mask.c stages/encode/analysis/embeddings.c stages/encode/analysis/pool.c
+        stages/encode/analysis/mask.c stages/encode/analysis/boundaries.c stages/encode/analysis/cohesion.c stages/encode/analysis/digest.c
+        stages/encode/analysis/embeddings.c stages/encode/analysis/pool.c stages/encode/analysis/sentences.c
+        stages/encode/analysis/summary.c stages/encode/analysis/words.c
         stages/encode/analysis/novelty.c stages/encode/analysis/surprise.c
         stages/encode/analysis/headings.c stages/encode/analysis/templates.c stages/encode/analysis/units.c stages/encode/analysis/usual.c
     LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES} ${XXHASH_LINK_LIBRARIES})

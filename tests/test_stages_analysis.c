@@ -128,6 +128,117 @@ static void an_embedding_is_the_mean_by_nats(void **state)
     analysis_release(&a);
 }
 
+/* ---- Boundaries ---- */
+
+/* A line of six of a subject's twenty words, among words that all subjects have. */
+static void subject_line(unsigned subject, uint64_t *seed, struct buffer *out)
+{
+    char word[40];
+
+    for (unsigned i = 0; i < 12; i++) {
+        unsigned pick = (unsigned)(random_next(seed) % 20);
+        int bytes = snprintf(word, sizeof word, i % 2 ? "%c%ctheir " : "of%c%c ", 'a' + (int)pick,
+                             i % 2 ? 'a' + (int)subject : 'x');
+        buffer_put(out, word, (size_t)bytes);
+    }
+    buffer_u8(out, '\n');
+}
+
+/* Lines of subjects in turn, so many of each: the records of kind boundaries. */
+static struct buffer bounded(const unsigned *lines, size_t subjects, uint64_t *begins)
+{
+    static const struct analysis_options options = {.unit = UNIT_LINE,
+                                                    .parts = 1U << ANALYZE_BOUNDARIES};
+    struct buffer text = buffer_of(1 << 24), all, found = buffer_of(1 << 24);
+    uint64_t seed = 3;
+
+    for (size_t i = 0; i < subjects; i++) {
+        begins[i] = text.bytes;
+        for (unsigned k = 0; k < lines[i]; k++)
+            subject_line((unsigned)i, &seed, &text);
+    }
+    all = read_text(&options, (struct view){text.data, text.bytes}, 11, 997);
+    for (char *line = strtok((char *)all.data, "\n"); line; line = strtok(NULL, "\n"))
+        if (strstr(line, "\"kind\":\"boundaries\""))
+            buffer_put(&found, line, strlen(line));
+    buffer_u8(&found, 0);
+    buffer_release(&all);
+    buffer_release(&text);
+    return found;
+}
+
+/* How often "begin":at stands in a list of places. */
+static bool tells_of(const struct buffer *found, uint64_t at)
+{
+    char want[64];
+
+    snprintf(want, sizeof want, "{\"begin\":%llu,\"strength\":", (unsigned long long)at);
+    return strstr((const char *)found->data, want) != NULL;
+}
+
+/* How many places there are, and the bits of the weakest and the strongest. */
+static size_t places_in(const struct buffer *found, double *least, double *most)
+{
+    static const char name[] = "\"strength\":";
+    size_t count = 0;
+
+    *least = INFINITY;
+    *most = 0;
+    for (const char *at = (const char *)found->data; (at = strstr(at, name)); count++) {
+        double bits = strtod(at += sizeof name - 1, NULL);
+        *least = bits < *least ? bits : *least;
+        *most = bits > *most ? bits : *most;
+    }
+    return count;
+}
+
+/* More than a window holds, and exactly where the subject changes. Chance alone makes weaker ones. */
+static void boundaries_are_where_the_words_change(void **state)
+{
+    static const unsigned lines[] = {12, 30, 9, 200, 40, 500, 25, 60};
+    enum { SUBJECTS = sizeof lines / sizeof *lines };
+    uint64_t begins[SUBJECTS];
+    struct buffer found = bounded(lines, SUBJECTS, begins);
+    double least, most, chance;
+
+    (void)state;
+    for (size_t i = 1; i < SUBJECTS; i++)
+        assert_true(tells_of(&found, begins[i]));
+    assert_int_equal(places_in(&found, &least, &most), SUBJECTS - 1);
+    buffer_release(&found);
+    found = bounded((const unsigned[]){300}, 1, begins); /* one subject */
+    places_in(&found, &chance, &most);
+    print_message("subjects %.1f bits, chance %.1f\n", least, most);
+    assert_true(least > 2 * most);
+    buffer_release(&found);
+}
+
+/* Units without words, or with more than a window holds, neither stop nor break anything. */
+static void boundaries_of_strange_units(void **state)
+{
+    static const struct analysis_options options = {.unit = UNIT_LINE,
+                                                    .parts = 1U << ANALYZE_BOUNDARIES};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    char line[3000];
+    uint64_t seed = 8;
+
+    (void)state;
+    analysis_begin(&a, &options, 0);
+    for (unsigned i = 0; i < 2500; i++) {
+        size_t at = 0, words = i % 900 < 300 ? 0 : i % 900 < 600 ? 1 : 300;
+        for (size_t k = 0; k < words; k++)
+            at += (size_t)snprintf(line + at, sizeof line - at, "%05u ",
+                                   (unsigned)(random_next(&seed) % 90000));
+        line[at++] = '\n';
+        analysis_token(&a, 1, (struct view){(uint8_t *)line, at}, (uint32_t)at, false, &made);
+        if (i % 250 == 0)
+            reload(&a);
+    }
+    analysis_end(&a, &made);
+    analysis_release(&a);
+}
+
 /* ---- What is usual ---- */
 
 static void median_and_spread_of_known_values(void **state)
@@ -631,6 +742,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_embedding_is_the_mean_by_nats),
+        cmocka_unit_test(boundaries_are_where_the_words_change),
+        cmocka_unit_test(boundaries_of_strange_units),
         cmocka_unit_test(median_and_spread_of_known_values),
         cmocka_unit_test(any_nats_make_a_value_in_bounds),
         cmocka_unit_test(surprise_is_null_first_and_then_counts_spreads),

@@ -76,6 +76,10 @@ def check_alone(record):
                   if not record["begin"] <= place["begin"] < place["end"] <= record["end"]]
         begins = [place["begin"] for place in record["sentences"]]
         return wrong + (["a sentence comes twice"] if len(set(begins)) < len(begins) else [])
+    if record["kind"] == "boundaries":
+        begins = [place["begin"] for place in record["boundaries"]]
+        return wrong + ([] if record["begin"] < begins[0] and begins == sorted(set(begins)) and begins[-1] <= record["end"]
+                        else ["boundaries out of their order or stretch"])
     if record["kind"] in ("line", "paragraph", "entry", "section") and (size <= 0 or record["tokens"] == 0):
         wrong.append("a unit without bytes or tokens")
     # A token stands for a byte at least, and normalisation at most triples the bytes.
@@ -118,6 +122,10 @@ def check_together(records, stream, unfinished, size, base):
         elif record["kind"] == "summary":
             if record["end"] != at and not (base and len(begins) == 1):
                 wrong.append(here + f"a summary up to {record['end']}, the unit before ends at {at}")
+        elif record["kind"] == "boundaries":
+            units = {one["begin"] for _, one in records[:place] if "tokens" in one}
+            if not base and not units.issuperset(one["begin"] for one in record["boundaries"]):
+                wrong.append(here + "a boundary where no unit begins")
         elif record["kind"] == "document":
             if place + 1 != len(records):
                 wrong.append(here + "records after the document")
@@ -194,6 +202,14 @@ def summed():
                "sentences": [dict(place, begin=10, end=30), place], "phrases": [{"text": "Well done", "count": 2}],
                "passages": [place]}
     return records[:3] + [summary, dict(records[3], seq=4)]
+
+
+def bounded():
+    """The sample, and where something new begins."""
+    records = sample()
+    bounds = {"stream": "a", "seq": 3, "kind": "boundaries", "begin": 0, "end": 30,
+              "boundaries": [{"begin": 10, "strength": 2.5}]}
+    return records[:3] + [bounds, dict(records[3], seq=4)]
 
 
 def spoilt(record, *, of=None, **fields):
@@ -288,6 +304,15 @@ def mistakes():
         "sentence without text": spoilt(3, of=summed, sentences=[{"begin": 10, "end": 30}]),
         "sentence twice": spoilt(3, of=summed, sentences=[{"begin": 1, "end": 3, "text": "a"}] * 2),
         "phrase that came once": spoilt(3, of=summed, phrases=[{"text": "a", "count": 1}]),
+        "boundaries without a list": spoilt(3, of=bounded, boundaries=...),
+        "boundaries without a place": spoilt(3, of=bounded, boundaries=[]),
+        "boundaries with text": spoilt(3, of=bounded, text="a"),
+        "boundary without strength": spoilt(3, of=bounded, boundaries=[{"begin": 10}]),
+        "boundary outside": spoilt(3, of=bounded, end=9),
+        "boundary at the beginning": spoilt(3, of=bounded, begin=10),
+        "boundary within a unit": spoilt(3, of=bounded, boundaries=[{"begin": 11, "strength": 1}]),
+        "boundary twice": spoilt(3, of=bounded, boundaries=[{"begin": 10, "strength": 1}] * 2),
+        "boundaries of a unit": spoilt(0, boundaries=[{"begin": 1, "strength": 1}]),
         "sentences of a unit": spoilt(0, sentences=[]),
         "unit with changes": spoilt(0, changed=["a: b -> c"]),
     }
@@ -321,6 +346,7 @@ def self_test():
         wrong += [f"a good file is refused: {what}" for what in
                   problems(good) + problems("".join(json.dumps(one) + "\n" for one in alarmed())) +
                   problems("".join(json.dumps(one) + "\n" for one in summed())) +
+                  problems("".join(json.dumps(one) + "\n" for one in bounded())) +
                   problems(good, size=30) + problems(json.dumps(lone) + "\n") +
                   problems(good[:good.rindex('{"stream"')], unfinished=True)]
         if not problems(good, size=31):

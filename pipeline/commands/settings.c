@@ -71,9 +71,9 @@ void settings_options(struct settings *s, const char *who, struct option *option
           "what a record stands for (default: line)"}},
         {"erf",
          {"analyze", 0, OPTION_TEXT, &s->analyze, 0, 0, "LIST",
-          "parts of the analysis, by commas, or none: surprise, novelty, embeddings, summary "
-          "(default: "
-          "surprise, of lines and entries novelty, of paragraphs embeddings and summary)"}},
+          "parts of the analysis, by commas, or none: surprise, novelty, embeddings, summary, "
+          "boundaries (default: all but novelty; of lines and entries surprise and novelty, of "
+          "sections surprise and embeddings)"}},
         {"erf",
          {"alerts-per-1000", 0, OPTION_REAL, &s->alerts_per_1000, 0, 1000, "X",
           "false alarms to expect in 1,000 lines where nothing happens (default: 1; 0: none)"}},
@@ -196,7 +196,8 @@ static uint32_t default_parts(enum unit unit)
 {
     switch (unit) {
     case UNIT_PARAGRAPH:
-        return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_EMBEDDINGS | 1U << ANALYZE_SUMMARY;
+        return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_EMBEDDINGS | 1U << ANALYZE_SUMMARY |
+               1U << ANALYZE_BOUNDARIES;
     case UNIT_SECTION:
         return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_EMBEDDINGS;
     default:

@@ -16,7 +16,8 @@ static const struct analysis_part *const parts[ANALYZE_COUNT] = {
     [ANALYZE_SURPRISE] = &analysis_surprise,
     [ANALYZE_NOVELTY] = &analysis_novelty,
     [ANALYZE_EMBEDDINGS] = &analysis_embeddings,
-    [ANALYZE_SUMMARY] = &analysis_summary};
+    [ANALYZE_SUMMARY] = &analysis_summary,
+    [ANALYZE_BOUNDARIES] = &analysis_boundaries};
 
 static bool has(const struct analysis *a, unsigned part)
 {

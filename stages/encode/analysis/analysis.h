@@ -18,8 +18,8 @@
 enum {
     ANALYSIS_TEXT_MAX = 4096,                     /* of a unit: what a part sees of its text */
     ANALYSIS_RECORDS_MAX = 2 + 2 * ANALYZE_COUNT, /* that one token or the end makes */
-    ANALYSIS_BYTES_MAX = 384 * 1024,              /* of everything, saved */
-    ANALYSIS_MEMORY_MAX = 1024 * 1024             /* of everything in memory, a stream */
+    ANALYSIS_BYTES_MAX = 768 * 1024,              /* of everything, saved */
+    ANALYSIS_MEMORY_MAX = 1536 * 1024             /* of everything in memory, a stream */
 };
 
 /* How this run reads: settings that are fixed for a stream's life. */
@@ -69,7 +69,7 @@ struct analysis_part {
 };
 
 extern const struct analysis_part analysis_surprise, analysis_novelty, analysis_embeddings,
-    analysis_summary;
+    analysis_summary, analysis_boundaries;
 
 struct analysis {
     struct analysis_options options;
