@@ -37,6 +37,7 @@ struct config {
     uint32_t read_bytes; /* of one read, 1..MSG_SOURCE_MAX */
     /* Program with the command `reader`, for files that are no plain text; NULL: all of them are. */
     const char *reader;
+    const char *field;           /* of JSON Lines, whose text is read; NULL: they are plain text */
     const char *encoding;        /* that all of them are in; NULL: each tells */
     const char *feed;            /* folder of its journal and spool; NULL unless it follows */
     uint64_t spool_bytes;        /* of the spool, at most */

@@ -260,7 +260,7 @@ def all_records(job):
 def kept_places(job):
     """[(text, place, section, heading)] of the units."""
     return [(one["text"], one.get("place"), one.get("section"), one.get("heading"))
-            for one in all_records(job) if one["kind"] not in ("document", "alert")]
+            for one in all_records(job) if one["kind"] in ("paragraph", "line", "section")]
 
 
 def readers_say_places(place):
@@ -328,6 +328,71 @@ def pages_of_pdf(place):
     return f"{len(pages)} pages of a book"
 
 
+def archives_member_by_member(place):
+    members = {"a/one.txt": b"First.", "a/two.md": "# Zwei\n\nmehr".encode(), "b/page.html": b"<title>T</title><p>HTML",
+               "b/latin.txt": "Der Fluß fließt, am Adam und Eva vorbei. ".encode("latin-1") * 40,
+               "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, ".git/HEAD": b"ref: refs/heads/main\n",
+               "empty.txt": b"", "z.txt.gz": squeeze(b"packed"), "last.txt": b"Last.\n"}
+    text = ("First.# Zwei\n\nmehrT\n\nHTML\n" + "Der Fluß fließt, am Adam und Eva vorbei. " * 40 + "Last.\n").encode()
+    folder = place.path("tree")
+    for name, data in members.items():
+        os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+        write(os.path.join(folder, name), data)
+    with zipfile.ZipFile(place.path("a.zip"), "w") as zipped:
+        for name in members:
+            zipped.write(os.path.join(folder, name), name)
+    for name, options in (("a.tar", []), ("a.tar.gz", ["-z"]), ("a.tar.xz", ["-J"]), ("a.tar.zst", ["--zstd"])):
+        subprocess.run(["tar", "-cf", place.path(name), *options, "-C", folder, *members], check=True)
+    notes = {}
+    for name in ("a.zip", "a.tar", "a.tar.gz", "a.tar.xz", "a.tar.zst"):
+        path = place.path(name)
+        check(text_of(place, path) == text, f"{name}: {text_of(place, path)[:200]}")
+        said = frames(place, path)
+        notes[name] = said[0][1].decode()
+        check(said[-2] == (WARNING, b"3 of 9 files inside are no text and are passed over, the first 'picture.png'"), said[-2])
+        levels = [(level, inside) for _, level, inside in places_of(place, path)]
+        check(levels == [(16, "a/one.txt"), (24, "a/two.md"), (16, "b/page.html"), (7, ""), (16, "b/latin.txt"), (16, "empty.txt"),
+                         (16, "last.txt")], levels)
+    check(list(notes.values()) == ["zip", "tar", "gzip, tar", "xz, tar", "zstd, tar"], notes)
+    got = [one[:2] + one[2:] for one in kept_places(named(place, "records", place.path("a.tar.gz")))]
+    check(got[:4] == [("First.", "a/one.txt", None, None), ("# Zwei", "a/two.md", "Zwei", 1), ("mehr", "a/two.md", "Zwei", None),
+                      ("T", "b/page.html", None, 0)] and got[-1] == ("Last.", "last.txt", None, None), got)
+    none = frames(place, packed(place.path("none.zip"), {"a.png": members["picture.png"]}))
+    check(none[-1] == (FAULT, b"is an archive, and none of the 1 files in it is text"), none[-1])
+    cut = place.text("cut.tar.gz", read(place.path("a.tar.gz"))[:-200])
+    check(frames(place, cut)[-1][0] == FAULT, "a cut archive")
+
+
+def a_field_of_json_lines(place):
+    rows = [{"id": 1, "text": "One\nand more.", "a": {"b": "deep 1"}}, {"id": 2}, {"text": 7, "a": {"b": "deep 2"}, "a.b": "flat"},
+            {"text": "Drei \u00e4\u2014\U0001f30a", "a": []}, {"text": ""}]
+    path = place.text("a.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows) + b"\n" + b'{"text": "last"}')
+    check(text_of(place, path, "--field", "text").decode() == "One\nand more.\nDrei ä—🌊\nlast\n", "text")
+    check(text_of(place, path, "--field", "a.b") == b"deep 1\nflat\n", "a.b")
+    check(places_of(place, path, "--field", "text") == [(0, 16, "line 1"), (14, 16, "line 4"), (29, 16, "line 7")],
+          places_of(place, path, "--field", "text"))
+    said = frames(place, path, "--field", "text")
+    check(said[-2] == (WARNING, b"3 of 6 lines have no text in 'text' and are passed over, the first is line 2"), said[-2])
+    check(b"no line has a text in the field 'nothing'" in frames(place, path, "--field", "nothing")[-1][1], "no such field")
+    bad = place.text("bad.jsonl", b'{"text": "a"}\n{"text": \n')
+    check(b"line 2 is no JSON" in frames(place, bad, "--field", "text")[-1][1], frames(place, bad, "--field", "text")[-1])
+    job = named(place, "job", place.text("a.jsonl.gz", squeeze(read(path))), ["--field", "text"])
+    check(kept_places(job) == [("One\nand more.", "line 1", None, None), ("Drei ä—🌊", "line 4", None, None),
+                               ("last", "line 7", None, None)], kept_places(job))
+    check(job.status()["reader"] == "gzip, JSON Lines, field 'text', UTF-8", job.status()["reader"])
+    long = place.text("long.jsonl", read(path).replace(b'{"text": "last"}', b"") * 3000)
+    begun = Job(place, "begun", [long], options=["--field", "text", "--checkpoint-every", "500"])
+    process = begun.start()
+    begun.wait_tokens(process, 3000)
+    begun.kill(process)
+    begun.options = ["--field", "a.b", "--checkpoint-every", "500"]
+    process = begun.start()
+    status = place.end_of(process)
+    check(status == SOURCE_CHANGED and "field 'a.b'" in place.said(process), f"{status}: {place.said(process)}")
+    plain = place.text("plain.txt", b"No JSON.\n")
+    same(named(place, "beside", plain, ["--field", "text"]), named(place, "plain", plain).records(), "plain text with --field")
+
+
 def chapters_of_real_books(place):
     """Against the places where chapters are known to begin, of plain text; no model reads it, as it would take minutes."""
     found = {}
@@ -385,13 +450,18 @@ def killed_at_random_the_places_are_the_same(place):
     book = epub(place.path("book.epub"), [(f"part{i}.xhtml", text(i)) for i in range(40)])
     marked = "\n\n".join(f"{'#' * (1 + k % 4)} Head {k}\n\n{lines[k % len(lines)][:70]}" for k in range(400))
     paper = pdf(place.path("a.pdf"), [[re.sub(r"[()\\\\]|[^ -~]", "", lines[(i + k) % len(lines)])[:40] for k in range(3)] for i in range(60)])
-    inputs = [book, place.text("a.md", marked.encode()), paper]
+    folder = place.path("tree")
+    os.mkdir(folder)
+    for i in range(40):
+        write(os.path.join(folder, f"{i}.md"), f"# Top {i}\n\n{lines[i % len(lines)][:200]}".encode())
+    subprocess.run(["tar", "-czf", place.path("a.tgz"), "-C", folder, *sorted(os.listdir(folder))], check=True)
+    inputs = [book, place.text("a.md", marked.encode()), paper, place.path("a.tgz")]
     told = []
     for unit in ("paragraph", "section"):
         whole, words = killed_and_cut(place, unit, inputs, ("--checkpoint-every", "1000", "--unit", unit), place.times(6, 60))
         records = all_records(whole)
         check(sum("heading" in one for one in records) >= 800, "headings are missing")
-        check(len({one.get("place") for one in records}) == 101, "places are missing")
+        check(len({one.get("place") for one in records}) == 141, "places are missing")
         told.append(words)
     return "; ".join(told)
 
@@ -506,6 +576,6 @@ def a_reader_can_do_little(place):
 if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
                    html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, documents_of_offices,
-                   readers_say_places, records_name_their_places, pages_of_pdf, chapters_of_real_books,
+                   readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member, a_field_of_json_lines, chapters_of_real_books,
                    killed_at_random_the_bytes_are_the_same, killed_at_random_the_places_are_the_same, another_file_is_refused_by_name, the_others_are_read,
                    a_readers_death_is_one_line, endless_text_in_constant_memory, a_reader_can_do_little]))

@@ -119,7 +119,7 @@ static void take_frames(struct said *said, int fd)
 static void read_bytes_of(struct said *said, const void *data, size_t bytes, const char *name,
                           const char *encoding)
 {
-    struct reading reading = {memory_file(data, bytes), name, encoding};
+    struct reading reading = {memory_file(data, bytes), name, encoding, NULL};
     struct out *out = calloc(1, sizeof *out);
     struct err err;
 

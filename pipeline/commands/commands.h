@@ -47,7 +47,7 @@ MUST_CHECK enum err_code open_tokenizer_of(struct tokenizer **out, const char *v
 struct settings {
     struct config config;
     const char *model, *initial_state, *output, *store, *name, *vocab, *blas, *isa, *weights;
-    const char *key, *multiline_start, *analyze, *encoding;
+    const char *key, *multiline_start, *analyze, *encoding, *field;
     int unit, read_unit, normalize, sync, sink; /* unit, read_unit (of `read`) -1: not said */
     uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;
     double alerts_per_1000;

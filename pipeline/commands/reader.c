@@ -15,6 +15,8 @@ enum err_code command_reader(char **arguments, size_t count, struct err *err)
     struct reading reading = {.file = STDIN_FILENO};
     const struct option options[] = {{"encoding", 0, OPTION_TEXT, &reading.encoding, 0, 0, "NAME",
                                       "of the text (default: it is looked at)"},
+                                     {"field", 0, OPTION_TEXT, &reading.field, 0, 0, "NAME",
+                                      "of JSON Lines, whose text is read"},
                                      {.name = NULL}};
     struct out *out;
     bool help;

@@ -79,7 +79,7 @@ bool made_wants(const struct config *config, const char *file)
 
     if (!config->reader || !strcmp(file, "-"))
         return false;
-    if (config->encoding && strcasecmp(config->encoding, "UTF-8"))
+    if (config->field || (config->encoding && strcasecmp(config->encoding, "UTF-8")))
         return true;
     fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size) {
@@ -168,7 +168,8 @@ static enum err_code begin(struct made *m, struct err *err)
     const struct child_options options = {.program = m->env->config->reader,
                                           .file = m->file,
                                           .fd = m->fd,
-                                          .encoding = m->env->config->encoding};
+                                          .encoding = m->env->config->encoding,
+                                          .field = m->env->config->field};
 
     m->hash = XXH3_createState();
     if (!m->hash || XXH3_64bits_reset(m->hash) != XXH_OK)

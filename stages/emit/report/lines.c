@@ -204,7 +204,8 @@ static bool take_heading(const json_t *record, struct line *line)
     line->section = text_of(json_object_get(record, "section"));
     if (!take_count(record, "heading", &level) || level > 6 || (level && !line->section.data))
         return false;
-    line->heading = (int)level;
+    /* A title of a file inside another is not the document's. */
+    line->heading = !level && json_object_get(record, "place") ? -1 : (int)level;
     return true;
 }
 

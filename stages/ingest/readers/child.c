@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ENVIRONMENT_MAX = 16 };
+enum { ENVIRONMENT_MAX = 16, WORDS_MAX = 8 };
 
 struct child {
     char *file;
@@ -30,7 +30,8 @@ struct child {
 };
 
 /* posix_spawn takes words that it could change, and does not. */
-static char program_word[] = "riverrun", command_word[] = "reader", encoding_word[] = "--encoding";
+static char program_word[] = "riverrun", command_word[] = "reader", encoding_word[] = "--encoding",
+            field_word[] = "--field";
 static char locale_word[] = "LC_ALL=C", threads_word[] = "OMP_NUM_THREADS=1";
 
 static void choose_environment(char *kept[ENVIRONMENT_MAX])
@@ -49,23 +50,35 @@ static void choose_environment(char *kept[ENVIRONMENT_MAX])
     kept[count] = NULL;
 }
 
+static void choose_words(char *words[WORDS_MAX], const struct child_options *o)
+{
+    size_t count = 0;
+
+    words[count++] = program_word;
+    words[count++] = command_word;
+    words[count++] = (char *)(uintptr_t)o->file;
+    if (o->encoding) {
+        words[count++] = encoding_word;
+        words[count++] = (char *)(uintptr_t)o->encoding;
+    }
+    if (o->field) {
+        words[count++] = field_word;
+        words[count++] = (char *)(uintptr_t)o->field;
+    }
+    words[count] = NULL;
+}
+
 /* The errno of what failed, or 0. */
 static int spawn(pid_t *process, const struct child_options *o, int pipe_end)
 {
     char *environment[ENVIRONMENT_MAX];
-    char *words[] = {program_word,
-                     command_word,
-                     (char *)(uintptr_t)o->file,
-                     encoding_word,
-                     (char *)(uintptr_t)o->encoding,
-                     NULL};
+    char *words[WORDS_MAX];
     posix_spawn_file_actions_t files;
     posix_spawnattr_t how;
     sigset_t none, all;
     int rc;
 
-    if (!o->encoding)
-        words[3] = NULL;
+    choose_words(words, o);
     choose_environment(environment);
     sigemptyset(&none);
     sigfillset(&all);

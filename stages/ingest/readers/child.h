@@ -16,6 +16,7 @@ struct child_options {
     const char *file;     /* its name, for messages and for what the content does not tell */
     int fd;               /* of it; stays the caller's, but its position is the child's */
     const char *encoding; /* or NULL */
+    const char *field;    /* or NULL */
 };
 
 /* Fails  ERR_SYSTEM, ERR_MEMORY. */

@@ -45,6 +45,24 @@ const char *look_packing(struct view bytes)
     return NULL;
 }
 
+const char *look_archive(struct view bytes)
+{
+    static const struct {
+        const char *name, *mark;
+        size_t at, count;
+    } marks[] = {{"tar", "ustar", 257, 5},
+                 {"7z", "7z\xBC\xAF\x27\x1C", 0, 6},
+                 {"RAR", "Rar!\x1A\x07", 0, 6},
+                 {"cpio", "070701", 0, 6},
+                 {"cpio", "070702", 0, 6}};
+
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (bytes.bytes >= marks[i].at + marks[i].count &&
+            !memcmp(bytes.data + marks[i].at, marks[i].mark, marks[i].count))
+            return marks[i].name;
+    return NULL;
+}
+
 const char *look_mark(struct view bytes, size_t *mark_bytes)
 {
     static const struct {
@@ -239,6 +257,8 @@ enum look look_at(struct view bytes, const char *name)
         return LOOK_PACKED;
     if (begins(bytes, "PK\003\004"))
         return LOOK_ZIP;
+    if (look_archive(bytes))
+        return LOOK_ARCHIVE;
     if (begins(bytes, "%PDF-"))
         return LOOK_PDF;
     if (look_is_html(bytes) || look_names_html(name))

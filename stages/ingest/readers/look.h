@@ -14,6 +14,7 @@ enum look {
     LOOK_UTF8,   /* text as it is, even where some bytes are damaged */
     LOOK_PACKED, /* gzip, bzip2, xz, zstd */
     LOOK_ZIP,
+    LOOK_ARCHIVE, /* tar, 7z, RAR, cpio */
     LOOK_PDF,
     LOOK_HTML, /* in whatever encoding */
     LOOK_OTHER /* text in another encoding, or no text at all */
@@ -24,6 +25,8 @@ enum look look_at(struct view bytes, const char *name);
 
 /* "gzip", ... of LOOK_PACKED; NULL where nothing is packed. */
 const char *look_packing(struct view bytes);
+/* "tar", ... of LOOK_ARCHIVE; NULL where it is none. */
+const char *look_archive(struct view bytes);
 /* A byte order mark: its encoding's name, and *mark_bytes; NULL without. */
 const char *look_mark(struct view bytes, size_t *mark_bytes);
 /* The same question as LOOK_UTF8, of text alone. */

@@ -10,6 +10,7 @@ struct reading {
     int file;             /* a descriptor, read from its beginning */
     const char *name;     /* for what cannot be told from the content; NULL: unknown */
     const char *encoding; /* what the user says it is in; NULL: is to be found out */
+    const char *field;    /* of JSON Lines, its text is read; NULL: they are text as any other */
 };
 
 /* out gets frames: what it is, the text, the end or a fault in words. Fails  ERR_SYSTEM: out's pipe is gone. */

@@ -1,0 +1,145 @@
+/* A name may have dots itself, so it is looked for as it stands first, and only then as a way through objects. A text
+ * with empty lines is still JSON Lines; a last line that is cut is not, since nobody can say what was in it. */
+#include "stages/ingest/readers/fields.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+
+enum { CHUNK_BYTES = 64 * 1024 };
+
+struct fields {
+    const char *field;
+    struct out *out;
+    struct buffer line; /* the one that is not over yet */
+    uint64_t number;    /* of lines so far */
+    uint64_t taken, passed, first_passed;
+};
+
+bool fields_are_in(struct view beginning)
+{
+    size_t at = 0;
+
+    while (at < beginning.bytes && isspace(beginning.data[at]))
+        at++;
+    return at < beginning.bytes && beginning.data[at] == '{';
+}
+
+/* Lent by record; NULL: there is none. */
+static const json_t *find(const json_t *record, const char *field)
+{
+    const json_t *whole = json_object_get(record, field);
+    const char *dot = whole ? NULL : strchr(field, '.');
+    char name[256];
+
+    if (!dot || (size_t)(dot - field) >= sizeof name)
+        return whole;
+    memcpy(name, field, (size_t)(dot - field));
+    name[dot - field] = 0;
+    return find(json_object_get(record, name), dot + 1);
+}
+
+static enum err_code put(struct fields *f, const json_t *value, struct err *err)
+{
+    char name[40];
+    struct msg_place place = {.heading = PLACE_ALONE};
+    enum err_code code;
+
+    snprintf(name, sizeof name, "line %" PRIu64, f->number);
+    place.name = (struct view){(const uint8_t *)name, strlen(name)};
+    code = out_place(f->out, &place, err);
+    if (!code)
+        code = out_text(f->out, json_string_value(value), json_string_length(value), err);
+    return code ? code : out_text(f->out, "\n", 1, err);
+}
+
+/* A line without its end. */
+static enum err_code take_line(struct fields *f, struct view line, struct err *err)
+{
+    json_error_t why;
+    json_t *record;
+    const json_t *value;
+    enum err_code code = ERR_OK;
+
+    f->number++;
+    while (line.bytes && isspace(line.data[line.bytes - 1]))
+        line.bytes--;
+    if (!line.bytes)
+        return ERR_OK;
+    record = json_loadb((const char *)line.data, line.bytes, 0, &why);
+    if (!record && json_error_code(&why) == json_error_out_of_memory)
+        return err_set(err, ERR_MEMORY, 0, "a line of JSON");
+    if (!record)
+        return err_set(err, ERR_SOURCE, 0, "line %" PRIu64 " is no JSON: %.80s", f->number,
+                       why.text);
+    value = find(record, f->field);
+    if (json_is_string(value) && json_string_length(value)) {
+        f->taken++;
+        code = put(f, value, err);
+    } else if (!f->passed++) {
+        f->first_passed = f->number;
+    }
+    json_decref(record);
+    return code;
+}
+
+/* What came: whole lines are taken, the rest is held. */
+static enum err_code take(struct fields *f, struct view bytes, struct err *err)
+{
+    const uint8_t *end;
+    enum err_code code = ERR_OK;
+
+    while (!code && bytes.bytes && (end = memchr(bytes.data, '\n', bytes.bytes))) {
+        size_t length = (size_t)(end - bytes.data);
+        buffer_put(&f->line, bytes.data, length);
+        if (!f->line.refused)
+            code = take_line(f, (struct view){f->line.data, f->line.bytes}, err);
+        buffer_drop(&f->line, f->line.bytes);
+        bytes = (struct view){end + 1, bytes.bytes - length - 1};
+    }
+    if (!code)
+        buffer_put(&f->line, bytes.data, bytes.bytes);
+    if (!code && f->line.refused)
+        code = err_set(err, ERR_SOURCE, 0, "line %" PRIu64 " is longer than %d MiB", f->number + 1,
+                       FIELDS_LINE_MAX >> 20);
+    return code;
+}
+
+static enum err_code tell_passed(const struct fields *f, struct err *err)
+{
+    char words[READER_WORDS_MAX];
+
+    if (!f->taken)
+        return err_set(err, ERR_SOURCE, 0,
+                       "no line has a text in the field '%.80s': name another one with --field",
+                       f->field);
+    if (!f->passed)
+        return ERR_OK;
+    snprintf(words, sizeof words,
+             "%" PRIu64 " of %" PRIu64
+             " lines have no text in '%.80s' and are passed over, the first is line %" PRIu64,
+             f->passed, f->passed + f->taken, f->field, f->first_passed);
+    return out_words(f->out, READER_WARNING, words, err);
+}
+
+enum err_code fields_read(const struct pull *text, const char *field, struct out *out,
+                          struct err *err)
+{
+    struct fields f = {.field = field, .out = out, .line = buffer_of(FIELDS_LINE_MAX)};
+    uint8_t data[CHUNK_BYTES];
+    size_t got = 1;
+    enum err_code code = ERR_OK;
+
+    while (!code && got) {
+        code = text->read(text->self, data, sizeof data, &got, err);
+        if (!code)
+            code = take(&f, (struct view){data, got}, err);
+    }
+    if (!code && f.line.bytes)
+        code = take_line(&f, (struct view){f.line.data, f.line.bytes}, err);
+    if (!code)
+        code = tell_passed(&f, err);
+    buffer_release(&f.line);
+    return code;
+}
