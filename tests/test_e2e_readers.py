@@ -516,6 +516,20 @@ def the_others_are_read(place):
     return ", ".join(names)
 
 
+def a_tree_of_sources(place):
+    folder = place.path("tree")
+    for name, data in {"src/a.c": b"int main(void)\n{\n}\n", "README.md": b"# Read me\n", "logo.png": b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9,
+                       ".git/HEAD": b"ref\n", "package-lock.json": b"{}\n", "prog": read("/bin/true")}.items():
+        os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+        write(os.path.join(folder, name), data)
+    said = subprocess.run([place.riverrun, "read", folder, "--model", place.nano, "-o", place.path("out")], capture_output=True,
+                          check=False, text=True)
+    check(said.returncode == 0, f"exit status {said.returncode}: {said.stderr}")
+    check("passed over in folders: 2 files that are no text, 1 lock file, 1 folder of tools', first '" in said.stderr, said.stderr)
+    names = [name for name in os.listdir(place.path("out")) if name.endswith(".jsonl")]
+    check(len(names) == 2, names)
+
+
 def a_readers_death_is_one_line(place):
     good = place.text("good.txt", generated_text(8, 4000))
     path = place.text("a.gz", squeeze(generated_text(9, 4000000)))
@@ -576,6 +590,8 @@ def a_reader_can_do_little(place):
 if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
                    html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, documents_of_offices,
-                   readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member, a_field_of_json_lines, chapters_of_real_books,
-                   killed_at_random_the_bytes_are_the_same, killed_at_random_the_places_are_the_same, another_file_is_refused_by_name, the_others_are_read,
-                   a_readers_death_is_one_line, endless_text_in_constant_memory, a_reader_can_do_little]))
+                   readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member,
+                   a_field_of_json_lines, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
+                   killed_at_random_the_places_are_the_same, another_file_is_refused_by_name, the_others_are_read,
+                   a_tree_of_sources, a_readers_death_is_one_line, endless_text_in_constant_memory,
+                   a_reader_can_do_little]))

@@ -196,6 +196,60 @@ static void directories_are_read_in_order_without_output_and_store(void **state)
         ".hidden a/B.txt a/z.txt b.txt elsewhere/data.mdb out/old.jsonl out/state/data.mdb ");
 }
 
+static void put(void **state, const char *name, const void *data, size_t bytes)
+{
+    make(state, name);
+    put_file(in_folder(state, name), data, bytes);
+}
+
+/* A folder of sources: what is no text, what tools keep there. Named itself each of them is read. */
+static void what_nobody_means_is_passed_over_and_counted(void **state)
+{
+    static const char binary[] = "\x7F"
+                                 "ELF\2\1\1\0\0\0\0\0\0\0\0\0\3\0>\0\xFF\xFE\x80\x80";
+    const char *paths[] = {in_folder(state, "in"), NULL, NULL};
+    struct config config = {.paths = paths, .path_count = 1, .reader = "/proc/self/exe"};
+    struct path_list list;
+    char words[PASSED_WORDS_MAX];
+    struct err err;
+
+    make(state, "in/a.c");
+    make(state, "in/.git/HEAD");
+    make(state, "in/sub/node_modules/x.js");
+    make(state, "in/sub/yarn.lock");
+    make(state, "in/sub/lock.txt");
+    put(state, "in/prog", binary, sizeof binary);
+    put(state, "in/latin.txt", "caf\xE9", 4);
+    put(state, "in/wide.txt", "w\0i\0d\0e\0\xE9\0", 10);
+    put(state, "in/wider.txt", "w\0\0\0i\0\0\0", 8);
+    put(state, "in/marked.txt",
+        "\xFF\xFE"
+        "a\0b\0\x34\x12",
+        8);
+    put(state, "in/a.zip", "PK\3\4\0\0\xFF\xFF", 8);
+    assert_list(
+        state, &config,
+        "in/a.c in/a.zip in/latin.txt in/marked.txt in/sub/lock.txt in/wide.txt in/wider.txt ");
+    assert_int_equal(path_list_make(&list, &config, &err), ERR_OK);
+    assert_int_equal(passed_all(&list.passed), 4);
+    assert_non_null(strstr(passed_words(&list.passed, words),
+                           "1 file that is no text, 1 lock file, 2 folders of tools', first '"));
+    assert_non_null(strstr(words, "in/.git'"));
+    path_list_release(&list);
+    paths[0] = in_folder(state, "in/.git");
+    paths[1] = in_folder(state, "in/prog");
+    paths[2] = in_folder(state, "in/sub/yarn.lock");
+    config.path_count = 3;
+    assert_list(state, &config, "in/.git/HEAD in/prog in/sub/yarn.lock ");
+    /* Where all files are said to be text, they are. */
+    paths[0] = in_folder(state, "in");
+    config.path_count = 1;
+    config.reader = NULL;
+    assert_int_equal(path_list_make(&list, &config, &err), ERR_OK);
+    assert_int_equal(list.passed.no_text, 0);
+    path_list_release(&list);
+}
+
 static void each_file_is_read_once_and_links_to_folders_are_not_followed(void **state)
 {
     const char *paths[4];
@@ -221,7 +275,7 @@ static void each_file_is_read_once_and_links_to_folders_are_not_followed(void **
 
 static enum err_code list_fails(const struct config *config, struct err *err)
 {
-    struct path_list list = {NULL, 77};
+    struct path_list list = {.count = 77};
     enum err_code code = path_list_make(&list, config, err);
 
     assert_int_equal(list.count, 77);
@@ -297,6 +351,7 @@ int main(void)
         cmocka_unit_test(a_name_leads_back_to_its_path),
         cmocka_unit_test(long_paths_keep_their_tail_and_differ),
         STAGE_TEST(directories_are_read_in_order_without_output_and_store),
+        STAGE_TEST(what_nobody_means_is_passed_over_and_counted),
         STAGE_TEST(each_file_is_read_once_and_links_to_folders_are_not_followed),
         STAGE_TEST(what_cannot_be_read_is_named),
         STAGE_TEST(a_name_is_for_one_input_and_a_file_name),

@@ -138,6 +138,7 @@ static enum err_code add(struct path_list *list, const char *file, const char *n
 
 struct walk {
     struct path_list *list;
+    const struct config *config;
     size_t found;                           /* files met, listed before or not */
     char output[PATH_MAX], store[PATH_MAX]; /* canonical, "" where not there yet */
 };
@@ -160,9 +161,12 @@ static enum err_code add_directory(struct walk *walk, const char *folder, struct
         if (length >= (int)sizeof inside || lstat(inside, &st))
             continue; /* it went away, or is too deep to have a path */
         if (S_ISDIR(st.st_mode)) {
-            if (strcmp(inside, walk->output) && strcmp(inside, walk->store))
+            if (strcmp(inside, walk->output) && strcmp(inside, walk->store) &&
+                !passed_folder(&walk->list->passed, inside))
                 code = add_directory(walk, inside, err);
         } else if (!stat(inside, &st) && S_ISREG(st.st_mode) && realpath(inside, real)) {
+            if (passed_file(&walk->list->passed, walk->config, real))
+                continue;
             walk->found++;
             code = add(walk->list, real, NULL, err);
         }
@@ -184,6 +188,7 @@ static enum err_code add_path(struct walk *walk, const char *path, const char *n
     char real[PATH_MAX];
     struct stat st;
     size_t before = walk->found;
+    char words[PASSED_WORDS_MAX];
     enum err_code code;
     int fd;
 
@@ -204,7 +209,9 @@ static enum err_code add_path(struct walk *walk, const char *path, const char *n
                        path);
     code = add_directory(walk, real, err);
     if (!code && walk->found == before)
-        code = err_set(err, ERR_SOURCE, 0, "directory '%s' has no files to read", path);
+        code = err_set(err, ERR_SOURCE, 0, "directory '%s' has no files to read%s%.150s", path,
+                       passed_all(&walk->list->passed) ? "; passed over: " : "",
+                       passed_words(&walk->list->passed, words));
     return code;
 }
 
@@ -220,8 +227,8 @@ enum err_code path_list_check_name(const struct config *config, struct err *err)
 
 enum err_code path_list_make(struct path_list *out, const struct config *config, struct err *err)
 {
-    struct path_list list = {NULL, 0};
-    struct walk walk = {.list = &list};
+    struct path_list list = {.items = NULL};
+    struct walk walk = {.list = &list, .config = config};
     enum err_code code = path_list_check_name(config, err);
 
     if (code)
@@ -249,5 +256,6 @@ void path_list_release(struct path_list *list)
         free(list->items[i].name);
     }
     free(list->items);
-    *list = (struct path_list){NULL, 0};
+    passed_release(&list->passed);
+    *list = (struct path_list){.items = NULL};
 }

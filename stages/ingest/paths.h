@@ -5,6 +5,7 @@
 #include "schemas/bytes.h"
 #include "schemas/config.h"
 #include "schemas/err.h"
+#include "stages/ingest/passed.h"
 
 struct path {
     char *file; /* canonical, or "-" for standard input */
@@ -14,6 +15,7 @@ struct path {
 struct path_list {
     struct path *items;
     size_t count;
+    struct passed passed; /* in directories */
 };
 
 /* The name of the stream of a canonical path, malloc'ed; NULL when memory is refused.
@@ -31,7 +33,8 @@ bool path_is_name(const char *name);
 char *key_name(const char *feed, struct view key);
 
 /* Files as they are, directories recursively in order of their names, without config's output and
- * store folders; each file once. Links to directories inside a directory are not followed.
+ * store folders, and without what passed.h says; each file once. Links to directories inside a directory are not
+ * followed.
  * Fails  ERR_SOURCE: a path is not there or cannot be read, a directory has no files;
  *        ERR_USAGE: a name for several inputs, or one that is no file name; ERR_MEMORY. */
 MUST_CHECK enum err_code path_list_make(struct path_list *out, const struct config *config,

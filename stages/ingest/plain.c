@@ -141,21 +141,40 @@ static enum err_code add(struct ingest *g, const struct path *path, struct err *
     return code;
 }
 
-static enum err_code paths_open(void **self, struct ingest *g, struct err *err)
+/* What is kept of the list: what to say of it when the run ends. */
+struct listed {
+    const struct stage_env *env;
+    struct passed passed;
+};
+
+static enum err_code add_all(struct ingest *g, struct listed *listed, struct err *err)
 {
     const struct config *config = ingest_env(g)->config;
     struct path_list paths;
-    enum err_code code = config->encoding ? encoding_check(config->encoding, err) : ERR_OK;
+    enum err_code code = path_list_make(&paths, config, err);
 
-    *self = NULL; /* it keeps nothing */
-    if (!code)
-        code = path_list_make(&paths, config, err);
     if (code)
         return code;
     for (size_t i = 0; i < paths.count && !code; i++)
         code = add(g, &paths.items[i], err);
+    listed->passed = paths.passed;
+    paths.passed = (struct passed){.first = NULL};
     path_list_release(&paths);
     return code;
+}
+
+static enum err_code paths_open(void **self, struct ingest *g, struct err *err)
+{
+    const struct config *config = ingest_env(g)->config;
+    struct listed *listed = calloc(1, sizeof *listed);
+    enum err_code code;
+
+    *self = listed;
+    if (!listed)
+        return err_set(err, ERR_MEMORY, 0, "list of inputs");
+    listed->env = ingest_env(g);
+    code = config->encoding ? encoding_check(config->encoding, err) : ERR_OK;
+    return code ? code : add_all(g, listed, err);
 }
 
 static enum err_code paths_work(void *self, bool *ran, struct err *err)
@@ -168,7 +187,17 @@ static enum err_code paths_work(void *self, bool *ran, struct err *err)
 
 static void paths_close(void **self)
 {
+    struct listed *listed = *self;
+    char words[PASSED_WORDS_MAX];
+
     *self = NULL;
+    if (!listed)
+        return;
+    if (passed_all(&listed->passed))
+        stage_report(listed->env, STAGE_NOTE, NULL, "passed over in folders: %s",
+                     passed_words(&listed->passed, words));
+    passed_release(&listed->passed);
+    free(listed);
 }
 
 const struct feeder_kind path_feeder = {

@@ -1,0 +1,27 @@
+/* stages/ingest/passed.h: what nobody means who names a folder: the files that version control and tools keep for
+ * themselves, and those that are no text. Whoever names such a file itself has it read.
+ *
+ * Memory  the path of the first one, and 8 KiB for a moment. */
+#ifndef STAGES_INGEST_PASSED_H
+#define STAGES_INGEST_PASSED_H
+
+#include "schemas/config.h"
+#include <stdint.h>
+
+enum { PASSED_WORDS_MAX = 300 };
+
+struct passed {
+    uint64_t no_text, locks, folders;
+    char *first; /* file or folder; malloc'ed */
+};
+
+/* Count it where it is passed over: a folder by its name (the last part of path), */
+bool passed_folder(struct passed *p, const char *path);
+/* a file by its name and how it begins. What cannot be looked at is not: opening it will say why. */
+bool passed_file(struct passed *p, const struct config *config, const char *path);
+uint64_t passed_all(const struct passed *p);
+/* "3 files that are no text, 1 lock file, first '...'"; "" for none. */
+const char *passed_words(const struct passed *p, char words[PASSED_WORDS_MAX]);
+void passed_release(struct passed *p);
+
+#endif
