@@ -271,20 +271,9 @@ static const struct keyword others[] = {
 };
 
 /* Alone: what stands before chapters, which may have numbers alone, and what stands behind them. */
-static const char *const front[] = {"preface",
-                                    "prologue",
-                                    "introduction",
-                                    "foreword",
-                                    "dedication",
-                                    "introduzione",
-                                    "pr\xC3\xA9"
-                                    "face",
-                                    "PR\xC3\x89"
-                                    "FACE",
-                                    "prologo",
-                                    "vorwort",
-                                    "einleitung",
-                                    NULL};
+static const char *const front[] = {
+    "preface",        "prologue",       "introduction", "foreword", "dedication", "introduzione",
+    "pr\303\251face", "PR\303\211FACE", "prologo",      "vorwort",  "einleitung", NULL};
 static const char *const back[] = {"afterword", "conclusion", "postscript", "appendix",
                                    "epilogo",   "nachwort",   NULL};
 static const char *const epilogue[] = {"epilogue", "epilog", NULL};
