@@ -58,9 +58,10 @@ fuzz_target(checkpoint PROTO
     LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES} ${XXHASH_LINK_LIBRARIES})
 fuzz_target(export SOURCES schemas/export.c LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(cursor
-    SOURCES schemas/msg.c stages/ingest/source.c stages/ingest/segment.c stages/ingest/packed.c stages/tokenize/text.c
+    SOURCES schemas/msg.c stages/ingest/source.c stages/ingest/segment.c stages/ingest/packed.c stages/ingest/readers/confine.c
+        stages/ingest/readers/look.c stages/ingest/readers/unpack.c stages/tokenize/text.c
         stages/tokenize/normalize.c ${TOKENIZER_SOURCES}
-    LINK ${TOKENIZER_LIBRARIES} ${LIBARCHIVE_LINK_LIBRARIES})
+    LINK ${TOKENIZER_LIBRARIES} ${LIBARCHIVE_LINK_LIBRARIES} ${ZLIB_LINK_LIBRARIES})
 set(READER_SOURCES schemas/msg.c)
 foreach(source archived confine encoding epub fields html look office out pdf readers shape text unpack xml zipped)
     list(APPEND READER_SOURCES stages/ingest/readers/${source}.c)

@@ -190,6 +190,11 @@ static void a_damaged_file_in_between_is_not_passed_over(void **state)
     feed_live_again(f);
     feed_expect(f, "1\n");
     assert_non_null(strstr(f->d->reports, "a.log.1.gz' is to be read next"));
+    packed[bytes - 8] ^= 1; /* whole, and its checksum is another's */
+    put_file(in_folder(state, "a.log.1.gz"), packed, bytes);
+    feed_work(f);
+    assert_int_equal(f->bytes, 2);
+    packed[bytes - 8] ^= 1;
     put_file(in_folder(state, "a.log.1.gz"), packed, bytes);
     feed_work(f);
     assert_int_equal(f->bytes, 2 + strlen(text) + 5);
