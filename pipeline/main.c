@@ -16,6 +16,7 @@ static const struct {
     {"pause", command_pause, "pause streams of a job, running or not"},
     {"resume", command_resume, "let paused streams go on"},
     {"report", command_report, "what a job found, as a page to look at"},
+    {"embeddings", command_embeddings, "the vectors of a job's units, as an array"},
     {"history", command_history, "the checkpoints and savepoints of a stream"},
     {"savepoint", command_savepoint, "keep a point of a stream under a name, or drop one"},
     {"branch", command_branch, "begin a new stream at a point of another"},

@@ -92,7 +92,7 @@ endforeach()
 fuzz_target(carried SOURCES ${TOKENIZER_SOURCES} engine/tokenizer/carried.c ${CONTAINER_SOURCES}
     LINK ${TOKENIZER_LIBRARIES})
 fuzz_target(report
-    SOURCES schemas/outfile.c stages/emit/report/alike.c stages/emit/report/changes.c stages/emit/report/chapters.c stages/emit/report/course.c
+    SOURCES schemas/outfile.c stages/emit/vectors.c stages/emit/report/map.c stages/emit/report/alike.c stages/emit/report/changes.c stages/emit/report/chapters.c stages/emit/report/course.c
         stages/emit/report/documents.c stages/emit/report/lines.c stages/emit/report/novelty.c stages/emit/report/page.c
         stages/emit/report/passages.c stages/emit/report/report.c stages/emit/report/svg.c
         stages/emit/report/usual.c

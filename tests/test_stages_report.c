@@ -5,6 +5,7 @@
 #include "stages/emit/report/page.h"
 #include "stages/emit/report/report.h"
 #include "stages/emit/report/usual.h"
+#include "stages/emit/vectors.h"
 #include "tests/stages_help.h"
 
 #include <math.h>
@@ -832,9 +833,118 @@ static void too_much_and_nothing_are_refused(void **state)
     assert_int_equal(report_make(&o, NULL, &err), ERR_LIMIT);
 }
 
+/* ---- Vectors and boundaries ---- */
+
+static void vectors_are_decoded_or_refused(void **state)
+{
+    static const char *const bad[] = {
+        "", "A", "AAA", "AA=A", "A===", "====", "AAAAA", "AA A", "AAAA=AAA"};
+    int8_t out[4];
+
+    (void)state;
+    assert_int_equal(vectors_decode(view_of("fwA="), out, 4), 2);
+    assert_true(out[0] == 127 && out[1] == 0);
+    assert_int_equal(vectors_decode(view_of("gQ=="), out, 4), 1);
+    assert_int_equal(out[0], -127);
+    assert_int_equal(vectors_decode(view_of("Kn+r"), out, 4), 3);
+    assert_true(out[0] == 42 && out[1] == 127 && out[2] == -85);
+    assert_int_equal(vectors_decode(view_of("AAAAAAA="), out, 4), 0); /* 5 of 4 */
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(vectors_decode(view_of(bad[i]), out, 4), 0);
+}
+
+/* So many units, the second half about something else, and a boundary there. */
+static void write_halves(void **state, unsigned units, const char *second)
+{
+    struct file f = begin_file(state, "a", RECORD_PARAGRAPH);
+    struct record_item item = {.field_count = 0};
+    struct record r = {.kind = RECORD_BOUNDARIES, .end = 100 * units};
+
+    for (unsigned i = 0; i < units; i++) {
+        struct record unit = {.kind = RECORD_PARAGRAPH,
+                              .seq = f.seq++,
+                              .begin = f.begin,
+                              .end = f.begin + 100,
+                              .tokens = 100,
+                              .nats = 100 + i % 7,
+                              .text = view_of("text")};
+        record_add_text(&unit, "embedding", view_of(i < units / 2 ? "fwA=" : second));
+        put(&f, &unit);
+        f.begin += 100;
+    }
+    r.seq = f.seq++;
+    record_item_count(&item, "begin", 50 * units);
+    record_item_real(&item, "strength", 12.5);
+    record_add_list(&r, "boundaries", &item, 1);
+    put(&f, &r);
+    fclose(f.out);
+}
+
+static void alike_parts_and_turns_are_drawn(void **state)
+{
+    char *page;
+
+    write_halves(state, 40, "AH8="); /* ten stretches: 20 pairs are alike, 25 are not */
+    page = page_of(state);
+    expect(page, "How alike its parts are");
+    expect(page, "A square of 10 by 10 cells");
+    expect(page, "<path class=\"turns\" d=\"M500.0 900v-40\"/>");
+    expect(page, "Strokes at the foot: the 1 places");
+    assert_null(strstr(page, "does not know"));
+    free(page);
+    write_halves(state, 8, "AH8="); /* too few to compare */
+    page = page_of(state);
+    assert_null(strstr(page, "How alike its parts are"));
+    free(page);
+}
+
+static void an_array_is_made_of_the_records(void **state)
+{
+    static const char head[] = "\x93NUMPY\x01\0v\0{'descr': '<f4', 'fortran_order': False, "
+                               "'shape': (10, 2), }";
+    char *array = strdup(in_folder(state, "v.npy")), *index = strdup(in_folder(state, "v.tsv"));
+    char *folder = strdup(in_folder(state, "")), *text;
+    const struct vectors_options o = {.folder = folder, .array = array, .index = index};
+    struct vectors_made made;
+    struct err err;
+    char bytes[128 + 10 * sizeof(float[2])];
+    float row[2];
+    FILE *file;
+
+    write_halves(state, 10, "gX8=");
+    assert_int_equal(vectors_export(&o, &made, &err), ERR_OK);
+    assert_true(made.rows == 10 && made.dimensions == 2 && made.without == 0);
+    file = fopen(array, "rb");
+    assert_non_null(file);
+    assert_int_equal(fread(bytes, 1, sizeof bytes, file), sizeof bytes);
+    assert_int_equal(fgetc(file), EOF);
+    fclose(file);
+    assert_memory_equal(bytes, head, sizeof head - 1);
+    assert_int_equal(bytes[127], '\n');
+    memcpy(row, bytes + 128, sizeof row);
+    assert_true(row[0] == 1 && row[1] == 0);
+    memcpy(row, bytes + 128 + 9 * sizeof row, sizeof row);
+    assert_true(row[0] == -row[1] && fabsf(row[1] - 0.70710678F) < 1e-7F);
+    text = content_of(index);
+    assert_true(
+        strncmp(text, "row\tstream\tseq\tkind\tbegin\tend\n0\ta\t0\tparagraph\t0\t100\n", 52) == 0);
+    assert_non_null(strstr(text, "\n9\ta\t9\tparagraph\t900\t1000\n"));
+    free(text);
+    write_halves(state, 10, "AAAA"); /* of a model with three dimensions */
+    assert_int_equal(vectors_export(&o, &made, &err), ERR_SINK);
+    free(array);
+    free(index);
+    free(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(vectors_are_decoded_or_refused),
+        cmocka_unit_test_setup_teardown(alike_parts_and_turns_are_drawn, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(an_array_is_made_of_the_records, make_folder,
+                                        remove_folder),
         cmocka_unit_test(usual_is_not_moved_by_what_stands_out),
         cmocka_unit_test(scores_rise_with_bits_and_fall_below_zero),
         cmocka_unit_test(short_units_are_compared_with_short_ones),

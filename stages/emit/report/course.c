@@ -13,7 +13,15 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { BINS = 320, REACH = 8, WIDTH = 1000, HEIGHT = 1000, PLOT_TOP = 130, PLOT_BOTTOM = 900 };
+enum {
+    BINS = 320,
+    REACH = 8,
+    WIDTH = 1000,
+    HEIGHT = 1000,
+    PLOT_TOP = 130,
+    PLOT_BOTTOM = 900,
+    TURNS = 48
+};
 
 /* Room of a mark, in WIDTHs: 24 pixels on a narrow telephone. */
 static const double MARK_ROOM = 82;
@@ -28,8 +36,10 @@ struct course {
     bool by_line;
     size_t count;
     struct bin bins[BINS];
-    double low, high, step; /* bits per byte of the axis */
-    bool beyond;            /* something lies above it */
+    double low, high, step;         /* bits per byte of the axis */
+    bool beyond;                    /* something lies above it */
+    struct line_place turns[TURNS]; /* (turn_count) the strongest boundaries, in no order */
+    size_t turn_count;
 };
 
 static void begin(void *self, const struct section *section)
@@ -78,11 +88,29 @@ static void spread_over(struct course *c, double from, double to, double bits, d
     }
 }
 
+/* Where the text turns to something else; places are known by their bytes. */
+static void keep_turns(struct course *c, const struct line *line)
+{
+    for (size_t i = 0; i < line->place_count && !c->by_line; i++) {
+        size_t least = 0;
+        if (c->turn_count < TURNS) {
+            c->turns[c->turn_count++] = line->places[i];
+            continue;
+        }
+        for (size_t k = 1; k < TURNS; k++)
+            least = c->turns[k].bits < c->turns[least].bits ? k : least;
+        if (line->places[i].bits > c->turns[least].bits)
+            c->turns[least] = line->places[i];
+    }
+}
+
 static void take(void *self, const struct line *line, uint64_t ordinal)
 {
     struct course *c = self;
     double bytes = (double)(line->end - line->begin), from, to, score;
 
+    if (line->kind == LINE_BOUNDARIES)
+        keep_turns(c, line);
     if (line->kind != LINE_UNIT || bytes == 0)
         return;
     from = place_of(c, ordinal, line->begin);
@@ -254,6 +282,16 @@ static void draw_dots(const struct course *c, FILE *out)
     fputs("\"/>\n", out);
 }
 
+static void draw_turns(const struct course *c, FILE *out)
+{
+    if (!c->turn_count)
+        return;
+    fputs("<path class=\"turns\" d=\"", out);
+    for (size_t i = 0; i < c->turn_count; i++)
+        fprintf(out, "M%.1f %dv-40", x_of(c, place_of(c, 0, c->turns[i].begin)), PLOT_BOTTOM);
+    fputs("\"/>\n", out);
+}
+
 /* ---- Marks ---- */
 
 struct hung {
@@ -366,6 +404,10 @@ static void write_caption(const struct course *c, const struct section *section,
     if (section->tick_count > 1)
         fprintf(out, "Upright lines: the <a href=\"#d%zu-chapters\">chapters</a>. ",
                 c->document->section);
+    if (c->turn_count)
+        fprintf(out,
+                "Strokes at the foot: the %zu places where the text turns to something else%s. ",
+                c->turn_count, c->turn_count == TURNS ? " the most" : "");
     if (c->beyond)
         fputs("What lies above the scale is drawn at its upper edge. ", out);
     fputs("Numbers lead to the text below.</figcaption>\n", out);
@@ -392,6 +434,7 @@ static void write(void *self, const struct section *section, FILE *out)
     draw_bins(c, out);
     draw_running(c, out);
     draw_dots(c, out);
+    draw_turns(c, out);
     draw_threads(c, section, false, out);
     draw_threads(c, section, true, out);
     fputs("</svg>\n", out);

@@ -24,6 +24,7 @@ struct lines {
     size_t at;
     json_t *record; /* what is lent lives in it */
     struct buffer changed;
+    struct line_place places[LINE_PLACES_MAX];
 };
 
 enum err_code lines_open(struct lines **out, const char *path, uint64_t bytes, struct err *err)
@@ -194,6 +195,24 @@ static bool take_novelty(const json_t *record, struct line *line)
                                      : take_count(record, "template_count", &n->template_count));
 }
 
+static bool take_places(struct lines *l, const json_t *record, struct line *line)
+{
+    const json_t *list = json_object_get(record, "boundaries");
+
+    line->places = l->places;
+    line->place_count = json_array_size(list);
+    if (!json_is_array(list) || line->place_count > LINE_PLACES_MAX)
+        return false;
+    for (size_t i = 0; i < line->place_count; i++) {
+        const json_t *place = json_array_get(list, i), *bits = json_object_get(place, "strength");
+        l->places[i].bits = json_number_value(bits);
+        if (!take_count(place, "begin", &l->places[i].begin) || !json_is_number(bits) ||
+            !isfinite(l->places[i].bits))
+            return false;
+    }
+    return true;
+}
+
 /* A unit's heading, if it is one. False where it is there and no level, or without its path. */
 static bool take_heading(const json_t *record, struct line *line)
 {
@@ -218,10 +237,11 @@ static enum line_kind kind_of(const char *kind, const char **unit)
             *unit = units[i];
             return LINE_UNIT;
         }
-    return !strcmp(kind, "document")  ? LINE_DOCUMENT
-           : !strcmp(kind, "lineage") ? LINE_LINEAGE
-           : !strcmp(kind, "alert")   ? LINE_ALERT
-                                      : LINE_OTHER;
+    return !strcmp(kind, "document")     ? LINE_DOCUMENT
+           : !strcmp(kind, "lineage")    ? LINE_LINEAGE
+           : !strcmp(kind, "alert")      ? LINE_ALERT
+           : !strcmp(kind, "boundaries") ? LINE_BOUNDARIES
+                                         : LINE_OTHER;
 }
 
 /* NULL, or what is wrong with the record. */
@@ -244,6 +264,10 @@ static const char *take_record(struct lines *l, struct line *line)
         return "is a record without its place";
     if (line->kind == LINE_LINEAGE)
         return take_changes(l, record, line) ? NULL : "is a lineage record without its changes";
+    if (line->kind == LINE_BOUNDARIES)
+        return take_places(l, record, line) ? NULL : "is a record whose boundaries have no place";
+    if (line->kind == LINE_UNIT)
+        line->embedding = text_of(json_object_get(record, "embedding"));
     line->text = text_of(json_object_get(record, "text"));
     line->bits = nats * BITS_OF_NAT;
     if (!line->text.data)

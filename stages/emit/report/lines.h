@@ -10,15 +10,16 @@
 
 #include "schemas/bytes.h"
 
-enum { LINES_LINE_MAX = 1 << 20 };
+enum { LINES_LINE_MAX = 1 << 20, LINE_PLACES_MAX = 384 };
 
 enum line_kind {
-    LINE_END,      /* there are no more */
-    LINE_UNIT,     /* a line, paragraph, entry or section */
-    LINE_DOCUMENT, /* the last of a stream that was read to its end */
-    LINE_LINEAGE,  /* model, settings or arithmetic were changed here */
-    LINE_ALERT,    /* the unit before it is novel */
-    LINE_OTHER     /* a kind that this program does not know */
+    LINE_END,        /* there are no more */
+    LINE_UNIT,       /* a line, paragraph, entry or section */
+    LINE_DOCUMENT,   /* the last of a stream that was read to its end */
+    LINE_LINEAGE,    /* model, settings or arithmetic were changed here */
+    LINE_ALERT,      /* the unit before it is novel */
+    LINE_BOUNDARIES, /* where something new begins, in units before it */
+    LINE_OTHER       /* a kind that this program does not know */
 };
 
 /* What `--analyze novelty` says of a unit, and again of the alert behind it. */
@@ -27,6 +28,12 @@ struct line_novelty {
     double bits;
     uint64_t one_in, template_id, template_count; /* count: 0 of an alert */
     struct view template_text, reason;            /* reason: of an alert */
+};
+
+/* A place of a record of boundaries. */
+struct line_place {
+    uint64_t begin;
+    double bits; /* how strong it is */
 };
 
 struct line {
@@ -38,6 +45,9 @@ struct line {
     double bits;      /* what begin to end cost */
     struct view text; /* UTF-8; of a lineage record what changed */
     struct line_novelty novelty;
+    struct view embedding;           /* of a unit: as it stands there; no data: it has none */
+    const struct line_place *places; /* (place_count) */
+    size_t place_count;
 };
 
 struct lines;

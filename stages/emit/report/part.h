@@ -69,7 +69,8 @@ struct part {
     void (*write)(void *self, const struct section *section, FILE *out);
 };
 
-extern const struct part part_course, part_passages, part_novelty, part_chapters, part_changes;
+extern const struct part part_course, part_map, part_passages, part_novelty, part_chapters,
+    part_changes;
 
 /* "line 12" or "byte 1,234": where a unit is, in the words of its kind. */
 void part_place(FILE *out, const struct document *document, uint64_t ordinal, uint64_t begin);
