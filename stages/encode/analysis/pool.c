@@ -98,7 +98,8 @@ bool pool_load(struct pool *pool, struct reader *r)
     pool->weight = weight;
     for (size_t i = 0; i < channels; i++) {
         pool->sum[i] = read_f64(r);
-        good = good && isfinite(pool->sum[i]);
+        /* No mean is beyond what one value may be; a hundredth more for the rounding of sums. */
+        good = good && fabs(pool->sum[i]) <= weight * value_most * 1.01;
     }
     if (r->short_read || !good) {
         pool_release(pool);
