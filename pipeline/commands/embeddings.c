@@ -37,7 +37,7 @@ static void show(const struct vectors_options *o, const struct vectors_made *mad
 enum err_code command_embeddings(char **arguments, size_t count, struct err *err)
 {
     struct vectors_options o = {.folder = "out"};
-    struct vectors_made made;
+    struct vectors_made made = {.rows = 0};
     bool json = false, asked;
     const struct option options[] = {{"output", 'o', OPTION_TEXT, &o.array, 0, 0, "FILE",
                                       "the array (default: embeddings.npy beside the records)"},

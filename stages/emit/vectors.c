@@ -174,9 +174,11 @@ enum err_code vectors_export(const struct vectors_options *options, struct vecto
 {
     struct documents documents = {.count = 0};
     struct exporting *e = calloc(1, sizeof *e);
-    enum err_code code = e ? documents_read(&documents, options->folder, 0, UINT64_MAX, err)
-                           : err_set(err, ERR_MEMORY, 0, "embeddings");
+    enum err_code code;
 
+    if (!e)
+        return err_set(err, ERR_MEMORY, 0, "embeddings");
+    code = documents_read(&documents, options->folder, 0, UINT64_MAX, err);
     if (!code)
         code = read_all(e, &documents, options->folder, err);
     if (!code && !e->made.rows)
