@@ -59,7 +59,8 @@ struct config {
     enum normalize normalize;
     uint32_t analyze;            /* parts of the analysis: bits 1 << enum analyze */
     uint64_t alerts_per_million; /* expected of lines where nothing happens; 0: none are made */
-    uint64_t checkpoint_tokens;  /* 0: by time alone */
+    uint64_t summary_lines, summary_minutes; /* what a summary of a log covers; 0: no end by it */
+    uint64_t checkpoint_tokens;              /* 0: by time alone */
     uint64_t checkpoint_ms;
     bool restart;
     bool accept_model, accept_arithmetic;
@@ -79,6 +80,12 @@ static inline const char *unit_name(enum unit unit)
                                         [UNIT_ENTRY] = "entry",
                                         [UNIT_SECTION] = "section"};
     return names[unit];
+}
+
+/* A log's, not a document's. */
+static inline bool unit_is_of_lines(enum unit unit)
+{
+    return unit == UNIT_LINE || unit == UNIT_ENTRY;
 }
 
 static inline const char *analyze_name(enum analyze part)

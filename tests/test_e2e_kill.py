@@ -80,13 +80,14 @@ def generated_log(seed, lines):
 def a_log_with_all_its_analysis_killed_at_many_instants(place):
     """What the parts of the analysis have learnt comes back as it was, or a line would say another rank."""
     said = kill_all_along(place, place.text("app.log", generated_log(place.seed, 12000)),
-                          options=["--unit", "line", "--alerts-per-1000", "20"])
+                          options=["--unit", "line", "--alerts-per-1000", "20", "--summary-lines", "700"])
     (lines,) = Job(place, "killed", []).records().values()
     records = [json.loads(line) for line in lines.splitlines()]
     kinds = collections.Counter(record["kind"] for record in records)
     check(kinds["line"] == 12000 and kinds["alert"] > 50 and records[-1]["templates"] > 40, f"{kinds}, {records[-1]}")
     check(sum(record.get("surprise") is not None for record in records) > 10000, "no surprise")
-    return f"{kinds['alert']} alerts, {records[-1]['templates']} templates; {said}"
+    check(kinds["summary"] > 12 and sum(one["lines"] for one in records if one["kind"] == "summary") == 12000, f"{kinds}")
+    return f"{kinds['alert']} alerts, {kinds['summary']} summaries, {records[-1]['templates']} templates; {said}"
 
 
 def killed_in_its_first_moments(place):

@@ -2,6 +2,7 @@
  * cuts and wherever it was saved. */
 #include "stages/encode/analysis/analysis.h"
 #include "stages/encode/analysis/digest.h"
+#include "stages/encode/analysis/window.h"
 #include "tests/stages_help.h"
 
 #include <math.h>
@@ -326,6 +327,107 @@ static void hostile_documents_stay_in_bounds(void **state)
     buffer_release(&saved);
 }
 
+/* ---- Logs ---- */
+
+static void times_are_found_in_lines(void **state)
+{
+    static const struct {
+        const char *line, *text;
+        int64_t later; /* than the line before it, seconds */
+    } cases[] = {{"2026-11-22T03:30:07.123Z x", "2026-11-22T03:30:07", 0},
+                 {"[2026/11/22 03:30:09] x", "2026/11/22 03:30:09", 2},
+                 {"2026-11-23-03.30.09.675872 x", "2026-11-23-03.30.09", 86400},
+                 {"26/11/22 03:30:07 INFO", "26/11/22 03:30:07", 0},
+                 {"261122 033107 148 INFO", "261122 033107", 60},
+                 {"Feb 28 23:59:59 host", "Feb 28 23:59:59", 0},
+                 {"Mar  1 00:00:00 host", "Mar  1 00:00:00", 86401}, /* a year that has the 29th */
+                 {"Mar 1 00:00:05 host", "Mar 1 00:00:05", 5},
+                 {"[Sun Dec 04 04:47:44 2005] [notice]", "Dec 04 04:47:44 2005", 0},
+                 {"1.2.3.4 - - [05/Dec/2005:04:47:44 +0000] GET", "05/Dec/2005:04:47:44", 86400},
+                 {"- 1117838570 2005.06.03", "1117838570", 0},
+                 {"1117838573 2005.06.03", "1117838573", 3}};
+    static const char *const none[] = {
+        "no time",  "12345678901 x", "2026-13-22 03:30:07",        "",
+        "99:99:99", "Jun 14",        "a line\n2026-11-22 03:30:07"};
+    struct logtime time;
+    int64_t before = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_true(logtime_of(view_of(cases[i].line), &time));
+        assert_int_equal(time.text.bytes, strlen(cases[i].text));
+        assert_memory_equal(time.text.data, cases[i].text, time.text.bytes);
+        if (cases[i].later)
+            assert_int_equal(time.seconds - before, cases[i].later);
+        before = time.seconds;
+    }
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_false(logtime_of(view_of(none[i]), &time));
+}
+
+/* Lines that each come 7 seconds later: the records that came, as their lines and ends. */
+static void read_log(const struct analysis_options *options, unsigned lines, size_t every,
+                     struct buffer *out)
+{
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+
+    analysis_begin(&a, options, 0);
+    for (unsigned i = 0; i <= lines; i++) {
+        char line[80];
+        unsigned s = i * 7;
+        int bytes = snprintf(line, sizeof line, "Jun 1 %02u:%02u:%02u app[%u]: %s\n", s / 3600 % 24,
+                             s / 60 % 60, s % 60, i, i % 50 == 9 ? "one thing" : "another thing");
+        struct view text = {(const uint8_t *)line, (size_t)bytes};
+        if (i == lines)
+            analysis_end(&a, &made);
+        else
+            analysis_token(&a, i % 13, text, (uint32_t)bytes, false, &made);
+        for (size_t k = 0; k < made.count; k++)
+            assert_int_equal(record_line("s", &made.records[k], out, NULL), ERR_OK);
+        if (every && i < lines && i % every == 0)
+            reload(&a);
+    }
+    buffer_u8(out, 0);
+    analysis_release(&a);
+}
+
+static void expect_summaries(const struct buffer *lines, size_t count, const char *first)
+{
+    const char *at = (const char *)lines->data;
+
+    at = strstr(at, "\"kind\":\"summary\"");
+    assert_non_null(at);
+    assert_non_null(strstr(at, first));
+    for (size_t i = 0; i < count; i++) {
+        assert_non_null(at);
+        at = strstr(at + 1, "\"kind\":\"summary\"");
+    }
+    assert_null(at);
+}
+
+static void a_log_is_summed_up_by_lines_and_by_its_own_time(void **state)
+{
+    struct analysis_options options = {
+        .unit = UNIT_LINE, .parts = (1U << ANALYZE_COUNT) - 1, .summary_minutes = 60};
+    struct buffer lines = buffer_of(SIZE_MAX / 2), cut = buffer_of(SIZE_MAX / 2);
+
+    (void)state;
+    read_log(&options, 2000, 0, &lines); /* 3 h 53 min: the line at 01:00:01 ends the first hour */
+    expect_summaries(&lines, 4,
+                     "\"lines\":515,\"from\":\"Jun 1 00:00:00\",\"to\":\"Jun 1 00:59:58\",\"new_"
+                     "templates\":2,\"templates_most\":[{\"template_id\":0,\"lines\":504,");
+    read_log(&options, 2000, 7, &cut);
+    assert_string_equal((char *)cut.data, (char *)lines.data);
+    buffer_release(&lines);
+    lines = buffer_of(SIZE_MAX / 2);
+    options.summary_lines = 300; /* no hour has so many */
+    read_log(&options, 2000, 0, &lines);
+    expect_summaries(&lines, 7, "\"lines\":300,");
+    buffer_release(&lines);
+    buffer_release(&cut);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +439,8 @@ int main(void)
         cmocka_unit_test(a_summary_is_the_same_wherever_it_was_saved),
         cmocka_unit_test(damaged_state_of_a_summary_is_refused_or_in_bounds),
         cmocka_unit_test(hostile_documents_stay_in_bounds),
+        cmocka_unit_test(times_are_found_in_lines),
+        cmocka_unit_test(a_log_is_summed_up_by_lines_and_by_its_own_time),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

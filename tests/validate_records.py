@@ -23,7 +23,8 @@ except ImportError:
     sys.exit(77)
 
 SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../schemas/record.schema.json")
-INTEGERS = ("seq", "begin", "end", "tokens", "template_id", "template_count", "one_in", "templates", "alerts", "sentence_count", "heading")
+INTEGERS = ("seq", "begin", "end", "tokens", "template_id", "template_count", "one_in", "templates", "alerts", "sentence_count",
+            "heading", "lines", "new_templates")
 OF_ITS_UNIT = ("begin", "end", "text", "novelty", "one_in", "template_id", "template")
 
 
@@ -71,10 +72,12 @@ def check_alone(record):
     if record["kind"] == "alert":
         return wrong
     if record["kind"] == "summary":
-        places = [place for name in ("sentences", "passages") for place in record[name]]
+        places = [place for name in ("sentences", "passages", "novel") for place in record.get(name, [])]
         wrong += [f"{place} is no place between {record['begin']} and {record['end']}" for place in places
                   if not record["begin"] <= place["begin"] < place["end"] <= record["end"]]
-        begins = [place["begin"] for place in record["sentences"]]
+        begins = [place["begin"] for place in record.get("sentences", record.get("novel"))]
+        if sum(one["lines"] for one in record.get("templates_most", [])) > record.get("lines", 0):
+            wrong.append("templates of more lines than there are")
         return wrong + (["a sentence comes twice"] if len(set(begins)) < len(begins) else [])
     if record["kind"] == "boundaries":
         begins = [place["begin"] for place in record["boundaries"]]
@@ -102,6 +105,7 @@ def check_together(records, stream, unfinished, size, base):
     wrong, tokens, nats, kind, changed_at = [], 0, [], None, 0
     begins = [record["begin"] for _, record in records if "tokens" in record]
     at = begins[0] if base and begins else 0
+    last, summed = at, 0
     whole = at == 0 and (not base or len(begins) > 1)
     alerts = sum(record["kind"] == "alert" for _, record in records)
     templates = 1 + max((record.get("template_id", -1) for _, record in records), default=-1)
@@ -120,8 +124,11 @@ def check_together(records, stream, unfinished, size, base):
             wrong += [here + f"an alert with another {name} than the unit before it" for name in OF_ITS_UNIT
                       if before.get(name) != record[name]]
         elif record["kind"] == "summary":
-            if record["end"] != at and not (base and len(begins) == 1):
-                wrong.append(here + f"a summary up to {record['end']}, the unit before ends at {at}")
+            if record["end"] not in (at, last) and not (base and len(begins) == 1):
+                wrong.append(here + f"a summary up to {record['end']}, the unit before goes from {last} to {at}")
+            if "lines" in record and record["begin"] != summed and not base:
+                wrong.append(here + f"a summary from {record['begin']}, the one before ends at {summed}")
+            summed = record["end"]
         elif record["kind"] == "boundaries":
             units = {one["begin"] for _, one in records[:place] if "tokens" in one}
             if not base and not units.issuperset(one["begin"] for one in record["boundaries"]):
@@ -146,7 +153,7 @@ def check_together(records, stream, unfinished, size, base):
                 wrong.append(here + f"begins at {record['begin']}, the unit before ends at {at}")
             if kind not in (None, record["kind"]):
                 wrong.append(here + f"a {record['kind']} among {kind}s")
-            at, kind = record["end"], record["kind"]
+            last, at, kind = at, record["end"], record["kind"]
             tokens += record["tokens"]
             nats.append(record["nats"])
     if not unfinished and (not records or records[-1][1]["kind"] != "document"):
@@ -210,6 +217,17 @@ def bounded():
     bounds = {"stream": "a", "seq": 3, "kind": "boundaries", "begin": 0, "end": 30,
               "boundaries": [{"begin": 10, "strength": 2.5}]}
     return records[:3] + [bounds, dict(records[3], seq=4)]
+
+
+def periods():
+    """The lines, a summary of the first behind the second, and one of that at the end."""
+    records = alarmed()
+    summary = {"stream": "a", "kind": "summary", "begin": 0, "end": 10, "text": "Well done", "lines": 1, "from": "Jun 1 10:00:00",
+               "to": "Jun 1 10:00:00", "new_templates": 1, "templates_most": [{"template_id": 0, "lines": 1, "text": "Well <*>"}],
+               "templates_new": [], "novel": [{"begin": 0, "end": 10, "novelty": 1.5, "text": "Well done"}]}
+    late = dict(summary, begin=10, end=30, novel=[])
+    records = records[:3] + [summary, late] + records[3:]
+    return [dict(record, seq=seq) for seq, record in enumerate(records)]
 
 
 def spoilt(record, *, of=None, **fields):
@@ -303,6 +321,11 @@ def mistakes():
         "sentence outside": spoilt(3, of=summed, sentences=[{"begin": 10, "end": 31, "text": "a"}]),
         "sentence without text": spoilt(3, of=summed, sentences=[{"begin": 10, "end": 30}]),
         "sentence twice": spoilt(3, of=summed, sentences=[{"begin": 1, "end": 3, "text": "a"}] * 2),
+        "summary of more lines": spoilt(3, of=periods, templates_most=[{"template_id": 0, "lines": 2, "text": "a"}]),
+        "lines between summaries": spoilt(4, of=periods, begin=11),
+        "summary without its lines": spoilt(3, of=periods, lines=...),
+        "summary of both kinds": spoilt(3, of=periods, sentences=[], sentence_count=1, phrases=[], passages=[]),
+        "novel line outside": spoilt(3, of=periods, novel=[{"begin": 9, "end": 11, "novelty": 1.5, "text": "a"}]),
         "phrase that came once": spoilt(3, of=summed, phrases=[{"text": "a", "count": 1}]),
         "boundaries without a list": spoilt(3, of=bounded, boundaries=...),
         "boundaries without a place": spoilt(3, of=bounded, boundaries=[]),
@@ -347,6 +370,7 @@ def self_test():
                   problems(good) + problems("".join(json.dumps(one) + "\n" for one in alarmed())) +
                   problems("".join(json.dumps(one) + "\n" for one in summed())) +
                   problems("".join(json.dumps(one) + "\n" for one in bounded())) +
+                  problems("".join(json.dumps(one) + "\n" for one in periods())) +
                   problems(good, size=30) + problems(json.dumps(lone) + "\n") +
                   problems(good[:good.rindex('{"stream"')], unfinished=True)]
         if not problems(good, size=31):

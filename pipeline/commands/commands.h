@@ -51,6 +51,7 @@ struct settings {
     int unit, read_unit, normalize, sync, sink; /* unit, read_unit (of `read`) -1: not said */
     uint64_t threads, block, checkpoint_every, checkpoint_ms, read_bytes;
     double alerts_per_1000;
+    uint64_t summary_lines, summary_minutes;
     uint64_t max_latency_ms, multiline_ms, spool_bytes, state_bytes;
     bool follow, restart, special_tokens, accept_model, accept_arithmetic, quiet, json, no_report,
         plain;

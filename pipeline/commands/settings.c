@@ -21,6 +21,8 @@ void settings_begin(struct settings *s)
                            .unit = -1,
                            .read_unit = -1,
                            .alerts_per_1000 = 1,
+                           .summary_lines = 10000,
+                           .summary_minutes = 60,
                            .max_latency_ms = 2000,
                            .multiline_ms = 1000,
                            .spool_bytes = 256 << 20,
@@ -72,11 +74,18 @@ void settings_options(struct settings *s, const char *who, struct option *option
         {"erf",
          {"analyze", 0, OPTION_TEXT, &s->analyze, 0, 0, "LIST",
           "parts of the analysis, by commas, or none: surprise, novelty, embeddings, summary, "
-          "boundaries (default: all but novelty; of lines and entries surprise and novelty, of "
-          "sections surprise and embeddings)"}},
+          "boundaries (default: all but novelty; of lines and entries surprise, novelty and "
+          "summary, "
+          "of sections surprise, embeddings and summary)"}},
         {"erf",
          {"alerts-per-1000", 0, OPTION_REAL, &s->alerts_per_1000, 0, 1000, "X",
           "false alarms to expect in 1,000 lines where nothing happens (default: 1; 0: none)"}},
+        {"erf",
+         {"summary-lines", 0, OPTION_COUNT, &s->summary_lines, 0, UINT32_MAX, "N",
+          "a summary of a log covers at most so many lines (default: 10000; 0: any number)"}},
+        {"erf",
+         {"summary-minutes", 0, OPTION_COUNT, &s->summary_minutes, 0, 60 * 24 * 366, "N",
+          "and so many minutes of the log's own time, if 16 lines say it (default: 60; 0: any)"}},
         {"ie",
          {"follow", 0, OPTION_FLAG, &s->follow, 0, 0, NULL, "as `riverrun follow`: sources grow"}},
         {"if",
@@ -202,9 +211,9 @@ static uint32_t default_parts(enum unit unit)
         return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_EMBEDDINGS | 1U << ANALYZE_SUMMARY |
                1U << ANALYZE_BOUNDARIES;
     case UNIT_SECTION:
-        return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_EMBEDDINGS;
+        return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_EMBEDDINGS | 1U << ANALYZE_SUMMARY;
     default:
-        return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_NOVELTY;
+        return 1U << ANALYZE_SURPRISE | 1U << ANALYZE_NOVELTY | 1U << ANALYZE_SUMMARY;
     }
 }
 
@@ -250,6 +259,7 @@ enum err_code settings_end(struct settings *s, struct err *err)
     }
     if (s->follow && asprintf(&s->made_feed, "%s/ingest", s->store) < 0)
         return err_set(err, ERR_MEMORY, 0, "settings");
+    bool periods = parts >> ANALYZE_SUMMARY & 1 && unit_is_of_lines(unit_of(s));
     s->config = (struct config){
         .follow = s->follow,
         .max_latency_ms = s->max_latency_ms,
@@ -281,6 +291,8 @@ enum err_code settings_end(struct settings *s, struct err *err)
         .analyze = parts,
         .alerts_per_million =
             parts >> ANALYZE_NOVELTY & 1 ? (uint64_t)(s->alerts_per_1000 * 1000 + 0.5) : 0,
+        .summary_lines = periods ? s->summary_lines : 0,
+        .summary_minutes = periods ? s->summary_minutes : 0,
         .checkpoint_tokens = s->checkpoint_every,
         .checkpoint_ms = s->checkpoint_ms,
         .restart = s->restart,

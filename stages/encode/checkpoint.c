@@ -158,6 +158,8 @@ static enum err_code make_meta(const struct stream *s, struct buffer *out, struc
     meta.unit = proto_text(unit_name(s->encode->env->config->unit));
     meta.analyze = proto_text(analyze_text(s->encode->env->config->analyze, analyze));
     meta.alerts_per_million = s->encode->env->config->alerts_per_million;
+    meta.summary_lines = s->encode->env->config->summary_lines;
+    meta.summary_minutes = s->encode->env->config->summary_minutes;
     meta.record_format = RECORD_FORMAT;
     meta.origin = p->state == NULL;
     meta.finished = p->finished;

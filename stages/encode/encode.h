@@ -264,8 +264,11 @@ static inline struct analysis_options analysis_options_of(const struct encode *e
 {
     const struct config *c = e->env->config;
 
-    return (struct analysis_options){
-        .unit = c->unit, .parts = c->analyze, .alerts_per_million = c->alerts_per_million};
+    return (struct analysis_options){.unit = c->unit,
+                                     .parts = c->analyze,
+                                     .alerts_per_million = c->alerts_per_million,
+                                     .summary_lines = c->summary_lines,
+                                     .summary_minutes = c->summary_minutes};
 }
 
 /* stream.c */

@@ -114,6 +114,7 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
     const struct config *c = s->encode->env->config;
     const char *unit = unit_name(c->unit), *normalize = normalize_name(c->normalize);
     char parts[ANALYZE_TEXT_MAX], old_rate[32], new_rate[32];
+    char old_period[64], new_period[64];
     const char *analyze = analyze_text(c->analyze, parts);
     const char *arithmetic = s->encode->arithmetic;
     const uint8_t *model = s->encode->model, *weights = s->encode->weights;
@@ -124,6 +125,10 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
 
     snprintf(old_rate, sizeof old_rate, "%g", (double)meta->alerts_per_million / 1000);
     snprintf(new_rate, sizeof new_rate, "%g", (double)c->alerts_per_million / 1000);
+    snprintf(old_period, sizeof old_period, "%llu lines, %llu minutes",
+             (unsigned long long)meta->summary_lines, (unsigned long long)meta->summary_minutes);
+    snprintf(new_period, sizeof new_period, "%llu lines, %llu minutes",
+             (unsigned long long)c->summary_lines, (unsigned long long)c->summary_minutes);
     hex(meta->model.data, meta->model.len, old_model);
     hex(model, ENGINE_FINGERPRINT_BYTES, new_model);
     if (other_start && !meta->weights.len)
@@ -142,6 +147,10 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
          false},
         {"--alerts-per-1000", NULL, old_rate, new_rate,
          any_text || meta->alerts_per_million == c->alerts_per_million, false},
+        {"--summary-lines and --summary-minutes", NULL, old_period, new_period,
+         any_text || (meta->summary_lines == c->summary_lines &&
+                      meta->summary_minutes == c->summary_minutes),
+         false},
         {other_start ? "initial state" : "model", "--accept-model", old_model, new_model,
          is_print(&meta->model, model), c->accept_model},
         {"arithmetic", "--accept-arithmetic", meta->arithmetic, arithmetic,

@@ -27,6 +27,7 @@ struct analysis_options {
     enum unit unit;
     uint32_t parts; /* bits 1 << enum analyze */
     uint64_t alerts_per_million;
+    uint64_t summary_lines, summary_minutes; /* of a log, at most; 0: no end by these */
 };
 
 /* A finished unit. text is its beginning, at most ANALYSIS_TEXT_MAX bytes; text and vector are only there for parts

@@ -1,7 +1,7 @@
 /* stages/encode/analysis/sentences.h: sentences, cut from tokens as they come.
  *
- * A sentence ends behind . ! ? … and what closes after them (quotes, brackets), where white space follows; behind 。！？
- * and their like without any; and at a blank line. It does not end
+ * A sentence ends behind . ! ? … and what closes after them (quotes, brackets), where white space follows; behind
+ * 。！？ and their like without any; and at a blank line. It does not end
  *   behind a full stop after one capital letter (a name's initial), an abbreviation that is nearly always followed by
  *   something (Mr., e.g., vol.), or the number that begins it (1.);
  *   behind ! ? … where a small letter follows: "What?" he said.
