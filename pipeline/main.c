@@ -17,6 +17,7 @@ static const struct {
     {"resume", command_resume, "let paused streams go on"},
     {"report", command_report, "what a job found, as a page to look at"},
     {"embeddings", command_embeddings, "the vectors of a job's units, as an array"},
+    {"show", command_show, "a stream's text coloured by surprisal, its summary, its key passages"},
     {"history", command_history, "the checkpoints and savepoints of a stream"},
     {"savepoint", command_savepoint, "keep a point of a stream under a name, or drop one"},
     {"branch", command_branch, "begin a new stream at a point of another"},

@@ -18,6 +18,7 @@ endfunction()
 riverrun_test(test_pipeline_curve LINK pipeline)
 e2e_test(test_e2e_eval LABELS "e2e;slow" TIMEOUT 300)
 
+e2e_test(test_e2e_show LABELS "e2e" TIMEOUT 300)
 e2e_test(test_e2e_report LABELS "e2e;crash" TIMEOUT 600)
 e2e_test(test_e2e_same_bytes LABELS "e2e;slow" TIMEOUT 900)
 e2e_test(test_e2e_kill LABELS "e2e;crash;slow" TIMEOUT 900)

@@ -13,7 +13,7 @@ command_fn command_read, command_follow, command_status, command_pause, command_
     command_stage, command_train, command_adapt, command_steps, command_model, command_eval,
     command_generate, command_tokenize, command_vocab, command_repair, command_verify, command_gc,
     command_history, command_savepoint, command_branch, command_export, command_import,
-    command_report, command_reader, command_embeddings;
+    command_report, command_show, command_reader, command_embeddings;
 
 #define DEFAULT_MODEL "riverrun-small"
 

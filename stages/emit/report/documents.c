@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -117,6 +118,17 @@ static enum err_code list(struct documents *d, const char *folder, uint64_t most
 
 /* ---- The first reading ---- */
 
+static void add_summary(struct document *d, const json_t *record)
+{
+    const json_t *list = json_object_get(record, "passages");
+
+    d->passage_count = 0;
+    while (d->passage_count < PASSAGES_MAX && d->passage_count < json_array_size(list)) {
+        const json_t *begin = json_object_get(json_array_get(list, d->passage_count), "begin");
+        d->passages[d->passage_count++] = (uint64_t)json_integer_value(begin);
+    }
+}
+
 static void add_line(struct document *d, const struct line *line, bool first, struct spread *spread)
 {
     if (first)
@@ -124,6 +136,8 @@ static void add_line(struct document *d, const struct line *line, bool first, st
     d->finished = line->kind == LINE_DOCUMENT;
     d->others += line->kind == LINE_OTHER;
     d->alerts += line->kind == LINE_ALERT;
+    if (line->kind == LINE_SUMMARY)
+        add_summary(d, line->record);
     if (line->kind != LINE_UNIT)
         return;
     if (!d->unit)

@@ -240,6 +240,7 @@ static enum line_kind kind_of(const char *kind, const char **unit)
     return !strcmp(kind, "document")     ? LINE_DOCUMENT
            : !strcmp(kind, "lineage")    ? LINE_LINEAGE
            : !strcmp(kind, "alert")      ? LINE_ALERT
+           : !strcmp(kind, "summary")    ? LINE_SUMMARY
            : !strcmp(kind, "boundaries") ? LINE_BOUNDARIES
                                          : LINE_OTHER;
 }
@@ -270,9 +271,10 @@ static const char *take_record(struct lines *l, struct line *line)
         line->embedding = text_of(json_object_get(record, "embedding"));
     line->text = text_of(json_object_get(record, "text"));
     line->bits = nats * BITS_OF_NAT;
+    line->record = line->kind == LINE_SUMMARY ? record : NULL;
     if (!line->text.data)
         return "is a record without its text";
-    if (line->kind != LINE_ALERT &&
+    if (line->kind != LINE_ALERT && line->kind != LINE_SUMMARY &&
         (!take_count(record, "tokens", &line->tokens) ||
          !json_is_number(json_object_get(record, "nats")) || !isfinite(nats) || nats < 0))
         return "is a record without its tokens or nats";

@@ -10,6 +10,8 @@
 
 #include "schemas/bytes.h"
 
+struct json_t;
+
 enum { LINES_LINE_MAX = 1 << 20, LINE_PLACES_MAX = 384 };
 
 enum line_kind {
@@ -18,6 +20,7 @@ enum line_kind {
     LINE_DOCUMENT,   /* the last of a stream that was read to its end */
     LINE_LINEAGE,    /* model, settings or arithmetic were changed here */
     LINE_ALERT,      /* the unit before it is novel */
+    LINE_SUMMARY,    /* what was read, in its own sentences, or what happened in these lines */
     LINE_BOUNDARIES, /* where something new begins, in units before it */
     LINE_OTHER       /* a kind that this program does not know */
 };
@@ -48,6 +51,7 @@ struct line {
     struct view embedding;           /* of a unit: as it stands there; no data: it has none */
     const struct line_place *places; /* (place_count) */
     size_t place_count;
+    const struct json_t *record; /* of a summary: all of it, jansson's */
 };
 
 struct lines;

@@ -12,6 +12,8 @@
 #include "stages/emit/report/usual.h"
 #include <stdio.h>
 
+enum { PASSAGES_MAX = 5 };
+
 /* What the first reading knows of a file. */
 struct document {
     char *name;       /* of the stream */
@@ -28,11 +30,13 @@ struct document {
     struct usual usual;
     double top; /* the highest score */
     uint64_t standing_out;
-    double apart;   /* its score among the documents of the job */
+    double apart;                    /* its score among the documents of the job */
+    uint64_t passages[PASSAGES_MAX]; /* (passage_count) where its key passages begin */
+    size_t passage_count;
     size_t section; /* its number in the page, from 1; 0: it has none */
 };
 
-enum { MARKS_MAX = 16 };
+enum { MARKS_MAX = 24 };
 
 /* A place in the picture that a part writes about: at "d<section>m<id>", its text at "d<section>p<id>". */
 struct mark {
@@ -69,8 +73,8 @@ struct part {
     void (*write)(void *self, const struct section *section, FILE *out);
 };
 
-extern const struct part part_course, part_map, part_passages, part_novelty, part_chapters,
-    part_changes;
+extern const struct part part_course, part_map, part_passages, part_summary, part_novelty,
+    part_chapters, part_changes;
 
 /* "line 12" or "byte 1,234": where a unit is, in the words of its kind. */
 void part_place(FILE *out, const struct document *document, uint64_t ordinal, uint64_t begin);

@@ -14,8 +14,9 @@
 enum { STREAM_BYTES = 1 << 16, TITLE_BYTES = 512 };
 
 /* In the order of the page. */
-static const struct part *const parts[] = {&part_course,   &part_map,     &part_chapters,
-                                           &part_passages, &part_novelty, &part_changes};
+static const struct part *const parts[] = {&part_course,   &part_summary,  &part_map,
+                                           &part_chapters, &part_passages, &part_novelty,
+                                           &part_changes};
 
 enum { PARTS = sizeof parts / sizeof *parts };
 
