@@ -23,7 +23,7 @@ function(fuzz_target name)
         list(APPEND sources ${CMAKE_BINARY_DIR}/schemas/control.pb-c.c)
     endif()
     file(MAKE_DIRECTORY ${work})
-    file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/schemas/*.h ${CMAKE_SOURCE_DIR}/store/*.h ${CMAKE_SOURCE_DIR}/stages/*/*.h
+    file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/schemas/*.h ${CMAKE_SOURCE_DIR}/store/*.h ${CMAKE_SOURCE_DIR}/stages/*/*.h ${CMAKE_SOURCE_DIR}/stages/*/*/*.h
         ${CMAKE_SOURCE_DIR}/engine/*.h ${CMAKE_SOURCE_DIR}/engine/*/*.h
         ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/*.h)
     add_custom_command(OUTPUT ${program}
@@ -48,13 +48,12 @@ fuzz_target(message PROTO SOURCES schemas/msg.c schemas/control.c LINK ${PROTOBU
 fuzz_target(salvage
     SOURCES store/page.c store/keys.c store/seal.c store/scan.c store/survey.c store/salvage.c store/choose.c
     LINK ${XXHASH_LINK_LIBRARIES})
+# All of the analysis, however many files it has.
+get_target_property(ANALYSIS_SOURCES stages SOURCES)
+list(FILTER ANALYSIS_SOURCES INCLUDE REGEX "^encode/analysis/")
+list(TRANSFORM ANALYSIS_SOURCES PREPEND stages/)
 fuzz_target(checkpoint PROTO
-    SOURCES schemas/msg.c schemas/control.c schemas/record.c stages/encode/analysis/analysis.c
-        stages/encode/analysis/mask.c stages/encode/analysis/boundaries.c stages/encode/analysis/cohesion.c stages/encode/analysis/digest.c
-        stages/encode/analysis/embeddings.c stages/encode/analysis/pool.c stages/encode/analysis/sentences.c
-        stages/encode/analysis/summary.c stages/encode/analysis/words.c
-        stages/encode/analysis/novelty.c stages/encode/analysis/surprise.c
-        stages/encode/analysis/headings.c stages/encode/analysis/templates.c stages/encode/analysis/units.c stages/encode/analysis/usual.c
+    SOURCES schemas/msg.c schemas/control.c schemas/record.c ${ANALYSIS_SOURCES}
     LINK ${PROTOBUF_C_LINK_LIBRARIES} ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES} ${XXHASH_LINK_LIBRARIES})
 fuzz_target(export SOURCES schemas/export.c LINK ${XXHASH_LINK_LIBRARIES})
 fuzz_target(cursor
@@ -91,9 +90,9 @@ foreach(name vocabulary neox neox_text)
 endforeach()
 fuzz_target(carried SOURCES ${TOKENIZER_SOURCES} engine/tokenizer/carried.c ${CONTAINER_SOURCES}
     LINK ${TOKENIZER_LIBRARIES})
+get_target_property(REPORT_SOURCES stages SOURCES)
+list(FILTER REPORT_SOURCES INCLUDE REGEX "^emit/report/")
+list(TRANSFORM REPORT_SOURCES PREPEND stages/)
 fuzz_target(report
-    SOURCES schemas/outfile.c stages/emit/vectors.c stages/emit/report/map.c stages/emit/report/alike.c stages/emit/report/changes.c stages/emit/report/chapters.c stages/emit/report/course.c
-        stages/emit/report/documents.c stages/emit/report/lines.c stages/emit/report/novelty.c stages/emit/report/page.c
-        stages/emit/report/passages.c stages/emit/report/report.c stages/emit/report/svg.c
-        stages/emit/report/usual.c
+    SOURCES schemas/outfile.c stages/emit/vectors.c ${REPORT_SOURCES}
     LINK ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})
