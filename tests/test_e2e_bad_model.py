@@ -324,7 +324,7 @@ def test_other_settings_are_refused(world):
     lines = world.finish("--unit", "line", "--alerts-per-1000", "2.5")
     world.refused(MISMATCH, ["--alerts-per-1000", "2.5", "1"], "--unit", "line")
     world.refused(MISMATCH, ["--analyze", "surprise,novelty", "novelty"], "--unit", "line", "--analyze", "novelty")
-    assert world.finish("--unit", "line", "--analyze", "novelty,surprise", "--alerts-per-1000", "2.5") == lines
+    assert world.finish("--unit", "line", "--analyze", "summary,novelty,surprise", "--alerts-per-1000", "2.5") == lines
     world.out = world.path("out")
     assert world.finish("--blas", "ref") == want, "the same arithmetic by another implementation"
 

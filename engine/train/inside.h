@@ -40,7 +40,7 @@ struct train {
     size_t window_streams; /* of one net_step */
     float *states;         /* (interleave, streams, net_state) */
     float *before,
-        *after; /* (streams, net_state) of the set whose turn it is: in states, and behind the windows */
+        *after; /* (streams, net_state) of the set whose turn it is; after: a window on */
     uint32_t *input, *target;
     float weight;
     bool with_gradient; /* of the round that runs */

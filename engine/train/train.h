@@ -40,9 +40,8 @@ struct train_options {
     struct net_shape shape;   /* vocab is found from the vocabulary */
     uint32_t streams, tokens; /* a step's windows: streams x tokens */
     uint32_t parts;           /* threads at most; streams is a multiple */
-    uint32_t
-        interleave; /* sets of streams that take turns, a step each; fewer where the text is short */
-    unsigned threads; /* 0: one a core */
+    uint32_t interleave;      /* sets of streams that take turns; fewer of a short text */
+    unsigned threads;         /* 0: one a core */
     enum train_products products;
     uint64_t steps; /* of the whole schedule; 0: as many as read the text `passes` times */
     double passes;
