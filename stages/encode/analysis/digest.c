@@ -108,11 +108,42 @@ static double score_of(const struct digest *d, const struct words *words, size_t
 
 /* ---- The pool ---- */
 
+/* Its words into scratch: at the end they were cut before, since they are asked for some forty times there. */
+static void words_of(struct digest *d, const struct pooled *p)
+{
+    if (!p->list) {
+        words_cut((struct view){p->text, p->bytes}, NULL, &d->scratch);
+        return;
+    }
+    d->scratch.count = p->words;
+    memcpy(d->scratch.list, p->list, p->words * sizeof *p->list);
+}
+
+static void cut_all(struct digest *d)
+{
+    for (size_t i = 0; i < d->pooled; i++) {
+        struct pooled *p = &d->pool[i];
+        words_of(d, p);
+        p->words = d->scratch.count;
+        p->list = calloc(p->words + 1, sizeof *p->list);
+        require(p->list);
+        memcpy(p->list, d->scratch.list, p->words * sizeof *p->list);
+    }
+}
+
+static void forget_cuts(struct digest *d)
+{
+    for (size_t i = 0; i < d->pooled; i++) {
+        free(d->pool[i].list);
+        d->pool[i].list = NULL;
+    }
+}
+
 static void weigh(struct digest *d, struct pooled *p)
 {
     size_t length;
 
-    words_cut((struct view){p->text, p->bytes}, NULL, &d->scratch);
+    words_of(d, p);
     length = d->scratch.count;
     make_distinct(&d->scratch);
     p->score = score_of(d, &d->scratch, length, p->ordinal);
@@ -291,7 +322,7 @@ static struct pooled *next_best(struct digest *d, size_t chosen, const struct wo
         struct pooled *p = &d->pool[i];
         double again;
         bool same;
-        words_cut((struct view){p->text, p->bytes}, NULL, &d->scratch);
+        words_of(d, p);
         make_distinct(&d->scratch);
         again = repeats(d, &d->scratch, said, &same);
         if ((chosen && same) || p->score * (1 - REPEATED * again) <= most)
@@ -304,7 +335,7 @@ static struct pooled *next_best(struct digest *d, size_t chosen, const struct wo
 
 static void say(struct digest *d, const struct pooled *p, struct word_counts *said)
 {
-    words_cut((struct view){p->text, p->bytes}, NULL, &d->scratch);
+    words_of(d, p);
     for (size_t i = 0; i < d->scratch.count; i++)
         word_counts_add(said, d->scratch.list[i].key, 0, 1);
 }
@@ -413,7 +444,7 @@ static bool next_phrase(struct digest *d, struct phrase *chosen, size_t count)
 
     for (size_t s = 0; s < d->pooled; s++) {
         struct view text = {d->pool[s].text, d->pool[s].bytes};
-        words_cut(text, NULL, &d->scratch);
+        words_of(d, &d->pool[s]);
         for (size_t i = 0; i < d->scratch.count; i++)
             for (size_t n = 1; n <= PHRASE_WORDS && i + n <= d->scratch.count; n++) {
                 struct phrase p = phrase_at(d, text, i, n);
@@ -497,10 +528,12 @@ bool digest_end(struct digest *d, struct record *own)
         d->record = malloc(sizeof *d->record);
     r = d->record;
     require(r);
+    cut_all(d);
     weigh_all(d);
     passages = find_passages(d, r->passages);
     phrases = find_phrases(d, r->phrases);
     count = choose(d);
+    forget_cuts(d);
     for (size_t i = 0; i < count; i++)
         put_place(&r->sentences[i], d->pool[i].begin, d->pool[i].end,
                   (struct view){d->pool[i].text, d->pool[i].bytes});

@@ -9,7 +9,7 @@
  * Sentences are counted as they come, and the best POOLED by the counts so far are held, weighed anew whenever
  * there is no room; at the end by the counts of all. A document of at most POOLED sentences is thus judged exactly.
  *
- * Memory  fixed, some 360 KiB; saved at most DIGEST_BYTES_MAX. */
+ * Memory  fixed, some 360 KiB, and while the end is made at most 768 KiB more; saved at most DIGEST_BYTES_MAX. */
 #ifndef STAGES_ENCODE_ANALYSIS_DIGEST_H
 #define STAGES_ENCODE_ANALYSIS_DIGEST_H
 
@@ -33,7 +33,9 @@ struct pooled {
     uint64_t ordinal; /* of sentences, from 0 */
     double score;     /* not saved */
     uint16_t bytes;
-    uint8_t *text; /* (bytes) white space folded */
+    uint8_t *text;     /* (bytes) white space folded */
+    struct word *list; /* (words) of the text, while the end is made; else NULL */
+    size_t words;
 };
 
 struct digest {
