@@ -6,7 +6,7 @@ import signal
 import time
 
 import e2e_faults as faults
-from e2e import STOPPED, check, wait_for, write
+from e2e import STOPPED, as_a_feed, check, wait_for, write
 from e2e_fronts import OneProcess
 
 LOG_WORDS = ("accepted refused from to connection session user root timeout error warning retry disk sync 10.0.0.1 "
@@ -89,9 +89,9 @@ class GrowingLogs(OneProcess):
         return [write(os.path.join(self.logs_at, name), data) for name, data in self.texts.items()]
 
     def undisturbed(self):
-        """What `read` writes of the whole text, but for the document's record, which ends it."""
+        """What `read` writes of the whole text, but for what its end brings."""
         want = super().undisturbed()
-        self.want = {name: data[:data.rindex(b"\n", 0, -1) + 1] for name, data in want.records().items()}
+        self.want = {name: as_a_feed(data) for name, data in want.records().items()}
         return want
 
     def begin_round(self):

@@ -113,7 +113,8 @@ def counted(world):
 
 def tile(world, data):
     """Units tile the source, tokens are bytes (the byte tokenizer), nothing is lost."""
-    *units, document = records(world.output)
+    *made, document = records(world.output)
+    units = [record for record in made if "tokens" in record]
     at = 0
     for unit in units:
         assert unit["begin"] == at and unit["tokens"] == unit["end"] - unit["begin"]
@@ -167,7 +168,7 @@ def test_line_of_4_mb_is_one_record(world):
     put(world.source, data)
     world.finish("--unit", "line")
     tile(world, data)
-    first, last, document = records(world.output)
+    first, last, document = [record for record in records(world.output) if "tokens" in record]
     assert first["end"] == size + 1 and last["end"] == len(data) == document["end"]
 
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 
-from e2e import STAGES, STOPPED, Job, Pipe, check, main, read, wait_for, write
+from e2e import STAGES, STOPPED, Job, Pipe, as_a_feed, check, main, read, wait_for, write
 
 RECORD_LEAST = 100  # bytes: no record is shorter
 QUICK = ["--unit", "line", "--checkpoint-seconds", "0.3"]
@@ -100,12 +100,11 @@ class Log:
 
 
 def undisturbed(place, name, lines):
-    """The records of all lines, but for the document's, which a feed has none of."""
+    """The records of all lines, but for those of an end, which a feed has none of."""
     job = Job(place, name, place.text(name + ".txt", b"".join(lines)), options=[*QUICK, "--name", "log"])
     job.run()
     job.validate()
-    data = job.records()["log.jsonl"]
-    return data[:data.rindex(b"\n", 0, len(data) - 1) + 1]
+    return as_a_feed(job.records()["log.jsonl"])
 
 
 def compare(job, want, what):

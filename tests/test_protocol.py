@@ -186,7 +186,7 @@ def traces_of_the_code_replay(place):
     run of the code with a mistake."""
     verifier = Verifier(place, "traces", "-O0", "-DSAFETY", define=["-DTRACE", "-DSTORE_KEEP=3"])
     rng, source = random.Random(place.seed), place.text("text.txt", TEXT)
-    options = ["--unit", "line", "--read-bytes", "2", "--checkpoint-seconds", "0.05", "--checkpoint-every", "1"]
+    options = ["--unit", "line", "--analyze", "surprise", "--read-bytes", "2", "--checkpoint-seconds", "0.05", "--checkpoint-every", "1"]
     want = undisturbed(place, "undisturbed", source, options=options).records()
     names = [*STEPS[1:], "encode_commit", "emit_compared", "emit_fsync_begin", "store_commit_begin"]
     kills, lengths = 0, []
