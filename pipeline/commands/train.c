@@ -18,7 +18,7 @@ struct settings_train {
     bool state;
 };
 
-enum { OPTIONS_MAX = 40, INTERLEAVE = 16 /* of train: engine/train/README.md */ };
+enum { OPTIONS_MAX = 40 };
 static const char *const isas[] = {"auto", "avx512", "avx2", "plain"};
 
 /* ---- Defaults. ---- */
@@ -72,7 +72,7 @@ static void settings_defaults(struct settings_train *s, bool adapt)
     s->rank_v = t->shape.rank_v;
     s->rank_g = t->shape.rank_g;
     s->streams = t->streams;
-    s->interleave = adapt ? t->interleave : INTERLEAVE;
+    s->interleave = t->interleave;
     s->window = t->tokens;
     s->parts = t->parts;
     s->warm_up = t->warm_up;
@@ -125,7 +125,7 @@ static void settings_table(struct settings_train *s, bool adapt, struct option *
                 : "documents read side by side (16)"}},
         {"t",
          {"interleave", 0, OPTION_COUNT, &s->interleave, 1, TRAIN_INTERLEAVE_MAX, "N",
-          "sets of streams that take turns; fewer where the text is short (16)"}},
+          "sets of streams that take turns; fewer where the text is short (1)"}},
         {"ta",
          {"window", 0, OPTION_COUNT, &s->window, 16, TRAIN_TOKENS_MAX, "N",
           adapt ? "tokens that a gradient spans (128; with --state 512)"
