@@ -714,11 +714,10 @@ static void a_section_has_the_vector_of_its_own_tokens(void **state)
                                                     .parts = 1U << ANALYZE_EMBEDDINGS};
     static const char text[] = "a b\n\nc\n\nCHAPTER I\n\nd e\n\nCHAPTER II\n\nf";
     static const float hidden[][2] = {{1, 0}, {0, 1}, {-1, 0}};
-    static const char *const want[] = {"fwA=", "AH8=", "gQA="};
     struct analysis a = {.resting = true};
     struct analysis_records made;
     size_t sections = 0, of = 0;
-    char field[20];
+    char field[20], all[64] = "";
 
     (void)state;
     analysis_begin(&a, &options, 0);
@@ -727,14 +726,16 @@ static void a_section_has_the_vector_of_its_own_tokens(void **state)
         analysis_hidden(&a, hidden[of], 2);
         analysis_token(&a, 1 + (double)(at % 3), (struct view){(const uint8_t *)text + at, 1}, 1,
                        false, &made);
-        if (made.count)
-            assert_string_equal(field_text(&made.records[0], "embedding", field, sizeof field),
-                                want[sections++]);
+        if (made.count) {
+            strcat(all, field_text(&made.records[0], "embedding", field, sizeof field));
+            sections++;
+        }
         reload(&a);
     }
     assert_int_equal(sections, 2);
     analysis_end(&a, &made);
-    assert_string_equal(field_text(&made.records[0], "embedding", field, sizeof field), want[2]);
+    strcat(all, field_text(&made.records[0], "embedding", field, sizeof field));
+    assert_string_equal(all, "fwA=AH8=gQA=");
     analysis_release(&a);
 }
 
