@@ -68,8 +68,8 @@ def stamp(path):
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def text_of(place, documents=8):
-    documents = [e2e.generated_text(seed, 3000, invalid=False) for seed in range(documents)]
+def text_of(place):
+    documents = [e2e.generated_text(seed, 3000, invalid=False) for seed in range(8)]
     return place.text("text", b"\0".join(documents))
 
 
@@ -102,7 +102,7 @@ def kill_somewhere(place, rng, cut, steps, kills):
 def killed(place, name, *options, model=None):
     """The same bytes as without."""
     kills, steps = (20, 200) if place.nightly else (6, 60)
-    rng, text = random.Random(place.seed), text_of(place, 24)
+    rng, text = random.Random(place.seed), text_of(place)
     whole = Training(place, name + "-whole", text, steps, *options, model=model)
     cut = Training(place, name + "-cut", text, steps, "--threads", "1", *options, model=model)
     whole.run()
@@ -123,7 +123,7 @@ def killed(place, name, *options, model=None):
 
 
 def killed_trainings_end_with_the_same_bytes(place):
-    return killed(place, "train", "--span-kib", "1", "--interleave", "3")
+    return killed(place, "train")
 
 
 def killed_adaptations_end_with_the_same_bytes(place):

@@ -147,11 +147,9 @@ static void a_stopped_training_goes_on_to_the_same_bits(void **state)
 {
     const struct corpus_file file = {text_path, 0.7};
     struct train_options whole = options_of("whole", &file), cut = options_of("cut", &file);
-    struct train *train;
+    struct train *train = training_of(&whole);
 
     (void)state;
-    whole.interleave = cut.interleave = 3;
-    train = training_of(&whole);
     must_step(train, 40);
     must_save(train);
     train_close(&train);
@@ -167,54 +165,6 @@ static void a_stopped_training_goes_on_to_the_same_bits(void **state)
     }
     assert_same_files(whole.output, cut.output, "");
     assert_same_files(whole.output, cut.output, ".training");
-}
-
-/* Without learning, two sets of two streams are at the same places, in the same states, as one set of four. */
-static void sets_that_take_turns_read_what_one_large_set_reads(void **state)
-{
-    const struct corpus_file file = {text_path, 1};
-    struct train_options four = options_of("four", &file), twos = options_of("twos", &file);
-    struct train *one, *two;
-
-    (void)state;
-    four.rate = four.rate_last = twos.rate = twos.rate_last = 1e-30;
-    twos.streams = 2;
-    twos.parts = 1;
-    twos.interleave = 2;
-    one = training_of(&four);
-    two = training_of(&twos);
-    must_step(one, 20);
-    must_step(two, 40);
-    assert_int_equal(train_status(one)->tokens, train_status(two)->tokens);
-    assert_int_equal(one->place.next, two->place.next);
-    for (int i = 0; i < 4; i++) {
-        assert_int_equal(one->cursors[i].span, two->cursors[i].span);
-        assert_int_equal(one->cursors[i].at, two->cursors[i].at);
-        assert_int_equal(one->cursors[i].skip, two->cursors[i].skip);
-    }
-    for (size_t i = 0; i < 4 * net_state(&tiny); i++)
-        assert_true(fabsf(one->states[i] - two->states[i]) <= 1e-5F * (1 + fabsf(one->states[i])));
-    train_close(&one);
-    train_close(&two);
-}
-
-/* A short text has not enough documents for many sets: it is read by one. */
-static void a_short_text_is_read_by_fewer_sets(void **state)
-{
-    const struct corpus_file file = {held_out_path, 1};
-    struct train_options one = options_of("one", &file), many = options_of("many", &file);
-    struct train *train;
-
-    (void)state;
-    many.interleave = 16;
-    one.span_bytes = many.span_bytes = 1 << 20;
-    for (int i = 0; i < 2; i++) {
-        train = training_of(i ? &many : &one);
-        must_step(train, 10);
-        must_save(train);
-        train_close(&train);
-    }
-    assert_same_files(one.output, many.output, ".training");
 }
 
 static void evaluating_changes_nothing(void **state)
@@ -557,8 +507,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_training_learns),
         cmocka_unit_test(a_stopped_training_goes_on_to_the_same_bits),
-        cmocka_unit_test(sets_that_take_turns_read_what_one_large_set_reads),
-        cmocka_unit_test(a_short_text_is_read_by_fewer_sets),
         cmocka_unit_test(evaluating_changes_nothing),
         cmocka_unit_test(a_training_with_other_settings_is_refused_by_name),
         cmocka_unit_test(a_damaged_training_is_refused),

@@ -220,11 +220,6 @@ static uint64_t span_tokens(struct corpus *corpus, const struct span *span)
 }
 
 /* Every so many-th span is counted, and the weights of all. */
-size_t corpus_spans(const struct corpus *corpus)
-{
-    return corpus->span_count;
-}
-
 uint64_t corpus_tokens(struct corpus *corpus)
 {
     const size_t stride = (size_t)(1 + corpus->bytes / COUNTED_BYTES);

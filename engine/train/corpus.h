@@ -40,7 +40,6 @@ MUST_CHECK enum err_code corpus_open(struct corpus **out, const struct corpus_op
 void corpus_close(struct corpus **corpus);
 
 uint64_t corpus_bytes(const struct corpus *corpus); /* of text, each span once */
-size_t corpus_spans(const struct corpus *corpus);
 /* Tokens of an epoch, by weight; of much text, about: as many a byte as in some of it. */
 uint64_t corpus_tokens(struct corpus *corpus);
 uint64_t corpus_fingerprint(const struct corpus *corpus); /* of names, weights and all bytes */

@@ -38,16 +38,14 @@ struct train {
 
     struct part *parts;
     size_t window_streams; /* of one net_step */
-    float *states;         /* (interleave, streams, net_state) */
-    float *before,
-        *after; /* (streams, net_state) of the set whose turn it is; after: a window on */
+    float *before, *after; /* (streams, net_state) */
     uint32_t *input, *target;
     float weight;
     bool with_gradient; /* of the round that runs */
     struct adam adam;
 
     struct corpus_place place;
-    struct corpus_cursor *cursors; /* (interleave, streams) */
+    struct corpus_cursor *cursors; /* (streams) */
     double loss_sum, loss_weight;  /* the mean that status shows */
 
     struct train_point *points;

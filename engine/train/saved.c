@@ -2,9 +2,9 @@
  *
  *     magic (8) | u32 bytes of settings | settings
  *     u64 step, tokens | f64 loss sum, loss weight, held out, rate, norm | u64 epoch, next
- *     for each stream of each set     u64 span, at | u32 skip, pending, ended
+ *     for each stream     u64 span, at | u32 skip, pending, ended
  *     u64 points | for each point     u64 step | f64 loss, held out
- *     float parameters, means, squares (parameters each), states (sets, streams, net_state)
+ *     float parameters, means, squares (parameters each), states (streams, net_state)
  *     u64 XXH3 of all before
  *
  * Numbers are little-endian in front; the floats are as the machine has them, for on another kind of
@@ -23,7 +23,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-static const char magic[8] = "RRTRAIN2";
+static const char magic[8] = "RRTRAIN1";
 
 enum { POINT_BYTES = 24, FIXED_BYTES = 8 + 4 + 9 * 8 };
 
@@ -35,16 +35,14 @@ void saved_settings(struct train *t)
     int length = snprintf(
         t->settings, sizeof t->settings,
         "layers %u\nchannels %u\nhead-size %u\nffn %u\nvocabulary %016llx\nranks %u %u %u %u\n"
-        "streams %u\ninterleave %u\nwindow %u\nparts %u\nproducts %s\nisa %s\nsteps %llu\nwarm-up "
-        "%llu\nrate %a\n"
+        "streams %u\nwindow %u\nparts %u\nproducts %s\nisa %s\nsteps %llu\nwarm-up %llu\nrate %a\n"
         "rate-last %a\ndecay %a\nclip %a\nspan %llu\nseed %llu\ntext %016llx\nfrom %s\n",
         s->layers, s->channels, s->head_size, s->ffn,
         (unsigned long long)tokenizer_fingerprint(t->tokenizer), s->rank_w, s->rank_a, s->rank_v,
-        s->rank_g, o->streams, o->interleave, o->tokens, o->parts, products[o->products],
-        t->ops->level, (unsigned long long)o->steps, (unsigned long long)o->warm_up, o->rate,
-        o->rate_last, o->decay, o->clip, (unsigned long long)o->span_bytes,
-        (unsigned long long)o->seed, (unsigned long long)corpus_fingerprint(t->corpus),
-        o->model ? o->model : "nothing");
+        s->rank_g, o->streams, o->tokens, o->parts, products[o->products], t->ops->level,
+        (unsigned long long)o->steps, (unsigned long long)o->warm_up, o->rate, o->rate_last,
+        o->decay, o->clip, (unsigned long long)o->span_bytes, (unsigned long long)o->seed,
+        (unsigned long long)corpus_fingerprint(t->corpus), o->model ? o->model : "nothing");
 
     require(length > 0); /* a long path is cut, in both that are compared */
     if (o->state_only && (size_t)length < sizeof t->settings)
@@ -114,11 +112,6 @@ void saved_release(struct train *t)
     t->lock_fd = -1;
 }
 
-static size_t all_streams(const struct train *t)
-{
-    return (size_t)t->options.streams * t->options.interleave;
-}
-
 /* ---- Writing. ---- */
 
 struct writer {
@@ -149,7 +142,7 @@ static void put_front(struct buffer *b, const struct train *t)
     buffer_f64(b, s->norm);
     buffer_u64(b, t->place.epoch);
     buffer_u64(b, t->place.next);
-    for (size_t i = 0; i < all_streams(t); i++) {
+    for (size_t i = 0; i < t->options.streams; i++) {
         buffer_u64(b, t->cursors[i].span);
         buffer_u64(b, t->cursors[i].at);
         buffer_u32(b, t->cursors[i].skip);
@@ -173,7 +166,7 @@ enum err_code saved_write(const struct train *t, struct err *err)
     } floats[] = {{t->parameters, count},
                   {t->mean, count},
                   {t->square, count},
-                  {t->states, all_streams(t) * net_state(&t->options.shape)}};
+                  {t->before, t->options.streams * net_state(&t->options.shape)}};
     struct buffer front = buffer_of(SIZE_MAX / 2);
     struct writer w = {NULL, XXH3_createState()};
     uint8_t sum[8];
@@ -240,7 +233,7 @@ static enum err_code check_settings(const struct train *t, const uint8_t *saved,
 
 static bool get_cursors(struct train *t, struct reader *r)
 {
-    for (size_t i = 0; i < all_streams(t); i++) {
+    for (size_t i = 0; i < t->options.streams; i++) {
         struct corpus_cursor *c = &t->cursors[i];
         c->span = read_u64(r);
         c->at = read_u64(r);
@@ -317,7 +310,7 @@ static enum err_code get_all(struct train *t, struct view file, struct err *err)
     code = get_points(t, &r, err);
     if (!code && !(get_floats(t->parameters, count, &r) && get_floats(t->mean, count, &r) &&
                    get_floats(t->square, count, &r) &&
-                   get_floats(t->states, all_streams(t) * net_state(&t->options.shape), &r) &&
+                   get_floats(t->before, t->options.streams * net_state(&t->options.shape), &r) &&
                    read_done(&r)))
         code = damaged(t, err);
     s->loss = t->loss_weight > 0 ? t->loss_sum / t->loss_weight : 0;

@@ -35,7 +35,6 @@ void train_defaults(struct train_options *o)
                                 .streams = 16,
                                 .tokens = 256,
                                 .parts = 2,
-                                .interleave = 1,
                                 .steps = 10000,
                                 .warm_up = 100,
                                 .rate = 1e-3,
@@ -87,9 +86,6 @@ static enum err_code check_options(const struct train_options *o, struct err *er
         return err_set(err, ERR_USAGE, 0,
                        "%u streams do not come in %u parts: at most %d and %d, and a multiple",
                        o->streams, o->parts, TRAIN_STREAMS_MAX, TRAIN_PARTS_MAX);
-    if (!o->interleave || o->interleave > TRAIN_INTERLEAVE_MAX)
-        return err_set(err, ERR_USAGE, 0, "%u sets of streams: from 1 to %d", o->interleave,
-                       TRAIN_INTERLEAVE_MAX);
     if (o->state_only && !o->model)
         return err_set(err, ERR_USAGE, 0, "an initial state belongs to a model: name it");
     if (!o->tokens || o->tokens > TRAIN_TOKENS_MAX || o->tokens % NET_SCAN_TOKENS)
@@ -241,23 +237,22 @@ static bool take_memory(struct train *t)
 {
     const struct train_options *o = &t->options;
     const size_t states = o->streams * net_state(&o->shape), rows = (size_t)o->streams * o->tokens;
-    const size_t all = (size_t)o->streams * o->interleave;
     bool whole = true;
 
     t->parameters = floats(t->layout.count);
     t->mean = floats(t->layout.count);
     t->square = floats(t->layout.count);
-    t->states = floats(states * o->interleave);
+    t->before = floats(states);
     t->after = floats(states);
     t->squares = calloc(parameter_runs(t), sizeof *t->squares);
     t->ranges = calloc(GLOBAL_TENSORS + (size_t)o->shape.layers * LAYER_TENSORS, sizeof *t->ranges);
     t->input = calloc(rows, sizeof *t->input);
     t->target = calloc(rows, sizeof *t->target);
-    t->cursors = calloc(all, sizeof *t->cursors);
+    t->cursors = calloc(o->streams, sizeof *t->cursors);
     t->window_streams = window_streams(o);
     for (size_t i = 0; i < o->parts; i++)
         whole = open_part(t, &t->parts[i]) && whole;
-    return whole && t->parameters && t->mean && t->square && t->states && t->after && t->squares &&
+    return whole && t->parameters && t->mean && t->square && t->before && t->after && t->squares &&
            t->ranges && t->input && t->target && t->cursors;
 }
 
@@ -265,7 +260,7 @@ static enum err_code begin(struct train *t, struct err *err)
 {
     const struct train_options *o = &t->options;
 
-    for (size_t i = 0; i < (size_t)o->streams * o->interleave; i++)
+    for (size_t i = 0; i < o->streams; i++)
         corpus_begin(&t->cursors[i]);
     if (o->model)
         return weights_read(o->model, &o->shape, &t->layout, t->parameters, err);
@@ -283,17 +278,6 @@ static void find_steps(struct train *t)
     if (o->tokens_most && tokens > (double)o->tokens_most)
         tokens = (double)o->tokens_most;
     o->steps = 1 + (uint64_t)(tokens / ((double)o->streams * o->tokens));
-}
-
-/* Of a small corpus fewer sets: a quarter of its spans at most are begun at a time, or beginnings would be read more
- * often than ends. */
-static void find_interleave(struct train *t)
-{
-    struct train_options *o = &t->options;
-    uint64_t most = corpus_spans(t->corpus) / (4 * (uint64_t)o->streams);
-
-    if (o->interleave > most)
-        o->interleave = most ? (uint32_t)most : 1;
 }
 
 /* A training that begins anew would read what it has itself written. */
@@ -343,7 +327,6 @@ static enum err_code open_all(struct train *t, struct err *err)
         return code;
     if (!o->steps)
         find_steps(t);
-    find_interleave(t);
     net_layout(&o->shape, &t->layout);
     t->first = o->state_only ? t->layout.states : 0;
     t->parts = calloc(o->parts, sizeof *t->parts);
@@ -404,7 +387,7 @@ void train_close(struct train **train)
     tokenizer_close(&t->tokenizer);
     saved_release(t);
     void *owned[] = {t->output, t->saved_path, t->lock_path, t->parameters, t->mean,
-                     t->square, t->states,     t->after,     t->squares,    t->ranges,
+                     t->square, t->before,     t->after,     t->squares,    t->ranges,
                      t->input,  t->target,     t->cursors,   t->parts,      t->points};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
@@ -549,25 +532,23 @@ static void update(struct train *t, double length)
     pool_run(t->pool, run_adam, t, parameter_runs(t));
 }
 
-/* The streams stand where their windows ended. */
-static void move_on(struct train *t)
+static void swap_states(struct train *t)
 {
-    memcpy(t->before, t->after,
-           t->options.streams * net_state(&t->options.shape) * sizeof *t->before);
+    float *before = t->before;
+
+    t->before = t->after;
+    t->after = before;
 }
 
-/* The next windows, of the set whose turn it is. */
 static void draw(struct train *t)
 {
     const struct train_options *o = &t->options;
     const size_t rows = (size_t)o->streams * o->tokens;
-    const size_t first = t->status.step % o->interleave * o->streams;
     uint64_t targets = 0;
 
-    t->before = t->states + first * net_state(&o->shape);
     for (size_t i = 0; i < o->streams; i++)
-        corpus_draw(t->corpus, &t->place, &t->cursors[first + i], o->tokens,
-                    t->input + i * o->tokens, t->target + i * o->tokens, NULL);
+        corpus_draw(t->corpus, &t->place, &t->cursors[i], o->tokens, t->input + i * o->tokens,
+                    t->target + i * o->tokens, NULL);
     for (size_t i = 0; i < rows; i++)
         targets += t->target[i] != NET_NO_TARGET;
     t->weight = 1.0F / (float)(targets ? targets : 1);
@@ -599,7 +580,7 @@ enum err_code train_step(struct train *t, struct err *err)
     }
     update(t, length);
     float_control_set();
-    move_on(t);
+    swap_states(t);
     t->loss_sum += LOSS_SHARE * (loss.nats / (double)(loss.tokens ? loss.tokens : 1) - t->loss_sum);
     t->loss_weight += LOSS_SHARE * (1 - t->loss_weight);
     t->status.loss = t->loss_sum / t->loss_weight;
@@ -645,7 +626,7 @@ double train_evaluate(struct train *t)
 {
     const size_t states = t->options.streams * net_state(&t->options.shape);
     struct corpus_cursor *cursors = calloc(t->options.streams, sizeof *cursors);
-    float *after = t->after, *own[] = {floats(states), floats(states)};
+    float *kept[] = {t->before, t->after}, *own[] = {floats(states), floats(states)};
     struct corpus_place place = {0};
     uint64_t text = 0;
     double nats = 0;
@@ -657,10 +638,11 @@ double train_evaluate(struct train *t)
         t->after = own[1];
         while (draw_held_out(t, &place, cursors, &text)) {
             nats += run_windows(t, false).nats;
-            move_on(t);
+            swap_states(t);
         }
         float_control_set();
-        t->after = after;
+        t->before = kept[0];
+        t->after = kept[1];
         t->status.held_out = text ? nats / log(2) / (double)text : 0;
         note_held_out(t);
     }

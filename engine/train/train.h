@@ -7,11 +7,9 @@
  *          that decides what comes next is saved, and sums are in an order that depends on settings
  *          alone, not on the number of threads. On another kind of processor bits may differ.
  * State    Streams are read in parallel, window by window; each stream's state is carried from a window to
- *          the next and is zero where a document begins. Gradients stop at the window's first token. Where sets
- *          take turns, other documents' steps lie between two windows of one: so the weights do not learn by
- *          heart what the state should remember.
+ *          the next and is zero where a document begins. Gradients stop at the window's first token.
  * Threads  One caller; train_open starts what it needs.
- * Memory   16 bytes a parameter, 4 more for each part, states (sets + 1), and for each part the rows of its
+ * Memory   16 bytes a parameter, 4 more for each part, states twice, and for each part the rows of its
  *          windows (work.h): about 4 (35 C + 6 F) layers x rows bytes. */
 #ifndef ENGINE_TRAIN_TRAIN_H
 #define ENGINE_TRAIN_TRAIN_H
@@ -19,12 +17,7 @@
 #include "engine/train/corpus.h"
 #include "engine/train/shape.h"
 
-enum {
-    TRAIN_PARTS_MAX = 64,
-    TRAIN_STREAMS_MAX = 4096,
-    TRAIN_TOKENS_MAX = 4096,
-    TRAIN_INTERLEAVE_MAX = 256
-};
+enum { TRAIN_PARTS_MAX = 64, TRAIN_STREAMS_MAX = 4096, TRAIN_TOKENS_MAX = 4096 };
 
 enum train_products { TRAIN_F32, TRAIN_BF16 };
 
@@ -40,7 +33,6 @@ struct train_options {
     struct net_shape shape;   /* vocab is found from the vocabulary */
     uint32_t streams, tokens; /* a step's windows: streams x tokens */
     uint32_t parts;           /* threads at most; streams is a multiple */
-    uint32_t interleave;      /* sets of streams that take turns; fewer of a short text */
     unsigned threads;         /* 0: one a core */
     enum train_products products;
     uint64_t steps; /* of the whole schedule; 0: as many as read the text `passes` times */

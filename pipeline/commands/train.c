@@ -11,8 +11,7 @@
 struct settings_train {
     struct training training;
     uint64_t layers, channels, head_size, ffn, rank_w, rank_a, rank_v, rank_g;
-    uint64_t streams, interleave, window, parts, threads, steps, warm_up, held_out_kib, span_kib,
-        seed;
+    uint64_t streams, window, parts, threads, steps, warm_up, held_out_kib, span_kib, seed;
     double passes;
     int isa, products;
     bool state;
@@ -72,7 +71,6 @@ static void settings_defaults(struct settings_train *s, bool adapt)
     s->rank_v = t->shape.rank_v;
     s->rank_g = t->shape.rank_g;
     s->streams = t->streams;
-    s->interleave = t->interleave;
     s->window = t->tokens;
     s->parts = t->parts;
     s->warm_up = t->warm_up;
@@ -123,9 +121,6 @@ static void settings_table(struct settings_train *s, bool adapt, struct option *
          {"streams", 0, OPTION_COUNT, &s->streams, 1, TRAIN_STREAMS_MAX, "N",
           adapt ? "pieces of text read side by side (8; with --state 4)"
                 : "documents read side by side (16)"}},
-        {"t",
-         {"interleave", 0, OPTION_COUNT, &s->interleave, 1, TRAIN_INTERLEAVE_MAX, "N",
-          "sets of streams that take turns; fewer where the text is short (1)"}},
         {"ta",
          {"window", 0, OPTION_COUNT, &s->window, 16, TRAIN_TOKENS_MAX, "N",
           adapt ? "tokens that a gradient spans (128; with --state 512)"
@@ -205,7 +200,6 @@ static void settings_finish(struct settings_train *s)
         t->steps = s->steps;
     t->state_only = s->state;
     t->streams = (uint32_t)s->streams;
-    t->interleave = (uint32_t)s->interleave;
     t->tokens = (uint32_t)s->window;
     t->parts = (uint32_t)s->parts;
     t->threads = (unsigned)s->threads;
