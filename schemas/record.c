@@ -1,24 +1,12 @@
 #include "schemas/record.h"
+#include "schemas/utf8.h"
 
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
-#include <utf8proc.h>
 
 static const char *const kinds[] = {"line",  "paragraph", "document", "lineage",   "entry",
                                     "alert", "summary",   "section",  "boundaries"};
-
-/* The character at text: its bytes, and -1 in *point where they are no UTF-8. */
-static size_t next_point(struct view text, size_t at, utf8proc_int32_t *point)
-{
-    utf8proc_ssize_t bytes =
-        utf8proc_iterate(text.data + at, (utf8proc_ssize_t)(text.bytes - at), point);
-
-    if (bytes > 0)
-        return (size_t)bytes;
-    *point = -1;
-    return 1;
-}
 
 static bool is_space(uint8_t byte)
 {
@@ -35,7 +23,7 @@ struct view record_excerpt(struct view text, bool whole)
         text.bytes--;
     }
     while (at < text.bytes && at <= RECORD_TEXT_MAX) {
-        size_t bytes = next_point(text, at, &point);
+        size_t bytes = utf8_next(text, at, &point);
         bool edge = at == 0 || before < 0 || point < 0 ||
                     utf8proc_grapheme_break_stateful(before, point, &state);
         if (before < 0 || point < 0)
@@ -60,7 +48,7 @@ static json_t *clean_text(struct view text)
     json_t *value;
 
     for (size_t at = 0; at < text.bytes;) {
-        size_t bytes = next_point(text, at, &point);
+        size_t bytes = utf8_next(text, at, &point);
         if (point < 0)
             buffer_put(&clean, "\xEF\xBF\xBD", 3);
         else
@@ -72,15 +60,21 @@ static json_t *clean_text(struct view text)
     return value;
 }
 
+static struct record_field *new_field(struct record_field *fields, size_t *count, size_t most,
+                                      const char *name, enum record_field_kind kind)
+{
+    struct record_field *field = &fields[*count];
+
+    require(*count < most);
+    ++*count;
+    *field = (struct record_field){.name = name, .kind = kind};
+    return field;
+}
+
 static struct record_field *add_field(struct record *record, const char *name,
                                       enum record_field_kind kind)
 {
-    struct record_field *field = &record->fields[record->field_count];
-
-    require(record->field_count < RECORD_FIELDS_MAX);
-    record->field_count++;
-    *field = (struct record_field){.name = name, .kind = kind};
-    return field;
+    return new_field(record->fields, &record->field_count, RECORD_FIELDS_MAX, name, kind);
 }
 
 void record_add_null(struct record *record, const char *name)
@@ -116,12 +110,7 @@ void record_add_list(struct record *record, const char *name, const struct recor
 static struct record_field *add_to_item(struct record_item *item, const char *name,
                                         enum record_field_kind kind)
 {
-    struct record_field *field = &item->fields[item->field_count];
-
-    require(item->field_count < RECORD_ITEM_FIELDS_MAX);
-    item->field_count++;
-    *field = (struct record_field){.name = name, .kind = kind};
-    return field;
+    return new_field(item->fields, &item->field_count, RECORD_ITEM_FIELDS_MAX, name, kind);
 }
 
 void record_item_count(struct record_item *item, const char *name, uint64_t count)

@@ -2,7 +2,7 @@
  * nothing from outside leads beyond their bounds. */
 #include "stages/encode/analysis/analysis.h"
 #include "stages/encode/analysis/templates.h"
-#include "tests/stages_help.h"
+#include "tests/analysis_help.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,26 +15,6 @@ static void write_lines(const struct analysis_records *made, struct buffer *out)
 {
     for (size_t i = 0; i < made->count; i++)
         assert_int_equal(record_line("s", &made->records[i], out, NULL), ERR_OK);
-}
-
-/* Save, load into memory that held something else, save again: the same bytes. */
-static void reload(struct analysis *a)
-{
-    struct buffer saved = buffer_of(ANALYSIS_BYTES_MAX), again = buffer_of(ANALYSIS_BYTES_MAX);
-    struct analysis got = {.resting = true};
-
-    analysis_save(a, &saved);
-    assert_false(saved.refused);
-    assert_int_equal(
-        analysis_load(&got, &a->options, (struct view){saved.data, saved.bytes}, false, NULL),
-        ERR_OK);
-    analysis_release(a);
-    *a = got;
-    analysis_save(a, &again);
-    assert_int_equal(again.bytes, saved.bytes);
-    assert_memory_equal(again.data, saved.data, saved.bytes);
-    buffer_release(&saved);
-    buffer_release(&again);
 }
 
 enum { CHANNELS = 5 };
@@ -70,7 +50,7 @@ static struct buffer read_text(const struct analysis_options *options, struct vi
         write_lines(&made, &lines);
         at += bytes;
         if (every && ++number % every == 0)
-            reload(&a);
+            analysis_reload(&a);
     }
     analysis_end(&a, &made);
     write_lines(&made, &lines);
@@ -108,14 +88,14 @@ static void an_embedding_is_the_mean_by_nats(void **state)
     analysis_begin(&a, &options, 0);
     analysis_hidden(&a, first, 3);
     analysis_token(&a, 1, (struct view){(const uint8_t *)"a", 1}, 1, false, &made);
-    reload(&a);
+    analysis_reload(&a);
     analysis_hidden(&a, second, 3);
     analysis_token(&a, 3, (struct view){(const uint8_t *)"b\n", 2}, 2, false, &made);
     assert_string_equal(field_text(&made.records[0], "embedding", text, sizeof text), "Kn+r");
     /* Of a model with other channels; what is no number counts as 0. */
     analysis_hidden(&a, broken, 3);
     analysis_token(&a, 1, (struct view){(const uint8_t *)"a", 1}, 1, false, &made);
-    reload(&a);
+    analysis_reload(&a);
     analysis_hidden(&a, first, 2);
     analysis_token(&a, 0, (struct view){(const uint8_t *)"b\n", 2}, 2, false, &made);
     assert_string_equal(field_text(&made.records[0], "embedding", text, sizeof text), "fwA=");
@@ -233,7 +213,7 @@ static void boundaries_of_strange_units(void **state)
         line[at++] = '\n';
         analysis_token(&a, 1, (struct view){(uint8_t *)line, at}, (uint32_t)at, false, &made);
         if (i % 250 == 0)
-            reload(&a);
+            analysis_reload(&a);
     }
     analysis_end(&a, &made);
     analysis_release(&a);
@@ -669,7 +649,7 @@ static void hostile_lines_stay_in_bounds(void **state)
             struct buffer line = buffer_of(RECORD_LINE_MAX);
             write_lines(&made, &line);
             buffer_release(&line);
-            reload(&a);
+            analysis_reload(&a);
         }
         most = analysis_memory(&a) > most ? analysis_memory(&a) : most;
     }
@@ -702,7 +682,7 @@ static void as_many_templates_as_there_can_be(void **state)
     print_message("%zu bytes saved, %zu in memory\n", saved.bytes, analysis_memory(&a));
     assert_false(saved.refused);
     assert_true(analysis_memory(&a) <= ANALYSIS_MEMORY_MAX);
-    reload(&a);
+    analysis_reload(&a);
     buffer_release(&saved);
     analysis_release(&a);
 }
@@ -730,7 +710,7 @@ static void a_section_has_the_vector_of_its_own_tokens(void **state)
             strcat(all, field_text(&made.records[0], "embedding", field, sizeof field));
             sections++;
         }
-        reload(&a);
+        analysis_reload(&a);
     }
     assert_int_equal(sections, 2);
     analysis_end(&a, &made);

@@ -3,7 +3,7 @@
 #include "stages/encode/analysis/analysis.h"
 #include "stages/encode/analysis/digest.h"
 #include "stages/encode/analysis/window.h"
-#include "tests/stages_help.h"
+#include "tests/analysis_help.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -180,25 +180,6 @@ static double loss_of(uint8_t byte)
     return byte == ' ' ? 0.1 : 0.3 + (double)(byte % 7) / 4;
 }
 
-static void reload(struct analysis *a)
-{
-    struct buffer saved = buffer_of(ANALYSIS_BYTES_MAX), again = buffer_of(ANALYSIS_BYTES_MAX);
-    struct analysis got = {.resting = true};
-
-    analysis_save(a, &saved);
-    assert_false(saved.refused);
-    assert_int_equal(
-        analysis_load(&got, &a->options, (struct view){saved.data, saved.bytes}, false, NULL),
-        ERR_OK);
-    analysis_release(a);
-    *a = got;
-    analysis_save(a, &again);
-    assert_int_equal(again.bytes, saved.bytes);
-    assert_memory_equal(again.data, saved.data, saved.bytes);
-    buffer_release(&saved);
-    buffer_release(&again);
-}
-
 /* All lines; bytes are tokens, so that cuts of tokens do not change losses. */
 static struct buffer read_document(struct view text, size_t every)
 {
@@ -213,7 +194,7 @@ static struct buffer read_document(struct view text, size_t every)
         for (size_t i = 0; i < made.count; i++)
             assert_int_equal(record_line("s", &made.records[i], &lines, NULL), ERR_OK);
         if (every && at % every == every - 1)
-            reload(&a);
+            analysis_reload(&a);
     }
     analysis_end(&a, &made);
     for (size_t i = 0; i < made.count; i++)
@@ -386,7 +367,7 @@ static void read_log(const struct analysis_options *options, unsigned lines, siz
         for (size_t k = 0; k < made.count; k++)
             assert_int_equal(record_line("s", &made.records[k], out, NULL), ERR_OK);
         if (every && i < lines && i % every == 0)
-            reload(&a);
+            analysis_reload(&a);
     }
     buffer_u8(out, 0);
     analysis_release(&a);

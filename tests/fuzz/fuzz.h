@@ -35,4 +35,24 @@ static inline void fuzz_touch(const void *data, size_t bytes)
         sum = (uint8_t)(sum + at[i]);
 }
 
+/* Bytes that are asked for, at most so many at once: a struct pull's self and read. */
+struct fuzz_given {
+    const uint8_t *data;
+    size_t bytes, at, most;
+};
+
+static inline enum err_code fuzz_give(void *self, uint8_t *data, size_t room, size_t *got,
+                                      struct err *err)
+{
+    struct fuzz_given *g = self;
+    size_t left = g->bytes - g->at;
+
+    (void)err;
+    *got = left < room ? left : room;
+    *got = *got < g->most ? *got : g->most;
+    memcpy(data, g->data + g->at, *got);
+    g->at += *got;
+    return ERR_OK;
+}
+
 #endif

@@ -3,29 +3,11 @@
 #include "stages/ingest/readers/fields.h"
 #include "tests/fuzz/fuzz.h"
 
-struct given {
-    const uint8_t *data;
-    size_t bytes, at, most;
-};
-
-static enum err_code give(void *self, uint8_t *data, size_t room, size_t *got, struct err *err)
-{
-    struct given *g = self;
-    size_t left = g->bytes - g->at;
-
-    (void)err;
-    *got = left < room ? left : room;
-    *got = *got < g->most ? *got : g->most;
-    memcpy(data, g->data + g->at, *got);
-    g->at += *got;
-    return ERR_OK;
-}
-
 static enum err_code read_by(const uint8_t *data, size_t bytes, size_t most, uint64_t *text)
 {
     static const char *const fields[] = {"text", "a.b", "a", "..", "a.b.c.d"};
-    struct given given = {.data = data + 1, .bytes = bytes - 1, .most = most};
-    const struct pull pull = {give, &given};
+    struct fuzz_given given = {.data = data + 1, .bytes = bytes - 1, .most = most};
+    const struct pull pull = {fuzz_give, &given};
     struct out *out = calloc(1, sizeof *out);
     enum err_code code;
 

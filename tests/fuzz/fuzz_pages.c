@@ -4,24 +4,6 @@
 #include "stages/ingest/readers/pdf.h"
 #include "tests/fuzz/fuzz.h"
 
-struct given {
-    const uint8_t *data;
-    size_t bytes, at, most;
-};
-
-static enum err_code give(void *self, uint8_t *data, size_t room, size_t *got, struct err *err)
-{
-    struct given *g = self;
-    size_t left = g->bytes - g->at;
-
-    (void)err;
-    *got = left < room ? left : room;
-    *got = *got < g->most ? *got : g->most;
-    memcpy(data, g->data + g->at, *got);
-    g->at += *got;
-    return ERR_OK;
-}
-
 static size_t count_text(const uint8_t *data, size_t bytes, uint64_t *pages)
 {
     bool begun = false;
@@ -43,8 +25,8 @@ static size_t count_text(const uint8_t *data, size_t bytes, uint64_t *pages)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    struct given given = {.data = data + 1, .bytes = bytes - 1, .most = 1};
-    const struct pull text = {give, &given};
+    struct fuzz_given given = {.data = data + 1, .bytes = bytes - 1, .most = 1};
+    const struct pull text = {fuzz_give, &given};
     struct out *out = bytes ? calloc(1, sizeof *out) : NULL;
     uint64_t pages, want;
 

@@ -1,8 +1,8 @@
 #include "stages/emit/report/page.h"
+#include "schemas/utf8.h"
 
 #include "stages/emit/report/svg.h"
 #include <math.h>
-#include <utf8proc.h>
 
 /* ---- Text ---- */
 
@@ -46,14 +46,9 @@ void page_text(FILE *out, struct view text)
 {
     for (size_t at = 0; at < text.bytes;) {
         utf8proc_int32_t point;
-        utf8proc_ssize_t bytes =
-            utf8proc_iterate(text.data + at, (utf8proc_ssize_t)(text.bytes - at), &point);
-        if (bytes <= 0) {
-            bytes = 1;
-            point = -1;
-        }
-        put_point(out, point, (struct view){text.data + at, (size_t)bytes});
-        at += (size_t)bytes;
+        size_t bytes = utf8_next(text, at, &point);
+        put_point(out, point, (struct view){text.data + at, bytes});
+        at += bytes;
     }
 }
 

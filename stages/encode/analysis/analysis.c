@@ -194,31 +194,30 @@ void analysis_place(struct analysis *a, struct view place)
     units_place(&a->units, &at);
 }
 
-static void add_last(struct analysis *a, struct analysis_records *out)
+/* Records of parts that stand before the document's. */
+static void add_last(struct analysis *a, const struct record *document,
+                     struct analysis_records *out)
 {
-    struct record document;
-
-    units_document(&a->units, &document);
     for (unsigned i = 0; i < ANALYZE_COUNT; i++) {
         struct record *own = &out->records[out->count];
         if (!has(a, i) || !parts[i]->last)
             continue;
-        *own = (struct record){.begin = document.begin, .end = document.end};
+        *own = (struct record){.begin = document->begin, .end = document->end};
         out->count += parts[i]->last(self_of(a, i), own);
     }
 }
 
 void analysis_end(struct analysis *a, struct analysis_records *out)
 {
-    struct record *document;
+    struct record document;
 
     analysis_cut(a, out);
-    add_last(a, out);
-    document = &out->records[out->count++];
-    units_document(&a->units, document);
+    units_document(&a->units, &document);
+    add_last(a, &document, out);
     for (unsigned i = 0; i < ANALYZE_COUNT; i++)
         if (has(a, i) && parts[i]->end)
-            parts[i]->end(self_of(a, i), document);
+            parts[i]->end(self_of(a, i), &document);
+    out->records[out->count++] = document;
 }
 
 /* What put writes, with its length before it. */

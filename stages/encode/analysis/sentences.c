@@ -1,7 +1,7 @@
 #include "stages/encode/analysis/sentences.h"
+#include "schemas/utf8.h"
 
 #include <math.h>
-#include <utf8proc.h>
 
 enum { POINT_BYTES = 4 };
 
@@ -47,13 +47,7 @@ static void drop(struct sentences *s, size_t count)
 
 static size_t point_at(const struct sentences *s, size_t at, utf8proc_int32_t *point)
 {
-    utf8proc_ssize_t bytes =
-        utf8proc_iterate(s->text + at, (utf8proc_ssize_t)(s->bytes - at), point);
-
-    if (bytes > 0)
-        return (size_t)bytes;
-    *point = -1;
-    return 1;
+    return utf8_next((struct view){s->text, s->bytes}, at, point);
 }
 
 static bool is_among(utf8proc_int32_t point, const utf8proc_int32_t *list)

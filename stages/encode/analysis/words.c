@@ -1,20 +1,8 @@
 #include "stages/encode/analysis/words.h"
+#include "schemas/utf8.h"
 
 #include <math.h>
-#include <utf8proc.h>
 #include <xxhash.h>
-
-/* The character at text[at]: its bytes, and -1 in *point where they are no UTF-8. */
-static size_t next_point(struct view text, size_t at, utf8proc_int32_t *point)
-{
-    utf8proc_ssize_t bytes =
-        utf8proc_iterate(text.data + at, (utf8proc_ssize_t)(text.bytes - at), point);
-
-    if (bytes > 0)
-        return (size_t)bytes;
-    *point = -1;
-    return 1;
-}
 
 /* Written without spaces between words. */
 static bool stands_alone(utf8proc_int32_t point)
@@ -67,16 +55,16 @@ static void add_letter(struct growing *g, utf8proc_int32_t point)
 static size_t word_bytes(struct view text, size_t at, struct growing *g)
 {
     utf8proc_int32_t point, next;
-    size_t end = at + next_point(text, at, &point);
+    size_t end = at + utf8_next(text, at, &point);
 
     add_letter(g, point);
     if (stands_alone(point))
         return end - at;
     while (end < text.bytes) {
-        size_t bytes = next_point(text, end, &point), joined = 0;
+        size_t bytes = utf8_next(text, end, &point), joined = 0;
         if (is_apostrophe(point) && end + bytes < text.bytes) {
             joined = bytes;
-            bytes += next_point(text, end + joined, &next);
+            bytes += utf8_next(text, end + joined, &next);
             point = next;
         }
         if (!is_letter(point) || stands_alone(point))
@@ -97,7 +85,7 @@ void words_cut(struct view text, const float *nats, struct words *out)
         struct growing g = {.letters = 0};
         utf8proc_int32_t point;
         struct word *word;
-        size_t bytes = next_point(text, at, &point);
+        size_t bytes = utf8_next(text, at, &point);
         if (!is_letter(point)) {
             at += bytes;
             continue;
