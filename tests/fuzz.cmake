@@ -62,14 +62,14 @@ fuzz_target(cursor
         stages/tokenize/normalize.c ${TOKENIZER_SOURCES}
     LINK ${TOKENIZER_LIBRARIES} ${LIBARCHIVE_LINK_LIBRARIES} ${ZLIB_LINK_LIBRARIES})
 set(READER_SOURCES schemas/msg.c)
-foreach(source archived confine encoding epub fields html look office out pdf readers shape text unpack xml zipped)
+foreach(source archived confine encoding epub fields gmime html look mail mbox office out pdf readers shape text unpack xml zipped)
     list(APPEND READER_SOURCES stages/ingest/readers/${source}.c)
 endforeach()
 set(READER_HEADERS ${LIBXML2_INCLUDE_DIRS} ${UCHARDET_INCLUDE_DIRS})
 list(TRANSFORM READER_HEADERS PREPEND -I)
 set(READER_LIBRARIES ${READER_HEADERS} ${LIBARCHIVE_LINK_LIBRARIES} ${LIBXML2_LINK_LIBRARIES} ${UCHARDET_LINK_LIBRARIES} ${ZLIB_LINK_LIBRARIES}
     ${JANSSON_LINK_LIBRARIES})
-foreach(name reader epub office pages fields archived)
+foreach(name reader epub office pages fields archived mail)
     fuzz_target(${name} SOURCES ${READER_SOURCES} LINK ${READER_LIBRARIES})
 endforeach()
 set(CONTAINER_SOURCES engine/formats/beside.c engine/formats/container.c engine/formats/dtype.c

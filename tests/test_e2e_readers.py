@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Files that are no plain text: what a reader makes of them is read as the plain file would be, to the same bytes whatever
 happens meanwhile; one that is damaged, hostile or no text costs a line, and the others are read."""
+import base64
 import bz2
 import contextlib
 import gzip
@@ -15,6 +16,11 @@ import subprocess
 import sys
 import time
 import zipfile
+from email.header import Header
+from email.mime.image import MIMEImage
+from email.mime.message import MIMEMessage
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
 
 from e2e import (DEAR, SOME_FAILED, SOURCE_CHANGED, Failed, Job, Pipe, check, generated_text, main, memory_bytes, read,
                  same, undisturbed, wait_for, write)
@@ -363,6 +369,101 @@ def archives_member_by_member(place):
     check(frames(place, cut)[-1][0] == FAULT, "a cut archive")
 
 
+# ---- Mail ----
+
+FROM = b"From a@b.org Mon Jan  1 10:00:00 2024\n"
+
+
+def mbox(path, messages):
+    """As mboxrd has it: lines that begin with From are escaped; an empty line ends each message."""
+    write(path, b"".join(FROM + re.sub(rb"(?m)^(>*From )", rb">\1", one) + b"\n" for one in messages))
+    return path
+
+
+def mail(text, subject=None, kind="plain", charset="utf-8", parts=None, **fields):
+    """A message as the library of mail that comes with Python writes it. parts: of a multipart of that kind."""
+    message = MIMEMultipart(kind, _subparts=parts) if parts else MIMEText(text, kind, charset)
+    for name, value in (("Subject", subject and Header(subject, charset).encode()), *fields.items()):
+        if value:
+            message[name] = value
+    return message
+
+
+def attached(part, name):
+    part.add_header("Content-Disposition", "attachment", filename=name)
+    return part
+
+
+def mail_message_by_message(place):
+    png = lambda: MIMEImage(b"\x89PNG\r\n\x1a\n" + bytes(300), "png")
+    quoted = mail("Grüße\nFrom here on: größer.\n\n>From before\n", "Schöne neue Betreffzeile, die so lang ist, dass sie gefaltet wird",
+                  From="=?iso-8859-1?Q?J=FCrgen?= <j@m.de>", Date="Mon, 1 Jan 2024 10:00:00 +0100", charset="iso-8859-1")
+    both = mail("", "Both", "mixed", parts=[mail("", kind="alternative", parts=[mail("<p>HTML", kind="html"), mail("plain")]),
+                                            attached(png(), ("utf-8", "", "Bild ü.png")), attached(mail("not read"), "a.txt"), mail("The end.")])
+    html = mail("", "HTML", "alternative", parts=[mail("\n\n"), mail("", kind="related", parts=[mail("<title>no</title><h1>Top</h1><p>alone ü",
+                                                                                                kind="html", charset="iso-8859-2"), png()])])
+    inside = mail("", "Fwd", "mixed", parts=[mail("See below."), MIMEMessage(mail("Inner text.", "Inner", From="i@j"))])
+    latin = b"Subject: raw \xe4\nContent-Type: text/plain; charset=iso-8859-15\n\nEuro \xa4\n"
+    japanese = mail("日本語のテキスト\n", "日本", charset="iso-2022-jp").as_bytes()
+    liar = "Subject: liar\nContent-Type: text/plain; charset=us-ascii\n\nnaïve — UTF-8\n".encode()
+    messages = [quoted.as_bytes(), both.as_bytes(), html.as_bytes(), inside.as_bytes(), latin, japanese, liar, b"X: no subject\r\n\r\nbare\r\n"]
+    want = ["Schöne neue Betreffzeile, die so lang ist, dass sie gefaltet wird\n\nFrom: Jürgen <j@m.de>\nDate: Mon, 1 Jan 2024 10:00:00 +0100\n\n"
+            "Grüße\nFrom here on: größer.\n\n>From before\n\n", "Both\n\nplain\n\nAttachment: Bild ü.png\nAttachment: a.txt\n\nThe end.\n\n",
+            "HTML\n\n\n\nTop\n\nalone ü\n\nAttachment: image/png\n\n", "Fwd\n\nSee below.\n\nInner\n\nFrom: i@j\n\nInner text.\n\n",
+            "raw ä\n\nEuro €\n\n", "日本\n\n日本語のテキスト\n\n", "liar\n\nnaïve — UTF-8\n\n", "bare\n"]
+    path = mbox(place.path("a.mbox"), messages)
+    check(text_of(place, path).decode() == "".join(want), text_of(place, path).decode())
+    source, places = read(path), places_of(place, path)
+    outer = [one for one in places if one[2]]
+    check(len(outer) == 8 and [one[1] for one in outer] == [17] * 7 + [16], places)
+    check([one[0] for one in outer] == [len("".join(want[:i]).encode()) for i in range(8)], "where they begin in the text")
+    for i, (_, _, name) in enumerate(outer):
+        number, at = re.fullmatch(r"message (\d+) at byte (\d+)", name).groups()
+        end = int(at) + len(FROM)
+        check(int(number) == i + 1 and source[int(at):end] == FROM and source[end:].startswith(messages[i][:12]), name)
+    check([one[1] for one in places if not one[2]] == [2, 2], "headings below the subject")
+    check(frames(place, path)[-2] == (WARNING, "3 attachments are passed over, the first 'Bild ü.png'".encode()), frames(place, path)[-2])
+    packed_too = place.text("b.gz", squeeze(source))
+    check(frames(place, packed_too)[1:] == frames(place, path)[1:] and note_of(place, packed_too) == "gzip, mail", note_of(place, packed_too))
+    alone = place.text("alone.eml", messages[0])
+    check(text_of(place, alone).decode() == want[0][:-1] and places_of(place, alone) == [(0, 17, "message 1 at byte 0")], "one by itself")
+    got = kept_places(named(place, "records", path))
+    first = places[0][2]
+    check(got[0] == (want[0].split("\n")[0], first, want[0].split("\n")[0], 1) and got[3][:3] == (">From before", first, got[0][2]), got[:4])
+    check(("Inner", outer[3][2], "Fwd / Inner", 2) in got and got[-1] == ("bare", outer[7][2], None, None), got)
+    return f"{len(got)} records of 8 messages"
+
+
+def damaged_mail_costs_itself(place):
+    multi = b"Subject: %s\nContent-Type: multipart/mixed%s\n\n--abc\nContent-Type: text/plain\nContent-Transfer-Encoding: base64\n\nSGVsbG8gd29y"
+    deep = b"Subject: deep\n" + b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (i, i) for i in range(3000))
+    binary = b"Subject: binary\nContent-Type: text/plain\nContent-Transfer-Encoding: base64\n\n" + base64.encodebytes(bytes(range(256)) * 20)
+    bad = {b"": "it has no text", b"\0\1\n": "it has no text", multi % (b"cut", b"; boundary=abc"): "it is cut short",
+           multi % (b"none", b""): "it does not say where its parts end", deep: "its parts lie too deep in each other",
+           binary: "a part of it is in no encoding that can be told", b"Subject: a lot\n\n" + b"x" * (65 << 20): "it is longer than 64 MiB"}
+    good = b"Subject: good\n\nGood.\n"
+    path = mbox(place.path("a.mbox"), [good, *(one for message in bad for one in (message, good))])
+    said = [data.decode() for kind, data in frames(place, path) if kind == WARNING]
+    got = [re.sub(r" at byte \d+", "", one) for one in said]
+    check(got == [f"message {2 * i + 2} is not read, or not all of it: {why}" for i, why in enumerate(bad.values())], said)
+    text = text_of(place, path)
+    check(text.count(good[9:]) == 1 + len(bad) and b"Hello wor" in text, text[:400])
+    job = Job(place, "told", [mbox(place.path("b.mbox"), [good, b""] * 40)])
+    process = job.start()
+    check(place.end_of(process) == 0, place.said(process))
+    said = place.said(process, 9000)
+    check(said.count("it has no text") == 20 and "40 messages are not read, or not all of them" in said, said)
+    nothing = frames(place, mbox(place.path("c.mbox"), [b"X: y\n\n"] * 3))
+    check(nothing[-1] == (FAULT, b"is mail, and nothing of it is text"), nothing[-1])
+    broken = place.path("broken")
+    os.mkdir(broken)
+    write(os.path.join(broken, "libgmime-3.0.so.0"), b"")
+    bare = subprocess.run([place.riverrun, "reader", path], stdin=open(path, "rb"), capture_output=True, check=False,
+                          env={"LD_LIBRARY_PATH": broken})
+    check(bare.returncode == 0 and b"install libgmime-3.0-0" in bare.stdout, bare.stdout)
+    return f"{len(bad)} kinds"
+
+
 def a_field_of_json_lines(place):
     rows = [{"id": 1, "text": "One\nand more.", "a": {"b": "deep 1"}}, {"id": 2}, {"text": 7, "a": {"b": "deep 2"}, "a.b": "flat"},
             {"text": "Drei \u00e4\u2014\U0001f30a", "a": []}, {"text": ""}]
@@ -455,13 +556,14 @@ def killed_at_random_the_places_are_the_same(place):
     for i in range(40):
         write(os.path.join(folder, f"{i}.md"), f"# Top {i}\n\n{lines[i % len(lines)][:200]}".encode())
     subprocess.run(["tar", "-czf", place.path("a.tgz"), "-C", folder, *sorted(os.listdir(folder))], check=True)
-    inputs = [book, place.text("a.md", marked.encode()), paper, place.path("a.tgz")]
+    letters = mbox(place.path("a.mbox"), [mail(text(i), lines[i % len(lines)][:40], "html", From=f"{i}@b").as_bytes() for i in range(30)])
+    inputs = [book, place.text("a.md", marked.encode()), paper, place.path("a.tgz"), letters]
     told = []
     for unit in ("paragraph", "section"):
         whole, words = killed_and_cut(place, unit, inputs, ("--checkpoint-every", "1000", "--unit", unit), place.times(6, 60))
         records = all_records(whole)
         check(sum("heading" in one for one in records) >= 800, "headings are missing")
-        check(len({one.get("place") for one in records}) == 141, "places are missing")
+        check(len({one.get("place") for one in records}) == 171, "places are missing")
         told.append(words)
     return "; ".join(told)
 
@@ -556,8 +658,12 @@ def endless_text_in_constant_memory(place):
     with gzip.open(page, "wb", 1) as file:
         for _ in range(60):
             file.write(b"<p>" + line * 10000)
+    letters = place.path("endless.mbox.gz")
+    with gzip.open(letters, "wb", 1) as file:
+        for _ in range(60):
+            file.write((FROM + b"Subject: s\n\n" + line * 100 + b"\n") * 100)
     most = []
-    for one in (path, page):
+    for one in (path, page, letters):
         with open(one, "rb") as file, open("/dev/null", "wb") as out:
             process = place.start([place.riverrun, "reader", one], stdin=file, stdout=out)
         peak = 0  # by looking on: what wait4 says counts the one who forked too
@@ -568,7 +674,7 @@ def endless_text_in_constant_memory(place):
         check(process.returncode == 0, f"status {process.returncode}")
         most.append(peak >> 20)
     check(DEAR > 1 or max(most) < 100, f"{most} MiB")
-    return f"{most[0]} and {most[1]} MiB"
+    return f"{most[0]}, {most[1]} and {most[2]} MiB"
 
 
 def a_reader_can_do_little(place):
@@ -591,7 +697,7 @@ if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
                    html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, documents_of_offices,
                    readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member,
-                   a_field_of_json_lines, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
+                   mail_message_by_message, damaged_mail_costs_itself, a_field_of_json_lines, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
                    killed_at_random_the_places_are_the_same, another_file_is_refused_by_name, the_others_are_read,
                    a_tree_of_sources, a_readers_death_is_one_line, endless_text_in_constant_memory,
                    a_reader_can_do_little]))

@@ -2,6 +2,7 @@
  * at all. */
 #include "stages/ingest/readers/child.h"
 #include "stages/ingest/readers/look.h"
+#include "stages/ingest/readers/mbox.h"
 #include "stages/ingest/readers/readers.h"
 #include "tests/stages_help.h"
 
@@ -44,6 +45,16 @@ static void look_goes_by_content_first(void **state)
                  {"\x28\xB5\x2F\xFD", NULL, LOOK_PACKED},
                  {"PK\003\004", "a.html", LOOK_ZIP},
                  {"%PDF-1.7", NULL, LOOK_PDF},
+                 {"From a@b Mon Jan  1 10:00:00 2024\nSubject: c\n", "a", LOOK_MAIL},
+                 {"From - Sat Feb 29 9:05 +0100 2020\n>From d\n", "a.html", LOOK_MAIL},
+                 {"From a at b.org  Mon Jan  1 10:00:00 2024\r\nX: y\r\n", NULL, LOOK_MAIL},
+                 {"From a@b Mon Jan  1 10:00:00 2024\n\nSubject: c\n", "a.mbox", LOOK_UTF8},
+                 {"From a@b on Monday\nSubject: c\n", "a.mbox", LOOK_UTF8},
+                 {"From a@b Monk Jan  1 10:00:00 2024\nSubject: c\n", "a.mbox", LOOK_UTF8},
+                 {"From a@b Mon Jan  1 10:00:00 2024", "a.mbox", LOOK_UTF8},
+                 {"Subject: c\n\ntext", "a.EML", LOOK_MAIL},
+                 {"Subject: c\n\ntext", "a.txt", LOOK_UTF8},
+                 {"No field\n", "a.eml", LOOK_UTF8},
                  {"caf\xE9", NULL, LOOK_OTHER},
                  {"caf\xC3\xA9 \xE9", NULL, LOOK_UTF8},
                  {"\xED\xA0\x80", NULL, LOOK_OTHER},
@@ -73,6 +84,84 @@ static void look_sees_every_byte(void **state)
         text[at] = 'a';
         assert_false(look_is_utf8((struct view){text, sizeof text}));
     }
+}
+
+/* ---- Messages of an mbox ---- */
+
+/* Bytes in pieces of at most so many. */
+struct pieces {
+    struct view left;
+    size_t most;
+};
+
+static enum err_code give_piece(void *self, uint8_t *data, size_t room, size_t *got,
+                                struct err *err)
+{
+    struct pieces *p = self;
+    size_t bytes = p->left.bytes < p->most ? p->left.bytes : p->most;
+
+    (void)err;
+    *got = bytes < room ? bytes : room;
+    memcpy(data, p->left.data, *got);
+    p->left = (struct view){p->left.data + *got, p->left.bytes - *got};
+    return ERR_OK;
+}
+
+/* Each as "number at offset|bytes|", in a buffer. */
+static enum err_code note_message(void *self, const struct mbox_message *message, struct err *err)
+{
+    struct buffer *all = self;
+    char head[60];
+
+    (void)err;
+    snprintf(head, sizeof head, "%d at %d%s|", (int)message->number, (int)message->at,
+             message->too_long ? ", too long" : "");
+    buffer_put(all, head, strlen(head));
+    buffer_put(all, message->bytes.data, message->bytes.bytes);
+    buffer_put(all, "|", 1);
+    return ERR_OK;
+}
+
+#define FROM "From a@b Mon Jan  1 10:00:00 2024\n"
+
+/* However the file is cut, a message is what stands between its lines, and its offset is theirs. */
+static void an_mbox_is_cut_at_its_lines(void **state)
+{
+    static const char first[] = "A: 1\n\n>From b\n>>From c\n >From d\nFrom e\n",
+                      unescaped[] = "A: 1\n\nFrom b\n>From c\n >From d\nFrom e\n";
+    char text[2000], want[2000], wide[700];
+    size_t line = sizeof FROM - 1, second = line + sizeof first - 1, third = second + line;
+
+    (void)state;
+    memset(wide, 'w', sizeof wide);
+    memcpy(wide + 100, FROM, sizeof FROM - 2); /* no line of its own */
+    wide[699] = 0;
+    snprintf(text, sizeof text, FROM "%s" FROM FROM "B: %s\n\n" FROM "no end", first, wide);
+    snprintf(want, sizeof want, "1 at 0|%s|2 at %zu||3 at %zu|B: %s\n\n|4 at %zu|no end|",
+             unescaped, second, third, wide, third + line + strlen(wide) + 5);
+    for (size_t most = 1; most < 800; most += most < 60 ? 1 : 97) {
+        struct pieces pieces = {words(text), most};
+        struct pull in = {give_piece, &pieces};
+        struct buffer all = buffer_of(4000);
+        assert_int_equal(mbox_read(&in, false, note_message, &all, NULL), ERR_OK);
+        assert_int_equal(all.bytes, strlen(want));
+        assert_memory_equal(all.data, want, all.bytes);
+        buffer_release(&all);
+    }
+}
+
+static void a_message_by_itself_is_not_cut(void **state)
+{
+    struct pieces pieces = {words("A: 1\n\n>From b\n" FROM "c"), 7};
+    struct pull in = {give_piece, &pieces};
+    struct buffer all = buffer_of(400);
+    static const char want[] = "1 at 0|A: 1\n\n>From b\n" FROM "c|";
+
+    (void)state;
+    assert_int_equal(mbox_read(&in, true, note_message, &all, NULL), ERR_OK);
+    assert_int_equal(all.bytes, sizeof want - 1);
+    assert_memory_equal(all.data, want, all.bytes);
+    buffer_release(&all);
 }
 
 /* ---- Its text ---- */
@@ -357,6 +446,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(look_goes_by_content_first),
         cmocka_unit_test(look_sees_every_byte),
+        cmocka_unit_test(an_mbox_is_cut_at_its_lines),
+        cmocka_unit_test(a_message_by_itself_is_not_cut),
         cmocka_unit_test(every_encoding_gives_the_text),
         cmocka_unit_test(what_is_no_character_is_counted),
         cmocka_unit_test(no_text_is_refused_in_words),

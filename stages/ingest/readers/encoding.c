@@ -1,10 +1,10 @@
 /* Which encoding a text is in, and the way out of it.
  *
  * What is said beats what is guessed: --encoding, a byte order mark, then UTF-8 that holds (look.h), then what
- * HTML says of itself, then the zeros of UTF-16 and UTF-32 without a mark, and last uchardet, which knows
- * languages. Nobody is believed unseen: the beginning is decoded, and where more than one character in a
- * hundred is none, or a control character, the file is refused with the option that decides it. So a picture is
- * no text, and no text is read in the wrong alphabet without a word.
+ * a mail's header says, what HTML says of itself, then the zeros of UTF-16 and UTF-32 without a mark, and last
+ * uchardet, which knows languages. Nobody is believed unseen: the beginning is decoded, and where more than one
+ * character in a hundred is none, or a control character, the file is refused with the option that decides it. So a
+ * picture is no text, and no text is read in the wrong alphabet without a word.
  *
  * Names as the web reads them (WHATWG): what calls itself Latin-1 is Windows-1252, and so on; but what the user
  * says is taken as it is said. */
@@ -28,10 +28,11 @@ enum {
 struct encoding {
     struct pull in;
     char name[ENCODING_NAME_MAX];
-    iconv_t table; /* (iconv_t)-1: UTF-8, as it is */
-    size_t unit;   /* bytes of what is passed over where there is no character */
-    bool end;      /* of in */
-    bool flushed;  /* iconv keeps nothing back any more */
+    iconv_t table;    /* (iconv_t)-1: UTF-8, as it is */
+    const char *said; /* by a mail's header, or NULL */
+    size_t unit;      /* bytes of what is passed over where there is no character */
+    bool end;         /* of in */
+    bool flushed;     /* iconv keeps nothing back any more */
     uint64_t replaced;
     uint8_t *sample; /* (sample_bytes) the beginning; NULL once it was passed on */
     size_t sample_bytes, sample_at;
@@ -287,6 +288,8 @@ static bool guess(struct encoding *e, struct view sample)
 {
     char name[ENCODING_NAME_MAX];
 
+    if (e->said && strcasecmp(e->said, "UTF-8") && try(e, web_name(e->said)))
+        return true;
     if (look_is_html(sample)) {
         html_charset(sample, name);
         if (strcasecmp(name, "UTF-8") && try(e, web_name(name)))
@@ -305,7 +308,7 @@ static enum err_code choose(struct encoding *e, const char *asked, struct err *e
     struct view sample = {e->sample, e->sample_bytes};
     size_t mark_bytes = 0;
     const char *mark = look_mark(sample, &mark_bytes);
-    bool utf8 = look_is_utf8(sample);
+    bool utf8 = look_is_utf8(sample) && !(e->said && !strcasecmp(e->said, "UTF-7"));
 
     if (asked) {
         if (!open_table(e, asked))
@@ -326,8 +329,8 @@ static enum err_code choose(struct encoding *e, const char *asked, struct err *e
                    "--encoding NAME");
 }
 
-enum err_code encoding_open(struct encoding **out, const struct pull *in, const char *asked,
-                            struct pull *text, struct err *err)
+static enum err_code begin(struct encoding **out, const struct pull *in, const char *asked,
+                           const char *said, struct pull *text, struct err *err)
 {
     struct encoding *e = calloc(1, sizeof *e);
     enum err_code code;
@@ -335,6 +338,7 @@ enum err_code encoding_open(struct encoding **out, const struct pull *in, const 
     if (!e)
         return err_set(err, ERR_MEMORY, 0, "a reader");
     e->in = *in;
+    e->said = said;
     e->table = (iconv_t)-1;
     e->sample = malloc(LOOK_BYTES);
     code = e->sample ? pull_full(in, e->sample, LOOK_BYTES, &e->sample_bytes, err)
@@ -345,9 +349,22 @@ enum err_code encoding_open(struct encoding **out, const struct pull *in, const 
         encoding_close(&e);
         return code;
     }
+    e->said = NULL; /* lent for the call */
     *text = (struct pull){read_text, e};
     *out = e;
     return ERR_OK;
+}
+
+enum err_code encoding_open(struct encoding **out, const struct pull *in, const char *asked,
+                            struct pull *text, struct err *err)
+{
+    return begin(out, in, asked, NULL, text, err);
+}
+
+enum err_code encoding_open_said(struct encoding **out, const struct pull *in, const char *said,
+                                 struct pull *text, struct err *err)
+{
+    return begin(out, in, NULL, said, text, err);
 }
 
 enum err_code encoding_check(const char *asked, struct err *err)

@@ -19,6 +19,10 @@ struct encoding;
  * Fails  ERR_SOURCE: in's words, or no encoding is found; ERR_USAGE: asked is none; ERR_MEMORY. */
 MUST_CHECK enum err_code encoding_open(struct encoding **out, const struct pull *in,
                                        const char *asked, struct pull *text, struct err *err);
+/* said: what a mail's header says it is in. It is believed where the text is not UTF-8 that holds, and where it makes
+ * sense; as encoding_open where not. */
+MUST_CHECK enum err_code encoding_open_said(struct encoding **out, const struct pull *in,
+                                            const char *said, struct pull *text, struct err *err);
 /* Does iconv know it? Fails  ERR_USAGE: no. */
 MUST_CHECK enum err_code encoding_check(const char *asked, struct err *err);
 const char *encoding_name(const struct encoding *e);

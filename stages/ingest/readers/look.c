@@ -9,6 +9,7 @@
 #include "stages/ingest/readers/look.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <strings.h>
 
 enum {
@@ -251,6 +252,62 @@ bool look_names_markdown(const char *name)
     return names_one_of(name, endings);
 }
 
+/* One of words, which have three letters each. */
+static bool is_word_of(const char *words, const char *word)
+{
+    const char *at = strlen(word) == 3 ? strstr(words, word) : NULL;
+
+    return at && (at - words) % 3 == 0;
+}
+
+/* "Mon Jan  1 00:00:00 2024", as far as the minutes: some write the time zone before the year, some behind it. */
+static bool is_date(const char *at)
+{
+    char day[4], month[4];
+    int date, hour, minute;
+
+    return sscanf(at, "%3s %3s %2d %2d:%2d", day, month, &date, &hour, &minute) == 5 &&
+           is_word_of("MonTueWedThuFriSatSun", day) &&
+           is_word_of("JanFebMarAprMayJunJulAugSepOctNovDec", month);
+}
+
+bool look_is_from_line(struct view line)
+{
+    char text[LOOK_FROM_BYTES + 1];
+
+    if (line.bytes < 5 || line.bytes > LOOK_FROM_BYTES || line.data[line.bytes - 1] != '\n' ||
+        memcmp(line.data, "From ", 5) != 0)
+        return false;
+    memcpy(text, line.data, line.bytes);
+    text[line.bytes] = 0;
+    for (const char *at = strchr(text + 5, ' '); at; at = strchr(at + 1, ' '))
+        if (is_date(at + 1))
+            return true;
+    return false;
+}
+
+/* "Subject: ...", as every message begins with one. */
+static bool begins_with_field(struct view bytes)
+{
+    size_t at = 0;
+
+    while (at < bytes.bytes && bytes.data[at] > ' ' && bytes.data[at] < 0x7F &&
+           bytes.data[at] != ':')
+        at++;
+    return at && at < bytes.bytes && bytes.data[at] == ':';
+}
+
+bool look_is_mail(struct view bytes, const char *name)
+{
+    static const char *const endings[] = {".eml", NULL};
+    const uint8_t *end = bytes.bytes ? memchr(bytes.data, '\n', bytes.bytes) : NULL;
+    size_t first = end ? (size_t)(end - bytes.data) + 1 : 0;
+
+    if (look_is_from_line((struct view){bytes.data, first}))
+        return begins_with_field(behind(bytes, first)) || begins(behind(bytes, first), ">From ");
+    return names_one_of(name, endings) && begins_with_field(bytes);
+}
+
 enum look look_at(struct view bytes, const char *name)
 {
     if (look_packing(bytes))
@@ -261,6 +318,8 @@ enum look look_at(struct view bytes, const char *name)
         return LOOK_ARCHIVE;
     if (begins(bytes, "%PDF-"))
         return LOOK_PDF;
+    if (look_is_mail(bytes, name))
+        return LOOK_MAIL;
     if (look_is_html(bytes) || look_names_html(name))
         return LOOK_HTML;
     return look_is_utf8(bytes) ? LOOK_UTF8 : LOOK_OTHER;

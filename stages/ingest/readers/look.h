@@ -9,6 +9,8 @@
 
 /* So much is looked at: a book is seen whole. What is no UTF-8 behind it is repaired, and told at the end. */
 enum { LOOK_BYTES = 4 << 20 };
+/* No line that begins a message of an mbox is longer. */
+enum { LOOK_FROM_BYTES = 320 };
 
 enum look {
     LOOK_UTF8,   /* text as it is, even where some bytes are damaged */
@@ -16,6 +18,7 @@ enum look {
     LOOK_ZIP,
     LOOK_ARCHIVE, /* tar, 7z, RAR, cpio */
     LOOK_PDF,
+    LOOK_MAIL, /* an mbox, or a message by itself */
     LOOK_HTML, /* in whatever encoding */
     LOOK_OTHER /* text in another encoding, or no text at all */
 };
@@ -27,6 +30,10 @@ enum look look_at(struct view bytes, const char *name);
 const char *look_packing(struct view bytes);
 /* "tar", ... of LOOK_ARCHIVE; NULL where it is none. */
 const char *look_archive(struct view bytes);
+/* An mbox by how it begins, or a message by itself, which is known by its name too (.eml). */
+bool look_is_mail(struct view bytes, const char *name);
+/* Is this line, with its newline, the one that a message of an mbox begins with? */
+bool look_is_from_line(struct view line);
 /* A byte order mark: its encoding's name, and *mark_bytes; NULL without. */
 const char *look_mark(struct view bytes, size_t *mark_bytes);
 /* The same question as LOOK_UTF8, of text alone. */

@@ -6,6 +6,7 @@
 #include "stages/ingest/readers/archived.h"
 #include "stages/ingest/readers/epub.h"
 #include "stages/ingest/readers/look.h"
+#include "stages/ingest/readers/mail.h"
 #include "stages/ingest/readers/office.h"
 #include "stages/ingest/readers/pdf.h"
 #include "stages/ingest/readers/text.h"
@@ -32,8 +33,12 @@ static enum err_code read_packed(const struct reading *reading, const char *pack
         replay = ahead_replay(&ahead);
         if (archive)
             snprintf(words, sizeof words, "%s, %s", packing, archive);
-        code = archive ? archived_read(reading, &replay, words, out, err)
-                       : text_file(reading, words, &replay, out, err);
+        if (archive)
+            code = archived_read(reading, &replay, words, out, err);
+        else if (look_is_mail(ahead_head(&ahead), reading->name))
+            code = mail_file(reading, words, &replay, out, err);
+        else
+            code = text_file(reading, words, &replay, out, err);
     }
     unpack_close(&unpack);
     return code;

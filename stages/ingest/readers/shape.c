@@ -74,9 +74,20 @@ void shape_break(struct shape *s, int newlines)
     s->blank = 0;
 }
 
+/* Its level below what is around it. */
+static uint8_t lowered(const struct shape *s, uint8_t heading)
+{
+    uint8_t level = heading & PLACE_TITLE;
+
+    if (!level || level == PLACE_TITLE || !s->below)
+        return heading;
+    level = level + s->below < PLACE_LEVEL_MAX ? (uint8_t)(level + s->below) : PLACE_LEVEL_MAX;
+    return (uint8_t)((heading & ~PLACE_TITLE) | level);
+}
+
 void shape_place(struct shape *s, uint8_t heading, const char *name)
 {
-    const struct msg_place place = {heading, {(const uint8_t *)name, strlen(name)}};
+    const struct msg_place place = {lowered(s, heading), {(const uint8_t *)name, strlen(name)}};
     uint8_t bytes[PLACE_BYTES_MAX];
     size_t count = msg_place_write(bytes, &place);
 

@@ -16,6 +16,7 @@ struct shape {
     int gap;      /* newlines before what comes next */
     char blank;   /* before what comes next in the line: ' ', '\t' or 0 */
     int verbatim; /* depth of elements whose blanks stay */
+    int below;    /* headings around what comes: its own count from there */
     bool marked;  /* what comes next begins with a place */
     size_t place_bytes;
     uint8_t place[PLACE_BYTES_MAX];
