@@ -43,8 +43,9 @@ size_t msg_place_join(uint8_t out[PLACE_BYTES_MAX], struct view first, struct vi
         require(!msg_place_read(&b, second, NULL));
     if (!b.name.bytes) {
         b.name = a.name;
-        b.heading |= a.heading & (PLACE_MARKDOWN | PLACE_ALONE);
+        b.heading |= a.heading & PLACE_MARKDOWN;
     }
+    b.heading |= a.heading & PLACE_ALONE; /* a place within the document that begins */
     if (!(b.heading & PLACE_TITLE))
         b.heading |= a.heading & PLACE_TITLE;
     bytes = msg_place_write(joined, &b);

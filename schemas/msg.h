@@ -91,7 +91,7 @@ void msg_free(struct msg **msg);
 size_t msg_place_write(uint8_t out[PLACE_BYTES_MAX], const struct msg_place *place);
 /* name is lent by bytes. Fails  ERR_INPUT: they are no place. */
 MUST_CHECK enum err_code msg_place_read(struct msg_place *out, struct view bytes, struct err *err);
-/* A second one at the same byte: what it does not say stays as the first has it. */
+/* A second one at the same byte: what it does not say stays as the first has it, and a document that begins does. */
 size_t msg_place_join(uint8_t out[PLACE_BYTES_MAX], struct view first, struct view second);
 
 /* Fails  ERR_INPUT: the bytes break the schema; *f is then not touched. */

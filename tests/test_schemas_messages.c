@@ -248,6 +248,11 @@ static void places_come_back_and_join(void **state)
     more[1] = 'b';
     assert_int_equal(msg_place_join(bytes, (struct view){bytes, 12}, (struct view){more, 2}), 2);
     assert_int_equal(bytes[0], PLACE_TITLE | PLACE_MARKDOWN);
+    /* The first page of a document inside: the document begins there, its Markdown would not go on. */
+    bytes[0] = PLACE_ALONE | PLACE_MARKDOWN;
+    more[0] = 0;
+    assert_int_equal(msg_place_join(bytes, (struct view){bytes, 2}, (struct view){more, 2}), 2);
+    assert_int_equal(bytes[0], PLACE_ALONE);
 }
 
 static void messages_come_back_as_they_were(void **state)

@@ -1,10 +1,18 @@
-/* What is no text is passed over and counted: a source tree's pictures, and what is packed or a document of its own,
- * since those want to go back in their bytes and an archive only goes forward. So are folders, links, devices and
- * what version control keeps for itself. A warning names the first and how many there are. */
+/* What is no text is passed over and counted: a source tree's pictures. So are folders, links, devices and what
+ * version control keeps for itself. A warning names the first and how many there are; another one the first file that
+ * its reader could not read, and why.
+ *
+ * An archive only goes forward, a zip and a PDF want to go back, and a reader may write no file: so those are held
+ * in memory, within a limit. Archives in archives would be held as well, and theirs in turn; they are not opened. */
 #include "stages/ingest/readers/archived.h"
 
+#include "stages/ingest/readers/ahead.h"
 #include "stages/ingest/readers/confine.h"
+#include "stages/ingest/readers/epub.h"
 #include "stages/ingest/readers/look.h"
+#include "stages/ingest/readers/mail.h"
+#include "stages/ingest/readers/office.h"
+#include "stages/ingest/readers/pdf.h"
 #include "stages/ingest/readers/text.h"
 
 #include <archive.h>
@@ -15,7 +23,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { BLOCK_BYTES = 64 * 1024, NAME_SHOWN = 100 };
+enum { BLOCK_BYTES = 64 * 1024, NAME_SHOWN = 100, WHY_SHOWN = 100 };
 
 struct archived {
     const struct reading *reading;
@@ -23,8 +31,9 @@ struct archived {
     struct archive *archive;
     struct err err; /* of in */
     struct out *out;
-    uint64_t read, passed;
-    char first_passed[NAME_SHOWN];
+    uint64_t files, read, passed, failed;
+    char first_passed[NAME_SHOWN], first_failed[NAME_SHOWN];
+    char why[WHY_SHOWN]; /* the first failed */
     uint8_t block[BLOCK_BYTES];
 };
 
@@ -54,15 +63,27 @@ static la_ssize_t on_read(struct archive *archive, void *self, const void **data
     return (la_ssize_t)got;
 }
 
-static enum err_code begin(struct archived *a, struct err *err)
+/* libarchive is told the kind: left to guess, it takes a RAR that ends with a zip for that zip. */
+static bool choose_kind(struct archive *archive, const char *kind)
+{
+    static const struct {
+        const char *kind;
+        int (*support)(struct archive *archive);
+    } all[] = {{"tar", archive_read_support_format_tar}, {"cpio", archive_read_support_format_cpio},
+               {"zip", archive_read_support_format_zip}, {"7z", archive_read_support_format_7zip},
+               {"RAR", archive_read_support_format_rar}, {"RAR", archive_read_support_format_rar5}};
+    bool good = true;
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(all[i].kind, kind))
+            good = good && all[i].support(archive) == ARCHIVE_OK;
+    return good;
+}
+
+static enum err_code begin(struct archived *a, const char *kind, struct err *err)
 {
     a->archive = archive_read_new();
-    if (!a->archive || archive_read_support_format_tar(a->archive) != ARCHIVE_OK ||
-        archive_read_support_format_cpio(a->archive) != ARCHIVE_OK ||
-        archive_read_support_format_zip(a->archive) != ARCHIVE_OK ||
-        archive_read_support_format_7zip(a->archive) != ARCHIVE_OK ||
-        archive_read_support_format_rar(a->archive) != ARCHIVE_OK ||
-        archive_read_support_format_rar5(a->archive) != ARCHIVE_OK)
+    if (!a->archive || !choose_kind(a->archive, kind))
         return fail(a, err);
     if (a->in ? archive_read_open(a->archive, a, NULL, on_read, NULL) != ARCHIVE_OK
               : lseek(a->reading->file, 0, SEEK_SET) < 0 ||
@@ -94,6 +115,14 @@ static void pass_over(struct archived *a, const char *name)
         snprintf(a->first_passed, sizeof a->first_passed, "%s", name);
 }
 
+static void fail_over(struct archived *a, const char *name, const char *why)
+{
+    if (a->failed++)
+        return;
+    snprintf(a->first_failed, sizeof a->first_failed, "%s", name);
+    snprintf(a->why, sizeof a->why, "%.*s", (int)sizeof a->why - 1, why);
+}
+
 /* A folder that holds no text of people's somewhere above it. */
 static bool is_kept_for_itself(const char *name)
 {
@@ -107,24 +136,109 @@ static bool is_kept_for_itself(const char *name)
     return false;
 }
 
+/* All of a file, in memory. */
+static enum err_code hold(const struct pull *in, struct buffer *held, struct err *err)
+{
+    size_t got = 1;
+    enum err_code code = ERR_OK;
+
+    while (!code && got) {
+        uint8_t *room;
+        if (held->bytes + BLOCK_BYTES > held->max)
+            return err_set(err, ERR_SOURCE, 0, "it is larger than %d MiB, and would be held whole",
+                           ARCHIVED_HELD_MAX >> 20);
+        room = buffer_add(held, BLOCK_BYTES);
+        if (!room)
+            return err_set(err, ERR_MEMORY, 0, "a file in an archive");
+        code = in->read(in->self, room, BLOCK_BYTES, &got, err);
+        held->bytes -= BLOCK_BYTES - (code ? 0 : got);
+    }
+    return code;
+}
+
+static enum err_code read_held_zip(struct view held, struct out *out, struct err *err)
+{
+    struct zipped *zip = NULL;
+    enum err_code code = zipped_open_held(&zip, held, err);
+
+    if (!code && zipped_has(zip, EPUB_CONTAINER))
+        code = epub_read(zip, out, err);
+    else if (!code && office_kind(zip))
+        code = office_read(zip, out, err);
+    else if (!code)
+        code = err_set(err, ERR_SOURCE, 0, "an archive inside an archive is not opened");
+    zipped_close(&zip);
+    return code;
+}
+
+static enum err_code read_held(const struct pull *in, enum look look, struct out *out,
+                               struct err *err)
+{
+    struct buffer held = buffer_of(ARCHIVED_HELD_MAX);
+    enum err_code code = hold(in, &held, err);
+    struct view all = {held.data, held.bytes};
+
+    if (!code)
+        code = look == LOOK_PDF ? pdf_read_held(all, out, err) : read_held_zip(all, out, err);
+    buffer_release(&held);
+    return code;
+}
+
+/* By the reader that the file would have by itself. */
+static enum err_code read_by_kind(struct archived *a, const struct pull *in, enum look look,
+                                  const char *name, struct err *err)
+{
+    enum err_code code;
+
+    if (look == LOOK_ARCHIVE)
+        return err_set(err, ERR_SOURCE, 0, "an archive inside an archive is not opened");
+    if (look == LOOK_PACKED)
+        return err_set(err, ERR_SOURCE, 0, "what is packed inside an archive is not unpacked");
+    if (look != LOOK_MAIL && look != LOOK_PDF && look != LOOK_ZIP)
+        return text_member(in, name, a->reading->encoding, a->out, err);
+    code = out_enter(a->out, name, err);
+    if (!code)
+        code = look == LOOK_MAIL ? mail_file(a->reading, "", in, a->out, err)
+                                 : read_held(in, look, a->out, err);
+    out_leave(a->out);
+    return code;
+}
+
+static bool is_of_member(enum err_code code)
+{
+    return code == ERR_SOURCE || code == ERR_LIMIT || code == ERR_ABSENT;
+}
+
 static enum err_code take_member(struct archived *a, struct archive_entry *entry, struct err *err)
 {
     const char *given = archive_entry_pathname_utf8(entry);
     const char *name = given ? given : archive_entry_pathname(entry);
     const struct pull in = {read_member, a};
+    uint64_t before = a->out->all;
+    enum look look = LOOK_OTHER;
+    struct ahead ahead;
+    struct pull replay = ahead_replay(&ahead);
     struct err why = {.code = ERR_OK};
     enum err_code code;
 
     if (archive_entry_filetype(entry) != AE_IFREG || !name || !*name)
         return ERR_OK;
+    a->files++;
     if (is_kept_for_itself(name)) {
         pass_over(a, name);
         return ERR_OK;
     }
-    code = text_member(&in, name, a->reading->encoding, a->out, &why);
-    a->read += !code;
-    if (code == ERR_SOURCE && !a->err.code) { /* no text: the archive itself is sound */
-        pass_over(a, name);
+    code = ahead_look(&ahead, &in, &why);
+    if (!code) {
+        look = look_at(ahead_head(&ahead), name);
+        code = read_by_kind(a, &replay, look, name, &why);
+    }
+    a->read += !code || a->out->all != before;
+    if (is_of_member(code) && !a->err.code) { /* the archive itself is sound */
+        if (look == LOOK_UTF8 || look == LOOK_HTML || look == LOOK_OTHER)
+            pass_over(a, name);
+        else
+            fail_over(a, name, why.text);
         return ERR_OK;
     }
     if (code && err)
@@ -135,22 +249,37 @@ static enum err_code take_member(struct archived *a, struct archive_entry *entry
 static enum err_code tell_passed(const struct archived *a, struct err *err)
 {
     char words[READER_WORDS_MAX];
+    enum err_code code = ERR_OK;
 
+    if (!a->read && a->failed)
+        return err_set(err, ERR_SOURCE, 0,
+                       "is an archive, and none of the %" PRIu64
+                       " files in it can be read, the first '%.60s': %.80s",
+                       a->files, a->first_failed, a->why);
     if (!a->read)
         return err_set(err, ERR_SOURCE, 0,
                        "is an archive, and none of the %" PRIu64 " files in it is text", a->passed);
-    if (!a->passed)
-        return ERR_OK;
-    snprintf(words, sizeof words,
-             "%" PRIu64 " of %" PRIu64
-             " files inside are no text and are passed over, the first '%s'",
-             a->passed, a->passed + a->read, a->first_passed);
-    return out_words(a->out, READER_WARNING, words, err);
+    if (a->passed) {
+        snprintf(words, sizeof words,
+                 "%" PRIu64 " of %" PRIu64
+                 " files inside are no text and are passed over, the first '%s'",
+                 a->passed, a->files, a->first_passed);
+        code = out_words(a->out, READER_WARNING, words, err);
+    }
+    if (!code && a->failed) {
+        snprintf(words, sizeof words,
+                 "%" PRIu64 " of %" PRIu64
+                 " files inside are passed over or not read to their end, the first '%s': %s",
+                 a->failed, a->files, a->first_failed, a->why);
+        code = out_words(a->out, READER_WARNING, words, err);
+    }
+    return code;
 }
 
-enum err_code archived_read(const struct reading *reading, const struct pull *in, const char *note,
-                            struct out *out, struct err *err)
+enum err_code archived_read(const struct reading *reading, const struct pull *in,
+                            const char *packing, const char *kind, struct out *out, struct err *err)
 {
+    char note[READER_WORDS_MAX];
     struct archived *a = calloc(1, sizeof *a);
     struct archive_entry *entry;
     enum err_code code;
@@ -159,7 +288,8 @@ enum err_code archived_read(const struct reading *reading, const struct pull *in
     if (!a)
         return err_set(err, ERR_MEMORY, 0, "an archive");
     *a = (struct archived){.reading = reading, .in = in, .out = out};
-    code = begin(a, err);
+    code = begin(a, kind, err);
+    snprintf(note, sizeof note, "%s%s", packing, kind);
     if (!code)
         code = out_words(out, READER_NOTE, note, err);
     while (!code && (rc = archive_read_next_header(a->archive, &entry)) != ARCHIVE_EOF)

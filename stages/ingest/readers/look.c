@@ -51,11 +51,9 @@ const char *look_archive(struct view bytes)
     static const struct {
         const char *name, *mark;
         size_t at, count;
-    } marks[] = {{"tar", "ustar", 257, 5},
-                 {"7z", "7z\xBC\xAF\x27\x1C", 0, 6},
-                 {"RAR", "Rar!\x1A\x07", 0, 6},
-                 {"cpio", "070701", 0, 6},
-                 {"cpio", "070702", 0, 6}};
+    } marks[] = {{"tar", "ustar", 257, 5},      {"7z", "7z\xBC\xAF\x27\x1C", 0, 6},
+                 {"RAR", "Rar!\x1A\x07", 0, 6}, {"cpio", "070701", 0, 6},
+                 {"cpio", "070702", 0, 6},      {"cpio", "070707", 0, 6}};
 
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
         if (bytes.bytes >= marks[i].at + marks[i].count &&

@@ -1,6 +1,7 @@
 /* pdftotext is a program and no library here: poppler's own interface for C brings GLib and cairo into every process of
  * ours, to do what this pipe does. It gets the file as its standard input, may write no file, as we may not, and dies
- * with us; its processor time is limited as ours is, from page to page. */
+ * with us; its processor time is limited as ours is, from page to page. What is held in memory, as a file inside
+ * an archive is, goes in as its text comes out. */
 #include "stages/ingest/readers/pdf.h"
 
 #include "stages/ingest/readers/confine.h"
@@ -8,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,7 +22,9 @@ enum { CHUNK_BYTES = 16 * 1024, SAID_BYTES = 2048, LINE_BYTES = 120, NOT_THERE =
 
 struct program {
     pid_t process;
-    int text, said; /* ends of pipes: what it writes, what it complains of */
+    int text, said;   /* ends of pipes: what it writes, what it complains of */
+    int feed;         /* end of a pair of sockets: what it reads, or -1 where that is a file */
+    struct view left; /* of what it reads */
 };
 
 /* ---- Pages ---- */
@@ -102,6 +107,44 @@ static void become(int file, const int text[2], const int said[2])
     _exit(NOT_THERE);
 }
 
+/* What is held goes in by a pair of sockets, as only those can be written to without a signal. *file: its end. */
+static enum err_code start_feed(struct program *p, struct view pdf, int *file, struct err *err)
+{
+    int ends[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+        return err_set(err, ERR_SYSTEM, errno, "a socket for pdftotext");
+    *file = ends[1];
+    p->feed = ends[0];
+    p->left = pdf;
+    return ERR_OK;
+}
+
+static void end_feed(struct program *p)
+{
+    if (p->feed >= 0)
+        close(p->feed);
+    p->feed = -1;
+}
+
+/* As much as it takes, until there is text of it or it has all. */
+static void feed(struct program *p)
+{
+    struct pollfd both[] = {{.fd = p->text, .events = POLLIN}, {.fd = p->feed, .events = POLLOUT}};
+
+    while (p->feed >= 0 && !both[0].revents) {
+        ssize_t done = 0;
+        if (poll(both, 2, -1) > 0 && both[1].revents)
+            done = send(p->feed, p->left.data, p->left.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (done < 0 && errno != EAGAIN && errno != EINTR) /* it wants no more, and says why */
+            done = (ssize_t)p->left.bytes;
+        if (done > 0)
+            p->left = (struct view){p->left.data + done, p->left.bytes - (size_t)done};
+        if (!p->left.bytes)
+            end_feed(p);
+    }
+}
+
 /* Complaints go to a pipe that never blocks: what is too much is lost. */
 static enum err_code start(struct program *p, int file, struct err *err)
 {
@@ -129,6 +172,7 @@ static enum err_code read_program(void *self, uint8_t *data, size_t room, size_t
     struct program *p = self;
     ssize_t count;
 
+    feed(p);
     do
         count = read(p->text, data, room);
     while (count < 0 && errno == EINTR);
@@ -192,13 +236,20 @@ static enum err_code judge(int status, uint64_t pages, const char *said, struct 
     return ERR_OK;
 }
 
-enum err_code pdf_read(int file, struct out *out, struct err *err)
+/* file, or where it is -1 what is held. */
+static enum err_code read_pdf(int file, struct view held, struct out *out, struct err *err)
 {
-    struct program p = {.process = -1, .text = -1, .said = -1};
+    struct program p = {.process = -1, .text = -1, .said = -1, .feed = -1};
+    int other = -1;
     struct pull text = {read_program, &p};
     char said[SAID_BYTES] = "", words[READER_WORDS_MAX];
     uint64_t pages = 0;
-    enum err_code code = start(&p, file, err);
+    enum err_code code = file < 0 ? start_feed(&p, held, &other, err) : ERR_OK;
+
+    if (!code)
+        code = start(&p, file < 0 ? other : file, err);
+    if (other >= 0)
+        close(other);
 
     if (!code)
         code = out_words(out, READER_NOTE, "PDF", err);
@@ -206,6 +257,7 @@ enum err_code pdf_read(int file, struct out *out, struct err *err)
         code = pdf_pages(&text, out, &pages, err);
     if (p.process > 0) {
         int status;
+        end_feed(&p);
         status = wait_for(&p, !code);
         take_said(&p, said);
         if (!code)
@@ -216,9 +268,20 @@ enum err_code pdf_read(int file, struct out *out, struct err *err)
                  first_line(said), said);
         code = out_words(out, READER_WARNING, words, err);
     }
+    end_feed(&p);
     if (p.text >= 0)
         close(p.text);
     if (p.said >= 0)
         close(p.said);
     return code;
+}
+
+enum err_code pdf_read(int file, struct out *out, struct err *err)
+{
+    return read_pdf(file, (struct view){NULL, 0}, out, err);
+}
+
+enum err_code pdf_read_held(struct view pdf, struct out *out, struct err *err)
+{
+    return read_pdf(-1, pdf, out, err);
 }

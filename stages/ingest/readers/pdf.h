@@ -10,6 +10,8 @@
 
 /* Fails  ERR_SOURCE: damaged, locked, without text, or pdftotext is not there; as out_text. */
 MUST_CHECK enum err_code pdf_read(int file, struct out *out, struct err *err);
+/* The same of a PDF that is held in memory. */
+MUST_CHECK enum err_code pdf_read_held(struct view pdf, struct out *out, struct err *err);
 /* Text with a form feed behind each page: each page that has text is a place, "page 12"; blanks at its beginning are
  * left out. *pages: how many have text. Fails  text's words; as out_text. */
 MUST_CHECK enum err_code pdf_pages(const struct pull *text, struct out *out, uint64_t *pages,

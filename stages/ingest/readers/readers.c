@@ -32,9 +32,7 @@ static enum err_code read_packed(const struct reading *reading, const char *pack
         const char *archive = packing ? look_archive(ahead_head(&ahead)) : NULL;
         replay = ahead_replay(&ahead);
         if (archive)
-            snprintf(words, sizeof words, "%s, %s", packing, archive);
-        if (archive)
-            code = archived_read(reading, &replay, words, out, err);
+            code = archived_read(reading, &replay, words, archive, out, err);
         else if (look_is_mail(ahead_head(&ahead), reading->name))
             code = mail_file(reading, words, &replay, out, err);
         else
@@ -54,7 +52,7 @@ static enum err_code read_zip(const struct reading *reading, struct out *out, st
     else if (!code && office_kind(zip))
         code = office_read(zip, out, err);
     else if (!code)
-        code = archived_read(reading, NULL, "zip", out, err);
+        code = archived_read(reading, NULL, "", "zip", out, err);
     zipped_close(&zip);
     return code;
 }
@@ -73,7 +71,7 @@ static enum err_code read_any(const struct reading *reading, struct out *out, st
     case LOOK_PDF:
         return pdf_read(reading->file, out, err);
     case LOOK_ARCHIVE:
-        return archived_read(reading, NULL, look_archive(begin), out, err);
+        return archived_read(reading, NULL, "", look_archive(begin), out, err);
     default:
         return read_packed(reading, look_packing(begin), out, err);
     }

@@ -39,22 +39,11 @@ static enum err_code read_html(const struct pull *text, struct shape *shape, str
     return code ? code : shape_end(shape, err);
 }
 
-/* Containers are no text, whatever their bytes look like. */
-static bool is_text(const struct decoded *d)
-{
-    enum look look = look_at(encoding_beginning(d->encoding), NULL);
-
-    return look == LOOK_UTF8 || look == LOOK_HTML || look == LOOK_OTHER;
-}
-
-/* inside: of another file, where a container is passed over and not taken for a text. */
 static enum err_code decode(struct decoded *d, const struct pull *in, const char *name,
-                            const char *encoding, bool inside, struct err *err)
+                            const char *encoding, struct err *err)
 {
     enum err_code code = encoding_open(&d->encoding, in, encoding, &d->text, err);
 
-    if (!code && inside && !is_text(d))
-        code = err_set(err, ERR_SOURCE, 0, "is no text");
     if (!code)
         code = ahead_look(&d->ahead, &d->text, err);
     if (!code)
@@ -84,7 +73,7 @@ enum err_code text_file(const struct reading *reading, const char *packing, cons
     struct shape shape = {.out = out};
     char words[READER_WORDS_MAX];
     bool fields = false;
-    enum err_code code = decode(&d, in, reading->name, reading->encoding, false, err);
+    enum err_code code = decode(&d, in, reading->name, reading->encoding, err);
 
     if (!code) {
         replay = ahead_replay(&d.ahead);
@@ -116,7 +105,7 @@ enum err_code text_member(const struct pull *in, const char *name, const char *e
     struct pull replay;
     struct shape shape = {.out = out};
     struct msg_place place = {PLACE_ALONE, {(const uint8_t *)name, strlen(name)}};
-    enum err_code code = decode(&d, in, name, encoding, true, err);
+    enum err_code code = decode(&d, in, name, encoding, err);
 
     if (!code) {
         replay = ahead_replay(&d.ahead);

@@ -11,8 +11,8 @@
  * Fails  ERR_SOURCE: in's words, or it is no text; ERR_MEMORY; as out_text. */
 MUST_CHECK enum err_code text_file(const struct reading *reading, const char *packing,
                                    const struct pull *in, struct out *out, struct err *err);
-/* A file inside another, which has its note: what is told of it is its place, a document of its own. Nothing of it
- * went out where it is no text.
+/* A file inside another, no container itself, where the other has its note: what is told of it is its place, a
+ * document of its own. Nothing of it went out where it is no text.
  * Fails  as text_file. */
 MUST_CHECK enum err_code text_member(const struct pull *in, const char *name, const char *encoding,
                                      struct out *out, struct err *err);

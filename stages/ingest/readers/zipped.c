@@ -11,6 +11,7 @@ enum { BLOCK_BYTES = 64 * 1024 };
 
 struct zipped {
     int file;
+    struct view held; /* instead of file; without data: none */
     struct archive *archive;
     char **names; /* (count), in the zip's order */
     size_t count;
@@ -30,9 +31,12 @@ static enum err_code begin(struct zipped *z, struct err *err)
         archive_read_free(z->archive);
     z->next = 0;
     z->archive = archive_read_new();
-    if (!z->archive || lseek(z->file, 0, SEEK_SET) < 0 ||
-        archive_read_support_format_zip(z->archive) != ARCHIVE_OK ||
-        archive_read_open_fd(z->archive, z->file, BLOCK_BYTES) != ARCHIVE_OK)
+    if (!z->archive || archive_read_support_format_zip(z->archive) != ARCHIVE_OK)
+        return fail(z, err);
+    if (z->held.data
+            ? archive_read_open_memory(z->archive, z->held.data, z->held.bytes) != ARCHIVE_OK
+            : lseek(z->file, 0, SEEK_SET) < 0 ||
+                  archive_read_open_fd(z->archive, z->file, BLOCK_BYTES) != ARCHIVE_OK)
         return fail(z, err);
     return ERR_OK;
 }
@@ -66,7 +70,7 @@ static enum err_code list(struct zipped *z, struct err *err)
     return code ? code : begin(z, err);
 }
 
-enum err_code zipped_open(struct zipped **out, int file, struct err *err)
+static enum err_code open_any(struct zipped **out, int file, struct view held, struct err *err)
 {
     struct zipped *z = calloc(1, sizeof *z);
     enum err_code code;
@@ -74,12 +78,23 @@ enum err_code zipped_open(struct zipped **out, int file, struct err *err)
     if (!z)
         return err_set(err, ERR_MEMORY, 0, "a zip");
     z->file = file;
+    z->held = held;
     code = list(z, err);
     if (code)
         zipped_close(&z);
     else
         *out = z;
     return code;
+}
+
+enum err_code zipped_open(struct zipped **out, int file, struct err *err)
+{
+    return open_any(out, file, (struct view){NULL, 0}, err);
+}
+
+enum err_code zipped_open_held(struct zipped **out, struct view zip, struct err *err)
+{
+    return open_any(out, -1, zip, err);
 }
 
 void zipped_close(struct zipped **zip)

@@ -12,6 +12,8 @@ struct zipped;
 
 /* file stays the caller's. Fails  ERR_SOURCE: damaged; ERR_LIMIT: too many files; ERR_MEMORY. */
 MUST_CHECK enum err_code zipped_open(struct zipped **out, int file, struct err *err);
+/* The same of a zip that is held in memory; zip is lent until zipped_close. */
+MUST_CHECK enum err_code zipped_open_held(struct zipped **out, struct view zip, struct err *err);
 /* Is there a file of this name? */
 bool zipped_has(const struct zipped *z, const char *name);
 /* Its content, *in lent until the next zipped_find. Fails  ERR_ABSENT: there is none; ERR_SOURCE: damaged or
