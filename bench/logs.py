@@ -7,6 +7,8 @@
     line    BGL_2k without its label column: AUROC and best F1 of the lines behind the first 200; the same with the first line of
             each run of one category alone, and the first of each category, since who adapts finds the others usual.
     false   alerts per 1,000 lines on BGL_head and Thunderbird_2k, where every line is normal, at 1 and 10 asked for.
+    builds  three failed package builds: how far from the lines that state the cause (BUILDS, after the contributor's words) the
+            ten most surprising passages lie: the nearest, which of the ten that is, how many are within NEAR_LINES.
     templates  the miner alone, against the templates of eight logs of loghub.
 
 Beside novelty, from the same records of the same run: its two halves alone, surprisal per byte, surprise, and as
@@ -24,6 +26,11 @@ import re
 import subprocess
 import tempfile
 
+# The log, and what the lines of its cause have.
+BUILDS = {"21ad14e5": ("build.log", rb"undefined reference to `(gf_)?estimate_kernel'"),
+          "449ca0a3": ("build.log", rb"MsgHandler\.h:\d+:\d+: error:"),
+          "bd0afcc7": ("builder-live.log", rb"undefined method 'to_model'")}
+NEAR_LINES, PASSAGES = 5, 10
 SETTLE_LINES = 200  # of BGL_2k, whose 2,000 lines cannot spare a third
 
 
@@ -202,6 +209,31 @@ def false_alarms(arguments):
     table("False alarms where every line is normal", ["lines", "alerts", "per 1,000 lines", "new templates per 1,000", "reasons"], out)
 
 
+def passages(values):
+    """The places of the highest values, none within NEAR_LINES of a higher one."""
+    chosen = []
+    for i in sorted(range(len(values)), key=lambda i: -values[i]):
+        if all(abs(i - other) > NEAR_LINES for other in chosen):
+            chosen.append(i)
+            if len(chosen) == PASSAGES:
+                break
+    return chosen
+
+
+def builds(arguments):
+    for name, (file_name, pattern) in BUILDS.items():
+        with open(os.path.join(arguments.logs, "rpm-build-failures", name, file_name), "rb") as file:
+            lines = lines_of(file.read())
+        causes, out = [i for i, line in enumerate(lines) if re.search(pattern, line)], {}
+        scores = scores_of(lines, read_log(arguments, lines))
+        scores["says error, fatal or fail"] = [float(bool(re.search(rb"(?i)error|fatal|fail", line))) for line in lines]
+        for score, values in scores.items():
+            away = [min(abs(i - cause) for cause in causes) for i in passages(values)]
+            out[score] = [str(min(away)), str(away.index(min(away)) + 1), str(sum(d <= NEAR_LINES for d in away))]
+        table(f"Build {name}: {len(lines)} lines, {len(causes)} of them state the cause",
+              ["nearest passage, lines away", "which of the ten", f"within {NEAR_LINES} lines"], out)
+
+
 def templates(arguments):
     """Share of lines whose template holds exactly the lines of one true template."""
     out = {}
@@ -223,7 +255,7 @@ def templates(arguments):
     table("Templates of whole lines, headers and all", ["found", "true", "grouping accuracy"], out)
 
 
-PARTS = {"line": bgl_lines, "false": false_alarms, "templates": templates, "block": blocks}
+PARTS = {"line": bgl_lines, "false": false_alarms, "templates": templates, "builds": builds, "block": blocks}
 
 
 def main():

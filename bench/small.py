@@ -1,8 +1,9 @@
 """The recipe of the default model: /usr/bin/python3 bench/small.py RIVERRUN DATA WORK [--steps N] [--finish N]
 
 RIVERRUN is the program, DATA the folder with the training corpus (books-en.txt.xz and so on, documents.tsv),
-WORK a folder of some 2 GB for texts and trainings. Three runs of the program: a vocabulary, a trunk at a constant
-learning rate, and a finish that takes the rate down from where the trunk stands. Each goes on where it was when the
+WORK a folder of some 2 GB for texts and trainings. Made documents (made.py), which teach recall, then three runs of the
+program: a vocabulary, a trunk at a constant learning rate, and a finish that takes the rate down from where the trunk
+stands. Each goes on where it was when the
 same command is given again. A constant rate makes the first N steps of a trunk the same whatever --steps is, so one trunk
 gives models at many lengths of training, which a single schedule does not.
 
@@ -13,12 +14,19 @@ import csv
 import lzma
 import os
 import subprocess
+import sys
 
 # What a step sees: English prose most, the languages with few books twice, logs and technical text (which repeat
-# themselves) by half. A Chinese byte costs three times the tokens of an English one.
-WEIGHTS = {"english": 1.0, "western": 2.0, "eastern": 0.5, "tech": 0.4, "logs": 0.5}
+# themselves) less, and of made text as much as of logs and technical text together. A Chinese byte costs three times
+# the tokens of an English one.
+WEIGHTS = {"english": 1.0, "western": 2.0, "eastern": 0.4, "tech": 0.6, "logs": 0.6}
+VOCABULARY = {"english": 1.0, "western": 2.0, "eastern": 0.5, "tech": 0.4, "logs": 0.5}
+MADE = {"made-logs": 0.6, "made-lines": 0.25}
+# made.py's kind, MiB and seed
+MAKE = {"made-logs": ("logs", "24", "2"), "made-lines": ("lines", "12", "7")}
 SHAPE = ["--layers", "6", "--channels", "256", "--head-size", "64"]
 WINDOW = ["--streams", "16", "--window", "256", "--parts", "2"]
+TRUNK_SPAN, FINISH_SPAN = "32", "256"  # KiB of a document in one piece: many documents first, long ones at last
 
 
 def kind_of(row):
@@ -57,7 +65,16 @@ def main():
     os.makedirs(o.work, exist_ok=True)
     if not os.path.exists(os.path.join(o.work, "valid.txt")):
         texts(o.data, o.work)
-    weighted = [f"{os.path.join(o.work, kind)}.txt:{weight}" for kind, weight in WEIGHTS.items()]
+    for name, (kind, mib, seed) in MAKE.items():
+        to = os.path.join(o.work, name + ".txt")
+        if not os.path.exists(to):
+            made = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made.py")
+            of = [os.path.join(o.work, f"{text}.txt") for text in ("english", "tech", "logs")]
+            subprocess.run([sys.executable, made, kind, *of, "-o", to, "--mib", mib, "--seed", seed], check=True)
+    def texts_of(weights):
+        return [f"{os.path.join(o.work, kind)}.txt:{weight}" for kind, weight in weights.items()]
+
+    mixture = texts_of(WEIGHTS | MADE)
     vocabulary = os.path.join(o.work, "vocab-4096.txt")
     trunk = os.path.join(o.work, "trunk.safetensors")
     result = os.path.join(o.work, o.name + ".safetensors")
@@ -68,11 +85,11 @@ def main():
 
     held_out = ["--held-out", os.path.join(o.work, "valid.txt")]
     if not os.path.exists(vocabulary):
-        run("vocab", "learn", *weighted, "-o", vocabulary, "--size", "4096", "--sample-mib", "0")
+        run("vocab", "learn", *texts_of(VOCABULARY), "-o", vocabulary, "--size", "4096", "--sample-mib", "0")
     if not os.path.exists(result + ".training"):
-        run("train", *weighted, "-o", trunk, "--vocab", vocabulary, *SHAPE, *WINDOW, *held_out,
-            "--steps", str(o.steps), "--rate", "1e-3", "--rate-last", "1e-3", "--warm-up", "200")
-    run("train", *weighted, "-o", result, "--model", trunk, *WINDOW, *held_out, "--seed", "2",
+        run("train", *mixture, "-o", trunk, "--vocab", vocabulary, *SHAPE, *WINDOW, *held_out, "--span-kib", TRUNK_SPAN,
+            "--seed", "7", "--steps", str(o.steps), "--rate", "1e-3", "--rate-last", "1e-3", "--warm-up", "200")
+    run("train", *mixture, "-o", result, "--model", trunk, *WINDOW, *held_out, "--span-kib", FINISH_SPAN, "--seed", "8",
         "--steps", str(o.finish), "--rate", "1e-3", "--rate-last", "2e-5", "--warm-up", "20")
 
 
