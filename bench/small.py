@@ -26,7 +26,7 @@ MADE = {"made-logs": 0.6, "made-lines": 0.25}
 MAKE = {"made-logs": ("logs", "24", "2"), "made-lines": ("lines", "12", "7")}
 SHAPE = ["--layers", "6", "--channels", "256", "--head-size", "64"]
 WINDOW = ["--streams", "16", "--window", "256", "--parts", "2"]
-TRUNK_SPAN, FINISH_SPAN = "32", "256"  # KiB of a document in one piece: many documents first, long ones at last
+TRUNK_SPAN, FINISH_SPAN = "32", "64"  # KiB of a document in one piece: many documents first, longer ones at last
 
 
 def kind_of(row):
@@ -58,8 +58,8 @@ def main():
     parser.add_argument("riverrun")
     parser.add_argument("data")
     parser.add_argument("work")
-    parser.add_argument("--steps", type=int, default=1927, help="of the trunk")
-    parser.add_argument("--finish", type=int, default=600, help="steps that take the rate down")
+    parser.add_argument("--steps", type=int, default=2943, help="of the trunk")
+    parser.add_argument("--finish", type=int, default=1500, help="steps that take the rate down")
     parser.add_argument("--name", default="riverrun-small")
     o = parser.parse_args()
     os.makedirs(o.work, exist_ok=True)
@@ -90,7 +90,7 @@ def main():
         run("train", *mixture, "-o", trunk, "--vocab", vocabulary, *SHAPE, *WINDOW, *held_out, "--span-kib", TRUNK_SPAN,
             "--seed", "7", "--steps", str(o.steps), "--rate", "1e-3", "--rate-last", "1e-3", "--warm-up", "200")
     run("train", *mixture, "-o", result, "--model", trunk, *WINDOW, *held_out, "--span-kib", FINISH_SPAN, "--seed", "8",
-        "--steps", str(o.finish), "--rate", "1e-3", "--rate-last", "2e-5", "--warm-up", "20")
+        "--steps", str(o.finish), "--rate", "1.5e-3", "--rate-last", "2e-5", "--warm-up", "50")
 
 
 if __name__ == "__main__":
