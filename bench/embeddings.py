@@ -3,9 +3,10 @@
 
 Of each book with gold chapters every fifth long unit of a chapter is held out (a paragraph; a line where the book has no
 blank lines), in chapters with five such at least. A chapter is the sum of its other units' vectors, and a held-out unit
-finds the chapter with the highest cosine, once with its embedding as it was read in place, and once as it is when read
-alone, as a question would be: in place the model knows what came before, which is the chapter itself. The book's mean is
-taken from all vectors. Beside it TF-IDF of our own ((1 + ln tf) (1 + ln((1 + N) / (1 + df))), cosine, words as Python's
+finds the chapter with the highest cosine, once with its embedding as it was read in place (the array that `riverrun
+embeddings` makes), and once as it is when read alone, as a question would be: in place the model knows what came before,
+which is the chapter itself. What is read alone is whitened by what is usual for the book, as the array is
+(stages/emit/whitening.h). Beside it TF-IDF of our own ((1 + ln tf) (1 + ln((1 + N) / (1 + df))), cosine, words as Python's
 \\w+, pairs of characters in Chinese and Japanese), over the same texts. Prints Markdown: share found at once, mean
 reciprocal rank.
 """
@@ -43,7 +44,7 @@ def read(arguments, work, paths, *options):
     for path in sorted(glob.glob(os.path.join(out, "*.jsonl"))):
         with open(path, encoding="utf-8") as file:
             files.append([record for record in map(json.loads, file) if "embedding" in record])
-    return files
+    return out, files
 
 
 def vector(record):
@@ -52,6 +53,14 @@ def vector(record):
 
 def unit_length(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
+
+
+def whiten(rows, those):
+    """those, whitened by what is usual for rows."""
+    mean = rows.mean(0)
+    covariance = (rows - mean).T @ (rows - mean) / len(rows)
+    covariance += 0.3 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    return unit_length(np.linalg.solve(np.linalg.cholesky(covariance), (those - mean).T).T)
 
 
 def score(similar, gold):
@@ -80,7 +89,9 @@ def measure(arguments, work, path):
         starts = sorted(int(row["offset"]) for row in csv.DictReader(file, delimiter="\t"))
     lines = max(1, data.count(b"\n"))
     blank = len(re.findall(rb"\n[ \t\r]*(?=\n)", data))
-    records = read(arguments, work, [path], "--unit", "paragraph" if 5 * blank > lines else "line")[0]
+    out, (records,) = read(arguments, work, [path], "--unit", "paragraph" if 5 * blank > lines else "line")
+    subprocess.run([arguments.riverrun, "embeddings", out], check=True, stdout=subprocess.DEVNULL)
+    rows = np.load(os.path.join(out, "embeddings.npy"))
     sizes = [record["end"] - record["begin"] for record in records]
     least = min(200, sorted(sizes)[len(sizes) // 2])
     chapter = [bisect.bisect_right(starts, record["begin"]) - 1 for record in records]
@@ -99,16 +110,16 @@ def measure(arguments, work, path):
     for number, i in enumerate(held):
         with open(os.path.join(folder, f"{number:05}"), "w", encoding="utf-8") as file:
             file.write(texts[i])
-    alone = read(arguments, work, [folder], "--unit", "paragraph")
-    rows = unit_length(np.array([vector(record) for record in records]))
-    mean = rows.mean(0)
-    sums = unit_length(np.array([(rows[one] - mean).sum(0) for one in rest]))
-    apart = unit_length(np.array([sum(vector(record) for record in one) for one in alone])) - mean
+    _, alone = read(arguments, work, [folder], "--unit", "paragraph")
+    raw = unit_length(np.array([vector(record) for record in records]))
+    assert np.allclose(whiten(raw, raw) @ rows[0], rows @ rows[0], atol=1e-4), "the array is whitened otherwise"
+    sums = unit_length(np.array([rows[one].sum(0) for one in rest]))
+    apart = whiten(raw, unit_length(np.array([sum(vector(record) for record in one) for one in alone])))
     gold = np.array([keep.index(chapter[i]) for i in held])
     asked = [words(texts[i]) for i in held]
     told = [sum((words(texts[i]) for i in one), collections.Counter()) for one in rest]
-    print(f"| {os.path.basename(path)} | {len(keep)} | {len(held)} | {score(unit_length(rows[held] - mean) @ sums.T, gold)} | "
-          f"{score(unit_length(apart) @ sums.T, gold)} | {score(tfidf(told, asked), gold)} | {1 / len(keep):.3f} |", flush=True)
+    print(f"| {os.path.basename(path)} | {len(keep)} | {len(held)} | {score(rows[held] @ sums.T, gold)} | "
+          f"{score(apart @ sums.T, gold)} | {score(tfidf(told, asked), gold)} | {1 / len(keep):.3f} |", flush=True)
 
 
 def main():
@@ -117,7 +128,7 @@ def main():
         parser.add_argument(name)
     parser.add_argument("--most", type=int, default=300, help="questions of a book")
     parser.add_argument("names", nargs="*", help="of files in BOOKS; default: all with chapters")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     paths = [os.path.join(arguments.books, name) for name in arguments.names] or [
         path for path in sorted(glob.glob(os.path.join(arguments.books, "*.txt")))
         if os.path.exists(re.sub(r"(\.aozora)?\.txt$", ".chapters.tsv", path))]

@@ -94,5 +94,5 @@ get_target_property(REPORT_SOURCES stages SOURCES)
 list(FILTER REPORT_SOURCES INCLUDE REGEX "^emit/report/")
 list(TRANSFORM REPORT_SOURCES PREPEND stages/)
 fuzz_target(report
-    SOURCES schemas/outfile.c stages/emit/vectors.c ${REPORT_SOURCES}
+    SOURCES schemas/outfile.c stages/emit/vectors.c stages/emit/whitening.c ${REPORT_SOURCES}
     LINK ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})

@@ -6,6 +6,7 @@
 #include "stages/emit/report/report.h"
 #include "stages/emit/report/usual.h"
 #include "stages/emit/vectors.h"
+#include "stages/emit/whitening.h"
 #include "tests/stages_help.h"
 
 #include <math.h>
@@ -853,6 +854,89 @@ static void vectors_are_decoded_or_refused(void **state)
         assert_int_equal(vectors_decode(view_of(bad[i]), out, 4), 0);
 }
 
+/* Variances 4 and 1/4 around (1, 1), nothing in common: each channel is divided by the root of its variance and the
+ * ridge of 0.3 times their mean. */
+static void channels_come_to_what_is_usual(void **state)
+{
+    static const double around[4][2] = {{1 + 2.8284271247461903, 1},
+                                        {1 - 2.8284271247461903, 1},
+                                        {1, 1.7071067811865475},
+                                        {1, 0.2928932188134525}};
+    const double ridge = 0.3 * (4 + 0.25) / 2;
+    double room[5], vector[2] = {3, 3};
+    struct whitening w;
+
+    (void)state;
+    assert_int_equal(whitening_doubles(2), 5);
+    whitening_begin(&w, 2, room);
+    for (size_t i = 0; i < 4; i++)
+        whitening_add(&w, around[i]);
+    whitening_settle(&w);
+    assert_false(w.flat);
+    whitening_apply(&w, vector);
+    assert_true(fabs(vector[0] - 2 / sqrt(4 + ridge)) < 1e-12);
+    assert_true(fabs(vector[1] - 2 / sqrt(0.25 + ridge)) < 1e-12);
+}
+
+/* A product of two whitened vectors is that by the inverse of the covariance, whatever root was taken: three channels
+ * that go together, against the product of the matrix with what it gave. */
+static void whitening_takes_out_what_goes_together(void **state)
+{
+    enum { N = 200 };
+    static double all[N][3], covariance[3][3], mean[3];
+    double room[9], whitened[3] = {0}, squares = 0, trace = 0;
+    uint64_t seed = 7;
+    struct whitening w;
+
+    (void)state;
+    whitening_begin(&w, 3, room);
+    for (size_t i = 0; i < N; i++) {
+        double by_chance[3];
+        for (size_t k = 0; k < 3; k++) {
+            seed = seed * 6364136223846793005U + 1442695040888963407U;
+            by_chance[k] = (double)(seed >> 11) / 9007199254740992.0 - 0.5;
+        }
+        all[i][0] = by_chance[0] + 5;
+        all[i][1] = 3 * by_chance[0] + 0.1 * by_chance[1];
+        all[i][2] = by_chance[2] - by_chance[0];
+        whitening_add(&w, all[i]);
+        for (size_t k = 0; k < 3; k++)
+            mean[k] += all[i][k] / N;
+    }
+    for (size_t i = 0; i < N; i++)
+        for (size_t k = 0; k < 9; k++)
+            covariance[k / 3][k % 3] +=
+                (all[i][k / 3] - mean[k / 3]) * (all[i][k % 3] - mean[k % 3]) / N;
+    for (size_t k = 0; k < 3; k++)
+        trace += covariance[k][k];
+    for (size_t k = 0; k < 3; k++)
+        covariance[k][k] += 0.3 * trace / 3;
+    whitening_settle(&w);
+    /* y = R^-T x, so x C^-1 x = y y: with x the first column of C that is C's first element. */
+    for (size_t k = 0; k < 3; k++)
+        whitened[k] = mean[k] + covariance[k][0];
+    whitening_apply(&w, whitened);
+    for (size_t k = 0; k < 3; k++)
+        squares += whitened[k] * whitened[k];
+    assert_true(fabs(squares - covariance[0][0]) < 1e-9);
+}
+
+static void nothing_is_usual_of_vectors_that_are_all_the_same(void **state)
+{
+    const double same[2] = {0.6, 0.8};
+    double room[5], vector[2] = {0.6, 0.8};
+    struct whitening w;
+
+    (void)state;
+    whitening_begin(&w, 2, room);
+    for (size_t i = 0; i < 5; i++)
+        whitening_add(&w, same);
+    whitening_settle(&w);
+    assert_true(w.flat);
+    whitening_apply(&w, vector);
+    assert_true(vector[0] == 0.6 && vector[1] == 0.8);
+}
+
 /* So many units, the second half about something else, and a boundary there. */
 static void write_halves(void **state, unsigned units, const char *second)
 {
@@ -896,6 +980,10 @@ static void alike_parts_and_turns_are_drawn(void **state)
     page = page_of(state);
     assert_null(strstr(page, "How alike its parts are"));
     free(page);
+    write_halves(state, 40, "fwA="); /* all the same */
+    page = page_of(state);
+    assert_null(strstr(page, "How alike its parts are"));
+    free(page);
 }
 
 static void an_array_is_made_of_the_records(void **state)
@@ -904,11 +992,11 @@ static void an_array_is_made_of_the_records(void **state)
                                "'shape': (10, 2), }";
     char *array = strdup(in_folder(state, "v.npy")), *index = strdup(in_folder(state, "v.tsv"));
     char *folder = strdup(in_folder(state, "")), *text;
-    const struct vectors_options o = {.folder = folder, .array = array, .index = index};
+    struct vectors_options o = {.folder = folder, .array = array, .index = index, .raw = true};
     struct vectors_made made;
     struct err err;
     char bytes[128 + 10 * sizeof(float[2])];
-    float row[2];
+    float row[2], last[2];
     FILE *file;
 
     write_halves(state, 10, "gX8=");
@@ -930,6 +1018,16 @@ static void an_array_is_made_of_the_records(void **state)
         strncmp(text, "row\tstream\tseq\tkind\tbegin\tend\n0\ta\t0\tparagraph\t0\t100\n", 52) == 0);
     assert_non_null(strstr(text, "\n9\ta\t9\tparagraph\t900\t1000\n"));
     free(text);
+    o.raw = false; /* two halves: what each has and the other has not */
+    assert_int_equal(vectors_export(&o, &made, &err), ERR_OK);
+    file = fopen(array, "rb");
+    assert_non_null(file);
+    assert_int_equal(fread(bytes, 1, sizeof bytes, file), sizeof bytes);
+    fclose(file);
+    memcpy(row, bytes + 128, sizeof row);
+    memcpy(last, bytes + 128 + 9 * sizeof row, sizeof last);
+    assert_true(fabsf(row[0] * row[0] + row[1] * row[1] - 1) < 1e-6F);
+    assert_true(fabsf(row[0] + last[0]) < 1e-6F && fabsf(row[1] + last[1]) < 1e-6F);
     write_halves(state, 10, "AAAA"); /* of a model with three dimensions */
     assert_int_equal(vectors_export(&o, &made, &err), ERR_SINK);
     free(array);
@@ -941,6 +1039,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors_are_decoded_or_refused),
+        cmocka_unit_test(channels_come_to_what_is_usual),
+        cmocka_unit_test(whitening_takes_out_what_goes_together),
+        cmocka_unit_test(nothing_is_usual_of_vectors_that_are_all_the_same),
         cmocka_unit_test_setup_teardown(alike_parts_and_turns_are_drawn, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(an_array_is_made_of_the_records, make_folder,

@@ -11,9 +11,12 @@ static const char help[] =
     "Makes an array of the embeddings in the records of DIR (default: out), for numpy and what "
     "reads its\n"
     "files: a row of float32 and of length 1 for each unit, so that two rows' product is the\n"
-    "cosine of their angle. FILE.npy.tsv says which unit each row is of. The records are as they "
-    "were, and\n"
-    "give the same array each time.\n";
+    "cosine of their angle. FILE.npy.tsv says which unit each row is of. The same records give the "
+    "same\n"
+    "array each time. Rows are whitened: what all units of DIR share is taken out, so that a "
+    "cosine "
+    "tells\n"
+    "what is alike; to compare rows of several folders take them raw.\n";
 
 static void show(const struct vectors_options *o, const struct vectors_made *made, bool json)
 {
@@ -41,6 +44,8 @@ enum err_code command_embeddings(char **arguments, size_t count, struct err *err
     bool json = false, asked;
     const struct option options[] = {{"output", 'o', OPTION_TEXT, &o.array, 0, 0, "FILE",
                                       "the array (default: embeddings.npy beside the records)"},
+                                     {"raw", 0, OPTION_FLAG, &o.raw, 0, 0, NULL,
+                                      "the vectors as the records have them, not whitened"},
                                      {"json", 0, OPTION_FLAG, &json, 0, 0, NULL, "answer as JSON"},
                                      {.name = NULL}};
     char *beside = NULL, *index = NULL;

@@ -1,6 +1,7 @@
 #include "stages/emit/vectors.h"
 #include "schemas/outfile.h"
 #include "stages/emit/report/documents.h"
+#include "stages/emit/whitening.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -44,23 +45,62 @@ size_t vectors_decode(struct view text, int8_t *out, size_t room)
     return count;
 }
 
-/* What is written, or only counted where there are no files. */
-struct exporting {
-    struct outfile *array, *index;
-    struct vectors_made made;
-    int8_t bytes[VECTORS_DIMENSIONS_MAX];
-    float row[VECTORS_DIMENSIONS_MAX];
-};
-
-static void make_row(struct exporting *e, size_t count)
+static void to_length_1(double *vector, size_t count)
 {
     double squares = 0, length;
 
     for (size_t i = 0; i < count; i++)
-        squares += e->bytes[i] * e->bytes[i];
+        squares += vector[i] * vector[i];
     length = squares > 0 ? sqrt(squares) : 1;
     for (size_t i = 0; i < count; i++)
-        e->row[i] = (float)(e->bytes[i] / length);
+        vector[i] /= length;
+}
+
+size_t vectors_direction(struct view text, double *out, size_t room)
+{
+    int8_t bytes[VECTORS_DIMENSIONS_MAX];
+    size_t count = vectors_decode(text, bytes, room < sizeof bytes ? room : sizeof bytes);
+
+    for (size_t i = 0; i < count; i++)
+        out[i] = bytes[i];
+    to_length_1(out, count);
+    return count;
+}
+
+/* The records are read twice: first, without files, to count and to learn what is usual. */
+struct exporting {
+    struct outfile *array, *index;
+    struct vectors_made made;
+    bool raw;
+    struct whitening whitening;
+    double *room; /* of the whitening */
+    double vector[VECTORS_DIMENSIONS_MAX];
+    float row[VECTORS_DIMENSIONS_MAX];
+};
+
+/* The first vector says how many dimensions there are. */
+static enum err_code learn(struct exporting *e, size_t count, struct err *err)
+{
+    if (e->raw)
+        return ERR_OK;
+    if (!e->room) {
+        e->room = malloc(whitening_doubles(count) * sizeof *e->room);
+        if (!e->room)
+            return err_set(err, ERR_MEMORY, 0, "what is usual in %zu dimensions", count);
+        whitening_begin(&e->whitening, count, e->room);
+    }
+    whitening_add(&e->whitening, e->vector);
+    return ERR_OK;
+}
+
+static void make_row(struct exporting *e, size_t count)
+{
+    if (!e->raw) {
+        whitening_apply(&e->whitening, e->vector);
+        to_length_1(e->vector, count);
+    }
+    for (size_t i = 0; i < count; i++)
+        e->row[i] = (float)e->vector[i];
 }
 
 static enum err_code write_row(struct exporting *e, const char *stream, const struct line *line,
@@ -89,7 +129,7 @@ static enum err_code take(struct exporting *e, const char *stream, const struct 
         e->made.without++;
         return ERR_OK;
     }
-    count = vectors_decode(line->embedding, e->bytes, VECTORS_DIMENSIONS_MAX);
+    count = vectors_direction(line->embedding, e->vector, VECTORS_DIMENSIONS_MAX);
     if (!count || (e->made.dimensions && count != e->made.dimensions))
         return err_set(
             err, ERR_SINK, 0,
@@ -97,7 +137,7 @@ static enum err_code take(struct exporting *e, const char *stream, const struct 
             "it have %llu: vectors of two models have no common array",
             stream, (unsigned long long)line->seq, count, (unsigned long long)e->made.dimensions);
     e->made.dimensions = count;
-    if (e->array && write_row(e, stream, line, count, err))
+    if (e->array ? write_row(e, stream, line, count, err) : learn(e, count, err))
         return err->code;
     e->made.rows++;
     return ERR_OK;
@@ -178,6 +218,7 @@ enum err_code vectors_export(const struct vectors_options *options, struct vecto
 
     if (!e)
         return err_set(err, ERR_MEMORY, 0, "embeddings");
+    e->raw = options->raw;
     code = documents_read(&documents, options->folder, 0, UINT64_MAX, err);
     if (!code)
         code = read_all(e, &documents, options->folder, err);
@@ -186,11 +227,14 @@ enum err_code vectors_export(const struct vectors_options *options, struct vecto
                        "there are no embeddings in the records of '%s': read with --analyze "
                        "embeddings",
                        options->folder);
+    if (!code && !e->raw)
+        whitening_settle(&e->whitening);
     if (!code)
         code = write_files(e, options, &documents, err);
     if (!code)
         *made = e->made;
     documents_release(&documents);
+    free(e->room);
     free(e);
     return code;
 }

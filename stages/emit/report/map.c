@@ -2,17 +2,19 @@
  * about, by the vectors of their units.
  *
  * A stretch is a 48th of the document (by bytes, by units of lines), or more where it has few units; its vector is the
- * mean of its units'. From each the document's own mean is taken away: what all parts share would make all of them
- * alike. Of vectors with more than DIMENSIONS the first ones are taken. Cells have one of five shades, by where they
- * stand among all of them, so the picture has contrast whatever the model. */
+ * mean of its units', whitened by what is usual for the document's units (whitening.h): what all parts share would
+ * make all of them alike. Of vectors with more than DIMENSIONS the first ones are taken. Cells have one of five shades,
+ * by where they stand among all of them, so the picture has contrast whatever the model. */
 #include "stages/emit/report/page.h"
 #include "stages/emit/report/part.h"
 #include "stages/emit/vectors.h"
+#include "stages/emit/whitening.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { CELLS = 48, DIMENSIONS = 1024, SHADES = 5, LEAST = 4, UNITS_EACH = 4 };
+enum { CELLS = 48, DIMENSIONS = 512, SHADES = 5, LEAST = 4, UNITS_EACH = 4 };
+enum { WHITENING_DOUBLES = DIMENSIONS + DIMENSIONS * (DIMENSIONS + 1) / 2 };
 
 struct map {
     const struct document *document;
@@ -20,9 +22,11 @@ struct map {
     size_t cells; /* fewer where there are few units */
     uint64_t units[CELLS];
     size_t dimensions;
-    float sum[CELLS][DIMENSIONS];
-    float length[CELLS];
-    int8_t bytes[VECTORS_DIMENSIONS_MAX];
+    double sum[CELLS][DIMENSIONS];
+    double length[CELLS];
+    double vector[VECTORS_DIMENSIONS_MAX];
+    struct whitening whitening;
+    double room[WHITENING_DOUBLES];
 };
 
 static void begin(void *self, const struct section *section)
@@ -47,50 +51,48 @@ static size_t cell_of(const struct map *m, const struct line *line, uint64_t ord
 static void take(void *self, const struct line *line, uint64_t ordinal)
 {
     struct map *m = self;
-    double squares = 0;
     size_t cell, count;
 
     if (line->kind != LINE_UNIT || !line->embedding.data || !m->cells)
         return;
-    count = vectors_decode(line->embedding, m->bytes, VECTORS_DIMENSIONS_MAX);
+    count = vectors_direction(line->embedding, m->vector, VECTORS_DIMENSIONS_MAX);
     if (count > DIMENSIONS)
         count = DIMENSIONS;
-    if (m->dimensions && count != m->dimensions)
-        return; /* of another model */
+    if (!count || (m->dimensions && count != m->dimensions))
+        return; /* damaged, or of another model */
+    if (!m->dimensions)
+        whitening_begin(&m->whitening, count, m->room);
     m->dimensions = count;
-    for (size_t i = 0; i < count; i++)
-        squares += m->bytes[i] * m->bytes[i];
-    if (squares == 0)
-        return;
+    whitening_add(&m->whitening, m->vector);
     cell = cell_of(m, line, ordinal);
     for (size_t i = 0; i < count; i++)
-        m->sum[cell][i] += (float)(m->bytes[i] / sqrt(squares));
+        m->sum[cell][i] += m->vector[i];
     m->units[cell]++;
 }
 
-/* Sums become means without what all have in common. */
+/* Sums become whitened means: whitening is linear, so the mean of the whitened is the whitened mean. */
 static void settle(void *self, struct section *section)
 {
     struct map *m = self;
-    double filled = 0;
 
     (void)section;
-    for (size_t k = 0; k < m->cells; k++)
-        filled += m->units[k] > 0;
-    for (size_t i = 0; i < m->dimensions; i++) {
-        double mean = 0;
-        for (size_t k = 0; k < m->cells; k++) {
-            m->sum[k][i] /= m->units[k] ? (float)m->units[k] : 1;
-            mean += m->sum[k][i];
-        }
-        for (size_t k = 0; k < m->cells; k++)
-            m->sum[k][i] -= m->units[k] ? (float)(mean / filled) : 0;
+    if (!m->dimensions)
+        return;
+    whitening_settle(&m->whitening);
+    if (m->whitening.flat) {
+        m->dimensions = 0; /* all of it is alike: no picture */
+        return;
     }
     for (size_t k = 0; k < m->cells; k++) {
         double squares = 0;
+        if (!m->units[k])
+            continue;
         for (size_t i = 0; i < m->dimensions; i++)
-            squares += (double)m->sum[k][i] * m->sum[k][i];
-        m->length[k] = (float)sqrt(squares);
+            m->sum[k][i] /= (double)m->units[k];
+        whitening_apply(&m->whitening, m->sum[k]);
+        for (size_t i = 0; i < m->dimensions; i++)
+            squares += m->sum[k][i] * m->sum[k][i];
+        m->length[k] = sqrt(squares);
     }
 }
 
@@ -104,8 +106,8 @@ static float cosine(const struct map *m, size_t a, size_t b)
     double sum = 0;
 
     for (size_t i = 0; i < m->dimensions; i++)
-        sum += (double)m->sum[a][i] * m->sum[b][i];
-    return (float)(sum / ((double)m->length[a] * m->length[b]));
+        sum += m->sum[a][i] * m->sum[b][i];
+    return (float)(sum / (m->length[a] * m->length[b]));
 }
 
 static int by_value(const void *a, const void *b)
