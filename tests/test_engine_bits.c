@@ -3,6 +3,7 @@
  * What comes out for a stream is compared with the plainest way there is: the answer key's kernels, one
  * worker, blocks of one row, one token a job. */
 #include "engine/cascade.h"
+#include "tests/dear.h"
 #include "tests/engine_help.h"
 
 enum { TOKENS = 150, VOCAB_MOST = 2500, STATE_MOST = 1 << 17, OTHERS_MOST = 40, POISON = 255 };
@@ -64,6 +65,14 @@ static int set_weights(void **state)
 {
     weights = *state;
     return 0;
+}
+
+/* Where runs are dear, narrow weights are had by one model of three. */
+static int next_model(int model)
+{
+    int step = strcmp(weights, "f32") == 0 || dear() == 1 ? 1 : 3;
+
+    return model + step;
 }
 
 static int reset_weights(void **unused)
@@ -210,7 +219,7 @@ static void cuts_threads_and_blocks_do_not_matter(void **unused)
     static const uint32_t blocks[] = {1, 3, 16, 77, 256};
 
     (void)unused;
-    for (int model = 0; model < MODELS; model++) {
+    for (int model = 0; model < MODELS; model = next_model(model)) {
         struct outcome *want = answer(paths[model]);
         for (unsigned threads = 1; threads <= 3; threads++)
             for (size_t b = 0; b < 5; b++) {
@@ -238,7 +247,7 @@ static void every_product_and_level_gives_its_arithmetic(void **unused)
     int same = 0;
 
     (void)unused;
-    for (int model = 0; model < MODELS; model++) {
+    for (int model = 0; model < MODELS; model = next_model(model)) {
         struct outcome *key = answer(paths[model]);
         for (int i = 0; i < WAYS; i++) {
             const char *way = blas[i / LEVELS], *level = isa[i % LEVELS];
@@ -259,7 +268,7 @@ static void every_product_and_level_gives_its_arithmetic(void **unused)
         }
         free(key);
     }
-    assert_true(same >= 2 * MODELS);
+    assert_true(same >= 2 * MODELS / next_model(0));
     printf("%d combinations of %d could be had\n", same, WAYS * MODELS);
 }
 
@@ -267,7 +276,7 @@ static void every_product_and_level_gives_its_arithmetic(void **unused)
 static void who_has_which_layers_does_not_matter(void **unused)
 {
     (void)unused;
-    for (int model = 0; model < MODELS; model++) {
+    for (int model = 0; model < MODELS; model = next_model(model)) {
         struct outcome *want = answer(paths[model]);
         for (unsigned threads = 2; threads <= 3; threads++) {
             struct engine *engine = try_open(paths[model], NULL, NULL, threads, 8);
@@ -298,7 +307,7 @@ static void who_has_which_layers_does_not_matter(void **unused)
 static void helpers_do_not_matter(void **unused)
 {
     (void)unused;
-    for (int model = 0; model < MODELS; model++) {
+    for (int model = 0; model < MODELS; model = next_model(model)) {
         struct outcome *want = answer(paths[model]);
         for (unsigned threads = 2; threads <= 4; threads += 2) {
             struct engine *engine = try_open(paths[model], NULL, NULL, threads, 8);
@@ -369,7 +378,7 @@ static void other_streams_do_not_matter_even_with_nan(void **unused)
     static const size_t others[] = {0, 1, 2, 7, 16, OTHERS_MOST};
 
     (void)unused;
-    for (int model = 0; model < MODELS; model++) {
+    for (int model = 0; model < MODELS; model = next_model(model)) {
         struct outcome *want = answer(paths[model]);
         for (unsigned threads = 1; threads <= 3; threads++) {
             struct engine *engine = try_open(paths[model], NULL, NULL, threads, 40);
@@ -387,7 +396,7 @@ static void the_row_does_not_matter(void **unused)
     enum { BLOCK = 70 };
 
     (void)unused;
-    for (int model = 0; model < MODELS; model++) {
+    for (int model = 0; model < MODELS; model = next_model(model)) {
         struct outcome *want = answer(paths[model]);
         struct engine *engine = try_open(paths[model], NULL, NULL, 1, BLOCK);
         for (size_t before = 0; before < BLOCK; before++) {
@@ -421,7 +430,7 @@ static void the_row_does_not_matter(void **unused)
 static void saving_and_loading_does_not_matter(void **unused)
 {
     (void)unused;
-    for (int model = 0; model < MODELS; model++) {
+    for (int model = 0; model < MODELS; model = next_model(model)) {
         struct outcome *want = answer(paths[model]);
         struct engine *engines[2] = {try_open(paths[model], NULL, NULL, 2, 32),
                                      try_open(paths[model], "own", NULL, 1, 9)};
@@ -464,7 +473,7 @@ static void saving_and_loading_does_not_matter(void **unused)
 static void snapshots_are_the_state_behind_their_token(void **unused)
 {
     (void)unused;
-    for (int model = 0; model < MODELS; model++)
+    for (int model = 0; model < MODELS; model = next_model(model))
         for (unsigned threads = 1; threads <= 3; threads++) {
             struct engine *engine = try_open(paths[model], NULL, NULL, threads, 64);
             size_t bytes = engine_info(engine)->state_bytes;
@@ -507,7 +516,7 @@ static void snapshots_are_the_state_behind_their_token(void **unused)
 static void hidden_states_are_those_that_a_state_ends_with(void **unused)
 {
     (void)unused;
-    for (int model = 0; model < MODELS; model++)
+    for (int model = 0; model < MODELS; model = next_model(model))
         for (unsigned threads = 1; threads <= 3; threads++) {
             struct engine *engine = try_open(paths[model], NULL, NULL, threads, 16);
             const struct engine_info *info = engine_info(engine);
@@ -574,7 +583,7 @@ static uint64_t products_of(struct engine *engine, size_t streams, size_t rows)
 static void products_do_not_grow_with_streams(void **unused)
 {
     (void)unused;
-    for (int model = 0; model < MODELS; model++) {
+    for (int model = 0; model < MODELS; model = next_model(model)) {
         struct engine *engine = try_open(paths[model], NULL, NULL, 2, 64);
         uint64_t one = products_of(engine, 1, 40);
 
