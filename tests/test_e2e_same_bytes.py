@@ -5,11 +5,11 @@ validated against the schema of records."""
 import os
 import sys
 
-from e2e import (Job, Pipe, check, generated_text, main, make_model, normalized, read, same, undisturbed,
+from e2e import (DEAR, Job, Pipe, check, generated_text, main, make_model, normalized, read, same, undisturbed,
                  write)
 
 READS = (1, 7, 4096, 65536)
-SIZE = 30000
+SIZE = 30000 if DEAR == 1 else 10000
 
 
 def levels(place):
