@@ -147,6 +147,17 @@ def stopped_trainings_go_on(place):
     check(cut.files() == whole.files(), "other bytes after two stops")
 
 
+def a_training_ends_where_it_is_told_and_goes_on(place):
+    text = text_of(place)
+    whole, cut = Training(place, "whole", text, 30), Training(place, "cut", text, 30)
+    whole.run()
+    for until in ("11", "20"):
+        Training(place, "cut", text, 30, "--until", until).run()
+        check(cut.points()[-1][0] <= int(until) and cut.files() != whole.files(), f"not at step {until}")
+    cut.run()
+    check(cut.files() == whole.files(), "other bytes after two ends")
+
+
 def a_finished_training_stays_as_it_is(place):
     training = Training(place, "once", text_of(place), 5)
     training.run()
@@ -282,7 +293,8 @@ def the_curve_shows_every_point(place):
 
 if __name__ == "__main__":
     sys.exit(e2e.main([killed_trainings_end_with_the_same_bytes, killed_adaptations_end_with_the_same_bytes,
-                       stopped_trainings_go_on, an_adaptation_lowers_what_a_text_costs, a_state_is_trained_and_read, one_training_at_a_time,
+                       stopped_trainings_go_on, a_training_ends_where_it_is_told_and_goes_on,
+                       an_adaptation_lowers_what_a_text_costs, a_state_is_trained_and_read, one_training_at_a_time,
                        the_curve_shows_every_point,
                        a_finished_training_stays_as_it_is, another_text_is_refused,
                        a_learned_vocabulary_trains_and_reads]))

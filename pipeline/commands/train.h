@@ -11,12 +11,13 @@ struct corpus_file train_file(char *argument);
 struct training {
     struct train_options train;
     uint64_t save_ms, evaluate_every; /* steps */
+    uint64_t until;                   /* end at this step, to go on another time; 0: at the last */
     const char *curve;                /* a picture of the loss; NULL: beside the model */
     bool quiet;
     bool compare; /* measure before the first step, and say at the end what was gained */
 };
 
-/* To the end, or to a signal. Fails: ERR_STOPPED; as train_open, train_step, train_save. */
+/* To the end, to the step of `until`, or to a signal. Fails: ERR_STOPPED; as train_open, train_step, train_save. */
 MUST_CHECK enum err_code training_run(const struct training *training, struct err *err);
 
 #endif

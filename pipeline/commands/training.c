@@ -92,9 +92,10 @@ static enum err_code run(struct session *s, struct err *err)
 {
     const struct train_status *t = train_status(s->train);
     const struct training *settings = s->settings;
+    const uint64_t until = settings->until ? settings->until : t->steps;
     enum err_code code = ERR_OK;
 
-    while (!code && t->step < t->steps && !stop_asked) {
+    while (!code && t->step < t->steps && t->step < until && !stop_asked) {
         code = train_step(s->train, err);
         if (!code && settings->train.held_out &&
             (t->step % settings->evaluate_every == 0 || t->step == t->steps)) {
@@ -108,7 +109,7 @@ static enum err_code run(struct session *s, struct err *err)
     if (!code)
         code = save(s, err);
     say(s, true);
-    if (!code && t->step < t->steps)
+    if (!code && t->step < t->steps && t->step < until)
         code =
             err_set(err, ERR_STOPPED, 0, "stopped at step %llu of %llu; the same command goes on",
                     (unsigned long long)t->step, (unsigned long long)t->steps);
