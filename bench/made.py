@@ -1,4 +1,4 @@
-"""Made documents for the default model: /usr/bin/python3 bench/made.py logs|lines TEXT... -o OUT [--mib N] [--seed N]
+"""Made documents for the default model: /usr/bin/python3 bench/made.py KIND TEXT... -o OUT [--mib N] [--seed N]
 
 A model learns to repeat what it has just read only where knowing the text by heart does not help. The logs of the
 training corpus are of few programs, and a model of millions of parameters learns these by heart. So this makes documents
@@ -7,6 +7,9 @@ whose every word is drawn from TEXT (the training texts) or put together from le
 logs    each the log of a program that never was: its lines are some templates with fields, which come in an order
         that repeats itself
 lines   each a few lines of words, said again and again
+shapes  logs as before, with names of the program's own form (node R20-M1-N8, blk_-16089, a3:7f:00) that come again in
+        other lines and twice in one
+builds  long lines that differ in a few places: commands with dozens of arguments, tables, checks one after another
 
 What can be foreseen there can only be foreseen from the lines before. Documents are separated by NUL. The same seed
 gives the same bytes.
@@ -171,6 +174,8 @@ class Program:
                 out.append(header["shape"].format(template["level"]))
             elif piece[0] == "pid":
                 out.append(header["pid"] % int(self.fresh("port")))
+            elif piece[0] == "shape":
+                out.append(self.fresh(piece))
             else:
                 out.append(template["part"])
         return header["join"].join(out) + (header["last"] if out else "") + self.message(template) + self.end
@@ -191,6 +196,121 @@ class Program:
         return "".join(out)
 
 
+class Shaped(Program):
+    """A program with forms of names of its own."""
+
+    def __init__(self, rng, words):
+        self.shapes = [self.make_shape(rng) for _ in range(rng.randint(1, 6))]
+        self.seen = {}  # in this line
+        super().__init__(rng, words)
+
+    @staticmethod
+    def make_shape(rng):
+        pieces = []
+        for _ in range(rng.choice((1, 2, 2, 3, 4, 5))):
+            kind = rng.choice(("digits", "digits", "hex", "letter"))
+            begin = rng.choice(("", "", rng.choice(LETTERS), rng.choice(LETTERS.upper()),
+                                "".join(rng.choice(LETTERS) for _ in range(rng.randint(2, 4)))))
+            pieces.append((begin, kind, rng.choice((1, 1, 2, 2, 3, 4, 8, 12))))
+        return {"pieces": pieces, "join": rng.choice(("-", "-", ":", ".", "_", "/", "")),
+                "begin": rng.choice(("", "", "", "/", "#", "@", "0x", "$")),
+                "new": rng.choice((0.01, 0.05, 0.2, 0.6, 1.0)), "fixed": rng.choice((0.0, 0.5, 0.8)), "pool": []}
+
+    def make_header(self):
+        header = super().make_header()
+        for _ in range(self.rng.choice((0, 1, 1, 2, 3))):
+            at = self.rng.randint(0, len(header["pieces"]))
+            header["pieces"].insert(at, ("shape", self.rng.randrange(len(self.shapes))))
+        if self.rng.random() < 0.3:
+            at = self.rng.randint(1, max(1, len(header["pieces"])))
+            header["pieces"].insert(at, ("time", self.rng.choice(TIMES), self.rng.choice(("", ".%03d", ".%06d"))))
+        return header
+
+    def field(self):
+        if self.rng.random() < 0.5:
+            return "shape", self.rng.randrange(len(self.shapes))
+        return super().field()
+
+    def fresh(self, kind):
+        if not isinstance(kind, tuple):
+            return super().fresh(kind)
+        rng, shape = self.rng, self.shapes[kind[1]]
+        pool, at = shape["pool"], kind[1]
+        if at in self.seen and rng.random() < 0.8:
+            return self.seen[at]
+        if not pool or rng.random() < shape["new"]:
+            pieces = []
+            for i, (begin, digits, count) in enumerate(shape["pieces"]):
+                before = pool[-1][i] if pool else None
+                if before and rng.random() < shape["fixed"]:
+                    pieces.append(before)
+                    continue
+                letters = {"digits": "0123456789", "hex": "0123456789abcdef", "letter": "ABCDEFGH"}[digits]
+                pieces.append(begin + "".join(rng.choice(letters) for _ in range(count)))
+            pool.append(pieces)
+            del pool[:-200]
+            pieces = pool[-1]
+        else:
+            pieces = pool[-1 - min(int(rng.expovariate(rng.choice((1, 0.2, 0.02)))), len(pool) - 1)]
+        self.seen[at] = shape["begin"] + shape["join"].join(pieces)
+        return self.seen[at]
+
+    def line(self, index):
+        self.seen = {}
+        return super().line(index)
+
+
+class Build(Program):
+    """Lines that differ in a few places: what one place takes is a name, a number, or one of few words."""
+
+    def make_command(self):
+        rng = self.rng
+        pieces = []
+        begin = rng.choice(("-", "--", "-D", "-W", "-f", "", "", "lib", "/usr/", "-I/"))
+        for _ in range(int(2 ** rng.uniform(0, 5.5))):
+            text = rng.choice((begin, begin, begin, "")) + self.name()
+            pieces.append(text + rng.choice(("", "", "", "=" + self.name(), "=" + str(rng.randrange(100)))))
+        holes = [rng.choice(("name", "name", "number", "few", "count")) for _ in range(rng.choice((1, 1, 2, 3)))]
+        slots = []  # (where, which hole, before, behind): a hole may come in several places
+        for hole in range(len(holes)):
+            for _ in range(rng.choice((1, 1, 2, 3))):
+                slots.append((rng.randint(0, len(pieces)), hole, rng.choice(("", "", "-o ", "src/", "(", "[", "\"")),
+                              rng.choice(("", "", ".c", ".o", ".lo", ".html", ")", "]", "\"", "...", ":"))))
+        few = [self.name() for _ in range(rng.choice((1, 2, 2, 5)))]
+        return {"pieces": pieces, "holes": holes, "slots": sorted(slots), "few": few,
+                "join": rng.choice((" ", " ", " ", "\t", "  ")),
+                "begin": rng.choice(("", "", "", "  ", "+ ", "#")), "end": rng.choice(("", "", "", " \\", ";", " yes", " ok")),
+                "count": rng.randrange(100), "run": rng.choice((1, 1, 3, 20))}
+
+    def text_of(self, command):
+        rng = self.rng
+        values = []
+        for hole in command["holes"]:
+            if hole == "count":
+                command["count"] += rng.choice((1, 1, 1, 2))
+                values.append(str(command["count"]))
+            elif hole == "few":
+                values.append(rng.choice(command["few"]))
+            elif hole == "number":
+                values.append(str(rng.randrange(10 ** rng.randint(1, 4))))
+            else:
+                values.append(self.fresh(rng.choice(("word", "user", "id", "path"))))
+        pieces = list(command["pieces"])
+        for at, hole, before, behind in reversed(command["slots"]):
+            pieces.insert(at, before + values[hole] + behind)
+        return command["begin"] + command["join"].join(pieces) + command["end"] + "\n"
+
+    def log(self, size):
+        rng, out, made = self.rng, [], 0
+        commands = [self.make_command() for _ in range(rng.choice((1, 2, 4, 10, 20)))]
+        while made < size:
+            command = rng.choice(commands)
+            for _ in range(rng.randint(1, command["run"])):
+                out.append(self.text_of(command))
+                made += len(out[-1])
+        return "".join(out)
+
+
 def words_of(paths, size):
     """Words that come at least five times in the first size characters of each text."""
     words = collections.Counter()
@@ -200,10 +320,18 @@ def words_of(paths, size):
     return sorted(w for w, n in words.items() if n >= 5)
 
 
-def made_logs(rng, common):
+def made_logs(rng, common, program=Program, most=14):
     while True:
         few = rng.sample(common, rng.choice((20, 100, 400)))
-        yield Program(rng, few).log(int(2 ** rng.uniform(10, 14)))
+        yield program(rng, few).log(int(2 ** rng.uniform(10, most)))
+
+
+def made_shapes(rng, common):
+    return made_logs(rng, common, Shaped, 15)
+
+
+def made_builds(rng, common):
+    return made_logs(rng, common, Build, 15)
 
 
 def made_lines(rng, common):
@@ -225,7 +353,8 @@ def made_lines(rng, common):
         yield "".join(rng.choice(lines) for _ in range(rng.randint(8, 60)))
 
 
-KINDS = {"logs": (made_logs, 8 << 20), "lines": (made_lines, 4 << 20)}
+KINDS = {"logs": (made_logs, 8 << 20), "lines": (made_lines, 4 << 20), "shapes": (made_shapes, 8 << 20),
+         "builds": (made_builds, 8 << 20)}
 
 
 def main():
