@@ -63,29 +63,36 @@ static void print_help(void)
         printf("  %-3d %s\n", statuses[i].status, statuses[i].words);
 }
 
-int main(int argc, char **argv)
+static enum err_code run(const char *name, char **arguments, size_t count, struct err *err)
 {
-    struct err err = {.code = ERR_OK};
-    const char *name = argc > 1 ? argv[1] : "";
-    enum err_code code;
     size_t at = 0;
 
-    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a full disk, told by errno */
     if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h")) {
         print_help();
-        return 0;
+        return ERR_OK;
     }
     if (!strcmp(name, "--version")) {
         puts("riverrun " RIVERRUN_VERSION);
-        return 0;
+        return ERR_OK;
     }
     while (at < COMMANDS && strcmp(name, commands[at].name) != 0)
         at++;
     if (at < COMMANDS)
-        code = commands[at].run(argv + 2, (size_t)argc - 2, &err);
-    else
-        code = err_set(&err, ERR_USAGE, 0, "%s%s%s `riverrun help` names the commands",
-                       *name ? "no command '" : "what is to be done?", name, *name ? "':" : "");
+        return commands[at].run(arguments, count, err);
+    return err_set(err, ERR_USAGE, 0, "%s%s%s `riverrun help` names the commands",
+                   *name ? "no command '" : "what is to be done?", name, *name ? "':" : "");
+}
+
+int main(int argc, char **argv)
+{
+    struct err err = {.code = ERR_OK};
+    size_t named = argc > 1;
+    enum err_code code;
+
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a full disk, told by errno */
+    code = run(named ? argv[1] : "", argv + 1 + named, (size_t)argc - 1 - named, &err);
+    if (!code)
+        code = answer_end(&err);
     if (code && err.text[0]) /* else it was said when it happened */
         fprintf(stderr, "riverrun: %s%s\n", err.text,
                 code == ERR_FULL ? "; make room, then run the same command again" : "");

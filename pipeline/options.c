@@ -1,6 +1,7 @@
 #include "pipeline/options.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,4 +167,21 @@ void options_print(const struct option *options)
         printf("  %-34s %s\n", left, options->help);
     }
     printf("  %-34s %s\n", "-h, --help", "this text");
+}
+
+void answer_json(json_t *answer, unsigned digits)
+{
+    json_dumpf(answer, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(digits));
+    putchar('\n');
+    json_decref(answer);
+}
+
+enum err_code answer_end(struct err *err)
+{
+    bool failed = ferror(stdout);
+
+    errno = 0; /* of what failed before nothing is known any more */
+    if (fflush(stdout) || failed)
+        return err_set(err, err_full_or(errno, ERR_SINK), errno, "standard output");
+    return ERR_OK;
 }

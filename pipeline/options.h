@@ -1,4 +1,5 @@
-/* pipeline/options.h: command lines as data: parsing, checking and --help come from one table. */
+/* pipeline/options.h: command lines as data: parsing, checking and --help come from one table; and what commands answer
+ * on standard output. */
 #ifndef PIPELINE_OPTIONS_H
 #define PIPELINE_OPTIONS_H
 
@@ -6,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+struct json_t;
 
 enum option_kind {
     OPTION_FLAG,
@@ -34,5 +37,10 @@ MUST_CHECK enum err_code options_parse(const struct option *options, char **argu
 
 /* What --help prints for the options, on stdout. */
 void options_print(const struct option *options);
+
+/* A command's answer to --json, released; reals with so many digits. */
+void answer_json(struct json_t *answer, unsigned digits);
+/* All that was to be printed has been taken. Fails: ERR_SINK, ERR_FULL. */
+MUST_CHECK enum err_code answer_end(struct err *err);
 
 #endif

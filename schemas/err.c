@@ -1,5 +1,6 @@
 #include "schemas/err.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,11 @@ enum err_code err_set(struct err *err, enum err_code code, int cause, const char
                  strerror_r(cause, reason, sizeof reason));
     }
     return code;
+}
+
+enum err_code err_full_or(int cause, enum err_code other)
+{
+    return cause == ENOSPC || cause == EDQUOT || cause == EFBIG ? ERR_FULL : other;
 }
 
 int err_status(enum err_code code)

@@ -44,6 +44,9 @@ struct err {
 enum err_code err_set(struct err *err, enum err_code code, int cause, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* ERR_FULL where an errno says that there is no room for what was to be written, else other. */
+enum err_code err_full_or(int cause, enum err_code other);
+
 /* The exit status and the words of a code; both defined for every int. */
 int err_status(enum err_code code);
 const char *err_words(enum err_code code);

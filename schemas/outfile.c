@@ -25,9 +25,7 @@ struct outfile {
 
 static enum err_code fail(const struct outfile *f, const char *verb, int cause, struct err *err)
 {
-    bool full = cause == ENOSPC || cause == EDQUOT || cause == EFBIG;
-
-    return err_set(err, full ? ERR_FULL : ERR_SINK, cause, "%s '%s'", verb, f->path);
+    return err_set(err, err_full_or(cause, ERR_SINK), cause, "%s '%s'", verb, f->path);
 }
 
 static bool set_names(struct outfile *f, const char *path)

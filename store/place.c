@@ -31,9 +31,7 @@ struct place place_none(void)
 
 enum err_code place_code(int cause)
 {
-    if (cause == ENOSPC || cause == EDQUOT || cause == EFBIG)
-        return ERR_FULL;
-    return cause == ENOMEM ? ERR_MEMORY : ERR_SYSTEM;
+    return err_full_or(cause, cause == ENOMEM ? ERR_MEMORY : ERR_SYSTEM);
 }
 
 /* File systems that reach over a network: their maps and locks are not those of one machine. FUSE is

@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import e2e_world
-from e2e_world import (BUSY, DONE, NOBODY, SINK, check_line, fixture, get, put,
+from e2e_world import (BUSY, DONE, FULL, NOBODY, SINK, check_line, fixture, get, put,
                        records, text, wait_until)
 
 FOREIGN = b'{"stream": "text", "seq": 7, "kind": "paragraph", "note": "not ours"}\n'
@@ -211,6 +211,20 @@ def test_two_jobs_cannot_write_one_output(world):
     check_line(result, BUSY, [world.output, "in use"])
     world.source = world.path("in/short.txt")
     assert records(world.output)[0]["seq"] == 0
+
+
+def test_an_answer_that_is_not_taken_is_told(world):
+    """What a command has to say on standard output, and a disk that is full: no exit status of 0."""
+    fixture(world)
+    model, out = world.model, os.path.dirname(world.output)
+    for command in (["help"], ["--version"], ["read", "--help"], ["status", "-o", out], ["status", "-o", out, "--json"],
+                    ["history", "text", "-o", out], ["verify", "-o", out, "--json"], ["model", "info", model],
+                    ["model", "info", model, "--json"], ["show", "text", "-o", out],
+                    ["tokenize", world.source]):
+        with open("/dev/full", "wb") as full:
+            process = world.place.start([world.place.riverrun, *command], stdout=full)
+        assert world.place.end_of(process) == FULL, command
+        assert "standard output" in world.place.said(process), command
 
 
 if __name__ == "__main__":

@@ -32,9 +32,7 @@ static void show(const struct vectors_options *o, const struct vectors_made *mad
                        (json_int_t)made->rows, "dimensions", (json_int_t)made->dimensions,
                        "without", (json_int_t)made->without);
     require(answer);
-    json_dumpf(answer, stdout, JSON_INDENT(1));
-    putchar('\n');
-    json_decref(answer);
+    answer_json(answer, 17);
 }
 
 enum err_code command_embeddings(char **arguments, size_t count, struct err *err)

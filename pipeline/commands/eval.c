@@ -306,9 +306,7 @@ static void print_json(const struct evaluation *e, const struct engine_info *inf
     json_object_set_new(o, "files", files);
     json_object_set_new(o, "lambada",
                         e->lambada ? passages_json(e->lambada, &e->passages) : json_null());
-    json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    putchar('\n');
-    json_decref(o);
+    answer_json(o, 17);
 }
 
 static void draw(const struct evaluation *e, FILE *out)
@@ -415,8 +413,6 @@ static enum err_code evaluate(struct evaluation *e, struct err *err)
         print_json(e, engine_info(engine), tokenizer_name(tokenizer));
     if (!code && e->plot)
         code = write_plot(e, &plot, err);
-    if (!code && (fflush(stdout) || ferror(stdout)))
-        code = err_set(err, ERR_SINK, errno, "standard output");
     outfile_close(&plot);
     scorer_close(&scorer);
     tokenizer_close(&tokenizer);

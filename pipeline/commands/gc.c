@@ -31,9 +31,7 @@ static void show_json(const struct care_cleaned *done)
                           "damaged_bytes", (json_int_t)done->damaged_bytes);
 
     require(o);
-    json_dumpf(o, stdout, JSON_INDENT(1));
-    putchar('\n');
-    json_decref(o);
+    answer_json(o, 17);
 }
 
 static void show(const struct care_cleaned *done, const char *store)

@@ -204,8 +204,7 @@ static enum err_code write_out(const uint8_t *bytes, size_t count, struct err *e
         if (done < 0 && errno == EINTR && interrupted)
             return ERR_OK; /* nobody reads: the rest is not worth waiting for */
         if (done < 0 && errno != EINTR)
-            return err_set(err, errno == ENOSPC || errno == EFBIG ? ERR_FULL : ERR_SINK, errno,
-                           "standard output");
+            return err_set(err, err_full_or(errno, ERR_SINK), errno, "standard output");
         bytes += done > 0 ? done : 0;
         count -= done > 0 ? (size_t)done : 0;
     }

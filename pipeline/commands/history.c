@@ -146,9 +146,7 @@ void shown_print(const struct shown *s, const char *what, bool json)
     if (json) {
         json_t *o = shown_json(s);
         json_object_set_new(o, "done", json_string(what));
-        json_dumpf(o, stdout, JSON_INDENT(1));
-        putchar('\n');
-        json_decref(o);
+        answer_json(o, 17);
         return;
     }
     printf("%s: %llu records, %llu tokens, at byte %llu\n", what, (unsigned long long)s->records,
@@ -217,11 +215,10 @@ static enum err_code list_all(struct list *l, struct err *err)
     if (!code)
         code = store_points(l->store, l->point.id, add_savepoint, l, err);
     json_object_set_new(o, "savepoints", l->points);
-    if (!code && l->json) {
-        json_dumpf(o, stdout, JSON_INDENT(1));
-        putchar('\n');
-    }
-    json_decref(o);
+    if (!code && l->json)
+        answer_json(o, 17);
+    else
+        json_decref(o);
     return code;
 }
 

@@ -121,9 +121,7 @@ static void print_json(const char *path, const struct engine_description *d)
     put_count(o, "flops_per_token", i->flops_per_token);
     put_count(o, "flops_head", i->flops_head);
     put(o, "fingerprint", json_string(fingerprint));
-    json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(o);
+    answer_json(o, 9);
 }
 
 enum err_code model_info(char **arguments, size_t count, struct err *err)

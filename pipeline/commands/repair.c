@@ -37,9 +37,7 @@ static void show_json(const struct care_repaired *done, json_t *list, bool dry_r
         (json_int_t)done->values, "kept_as", done->kept_as, "lines", list);
 
     require(o);
-    json_dumpf(o, stdout, JSON_INDENT(1));
-    putchar('\n');
-    json_decref(o);
+    answer_json(o, 17);
 }
 
 static void show(const struct care_repaired *done, const char *store, bool dry_run)

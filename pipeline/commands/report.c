@@ -26,9 +26,7 @@ static void show_made(const struct report_options *o, const struct report_made *
                        (json_int_t)made->documents, "records", (json_int_t)made->records, "torn",
                        (json_int_t)made->torn);
     require(answer);
-    json_dumpf(answer, stdout, JSON_INDENT(1));
-    putchar('\n');
-    json_decref(answer);
+    answer_json(answer, 17);
 }
 
 enum err_code command_report(char **arguments, size_t count, struct err *err)

@@ -365,8 +365,6 @@ enum err_code command_show(char **arguments, size_t count, struct err *err)
     s.guarded = s.depth != DEPTH_NONE || isatty(STDOUT_FILENO);
     if (!code)
         code = show_file(&s, arguments[0], err);
-    if (!code && fflush(stdout))
-        code = err_set(err, ERR_SINK, errno, "standard output");
     if (s.fd >= 0)
         close(s.fd);
     free(source);

@@ -95,9 +95,7 @@ void show_json(const Riverrun__Reply *reply)
                                       (json_int_t)reply->record_most_us));
     }
     json_object_set_new(o, "streams", list);
-    json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
-    putchar('\n');
-    json_decref(o);
+    answer_json(o, 10);
 }
 
 /* The answer of the store's owner, or where there is none, of the store. */

@@ -113,8 +113,6 @@ static enum err_code print_all(struct tokenize_run *r, struct err *err)
         printf("], \"bytes\": %llu, \"tokens\": %llu, \"repaired\": %llu, \"forced_cuts\": %llu}\n",
                (unsigned long long)r->source_bytes, (unsigned long long)r->tokens,
                (unsigned long long)r->repaired, (unsigned long long)r->forced);
-    if (!code && (fflush(stdout) || ferror(stdout)))
-        code = err_set(err, ERR_SINK, errno, "write to standard output");
     return code;
 }
 

@@ -45,9 +45,7 @@ static void show_json(const struct care_verified *t, const struct lines *lines)
                   lines->findings, "notes", lines->notes);
 
     require(o);
-    json_dumpf(o, stdout, JSON_INDENT(1));
-    putchar('\n');
-    json_decref(o);
+    answer_json(o, 17);
 }
 
 static void show(const struct care_verified *t, bool outputs)

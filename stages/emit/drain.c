@@ -256,7 +256,7 @@ static void task_failed(struct emit *e, struct sink *s, const struct sync_task *
                                : sink_path(s->file.folder, s->file.name);
     struct err why;
 
-    err_set(&why, sink_code(task->cause, ERR_SYSTEM), task->cause, "%s '%s'",
+    err_set(&why, err_full_or(task->cause, ERR_SYSTEM), task->cause, "%s '%s'",
             task->mark ? "write" : "sync", path);
     free(path);
     sink_fail(e, s, &why);

@@ -17,14 +17,9 @@ struct claim {
     uint64_t epoch;
 };
 
-enum err_code sink_code(int cause, enum err_code other)
-{
-    return cause == ENOSPC || cause == EDQUOT || cause == EFBIG ? ERR_FULL : other;
-}
-
 static enum err_code sink_error(const char *verb, const char *path, int cause, struct err *err)
 {
-    return err_set(err, sink_code(cause, ERR_SINK), cause, "%s '%s'", verb, path);
+    return err_set(err, err_full_or(cause, ERR_SINK), cause, "%s '%s'", verb, path);
 }
 
 /* ---- Paths ---- */

@@ -48,7 +48,5 @@ char *sidecar_path(const char *folder, const char *name);
 /* Make the folders that path stands in. Fails: ERR_SINK, ERR_FULL. */
 MUST_CHECK enum err_code make_folders(const char *path, struct err *err);
 int sync_folder(const char *path); /* 0 or an errno */
-/* The code of an errno: ERR_FULL where there is no room, else other. */
-enum err_code sink_code(int cause, enum err_code other);
 
 #endif

@@ -43,7 +43,7 @@ static enum err_code call_failed(const struct sink_file *f, const char *verb, en
     int cause = errno;
     char *path = sink_path(f->folder, f->name);
 
-    code = err_set(err, sink_code(cause, code), cause, "%s '%s'", verb, path);
+    code = err_set(err, err_full_or(cause, code), cause, "%s '%s'", verb, path);
     free(path);
     return code;
 }
