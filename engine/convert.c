@@ -22,7 +22,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum { PARTS = 5, OWN_TEXTS = 5 };
+enum { PARTS = 5, OWN_TEXTS = 6 };
 
 /* One tensor of the new file. */
 struct item {
@@ -39,6 +39,7 @@ struct conversion {
     struct write_tensor *tensors;
     size_t count;
     float *row;
+    const char *weights;      /* what the result says that it may be multiplied as; NULL: nothing */
     struct write_text *texts; /* notes; those of the whole model follow when it is written */
     size_t text_count;        /* of the notes */
     struct engine_conversion report;
@@ -345,6 +346,8 @@ static enum err_code write_model(struct conversion *c, const char *output, struc
         texts[plan.text_count++] = (struct write_text){"gn_eps", eps};
     if (c->model->container->halved_every)
         texts[plan.text_count++] = (struct write_text){"halved_every_n_layers", halved};
+    if (c->weights && strcmp(c->weights, "f32") != 0)
+        texts[plan.text_count++] = (struct write_text){"riverrun.weights", c->weights};
     snprintf(from, sizeof from, "%s %s", info.container, info.dtype);
     code = safetensors_write(output, &plan, &report, err);
     if (code)
@@ -357,7 +360,7 @@ static enum err_code write_model(struct conversion *c, const char *output, struc
 }
 
 enum err_code engine_convert(const char *path, const char *output, const char *dtype,
-                             struct engine_conversion *out, struct err *err)
+                             const char *weights, struct engine_conversion *out, struct err *err)
 {
     static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
     struct conversion c = {.dtype = DTYPE_COUNT};
@@ -372,6 +375,7 @@ enum err_code engine_convert(const char *path, const char *output, const char *d
     if (!code)
         code = model_open(&model, path, NULL, err);
     c.model = model;
+    c.weights = weights || !model ? weights : model->container->weights;
     if (!code)
         code = make_room(&c, err);
     if (!code)

@@ -90,6 +90,7 @@ enum err_code engine_describe(const char *path, struct engine_description *out, 
     d.gn_eps = model->gn_eps;
     d.trained_state = container_find(model->container, "blocks.0.att.time_state") != NULL;
     d.tokenizer = fitting_tokenizer(model);
+    d.weights = model->container->weights ? model->container->weights : "f32";
     count_dtypes(model->container, &d);
     code = model_fingerprint(model, 1, d.info.fingerprint, err);
     model_close(&model);

@@ -76,6 +76,19 @@ static enum err_code set_epsilon(struct model *model, float gn_eps, struct err *
     return ERR_OK;
 }
 
+static enum err_code set_kernels(struct kernels *kernels, const struct engine_options *o,
+                                 const struct container *container, struct err *err)
+{
+    const char *weights = o->weights ? o->weights : "auto";
+    enum err_code code = kernels_init(kernels, o->isa, o->blas, err);
+
+    if (code)
+        return code;
+    if (!strcmp(weights, "auto"))
+        weights = kernels_are_own(kernels) && container->weights ? container->weights : "f32";
+    return kernels_set_weights(kernels, weights, err);
+}
+
 enum err_code engine_open(struct engine **out, const char *path,
                           const struct engine_options *options, struct err *err)
 {
@@ -94,9 +107,7 @@ enum err_code engine_open(struct engine **out, const char *path,
     if (!code)
         code = set_epsilon(e->model, o->gn_eps, err);
     if (!code)
-        code = kernels_init(&e->model->kernels, o->isa, o->blas, err);
-    if (!code)
-        code = kernels_set_weights(&e->model->kernels, o->weights, err);
+        code = set_kernels(&e->model->kernels, o, e->model->container, err);
     if (!code)
         code = model_pack(e->model, threads, err);
     if (!code)
@@ -152,15 +163,17 @@ enum err_code engine_fingerprint_with(const char *path, const char *initial_stat
     return code;
 }
 
-enum err_code engine_arithmetic(const struct engine_options *options, char *name, size_t name_bytes,
-                                struct err *err)
+enum err_code engine_arithmetic(const char *path, const struct engine_options *options, char *name,
+                                size_t name_bytes, struct err *err)
 {
+    static const struct engine_options defaults = {0};
+    struct container *container = NULL;
     struct kernels kernels;
-    enum err_code code =
-        kernels_init(&kernels, options ? options->isa : NULL, options ? options->blas : NULL, err);
+    enum err_code code = container_open(&container, path, err);
 
     if (!code)
-        code = kernels_set_weights(&kernels, options ? options->weights : NULL, err);
+        code = set_kernels(&kernels, options ? options : &defaults, container, err);
+    container_close(&container);
     if (code)
         return code;
     if (strlen(kernels.arithmetic) >= name_bytes)

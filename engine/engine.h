@@ -25,8 +25,9 @@ struct engine_options {
     const char *blas; /* "auto", "own", "onednn", "openblas", "ref"; NULL is "auto" */
     const char *
         isa; /* "auto", "avx512", "avx512f", "avx2", "dotprod", "neon", "ref": highest level to use; NULL is "auto" */
-    /* What matrices are multiplied as, whatever the file has: "f32", "bf16", "int8"; NULL and "auto" are "f32". An
-     * arithmetic each: bf16 takes half the memory and up to half the time, int8 a quarter. */
+    /* What matrices are multiplied as, whatever the file has: "f32", "bf16", "int8". NULL and "auto" are what the file
+     * names as near enough to f32 (the metadata riverrun.weights, from who measured it), and "f32" where it names none
+     * or blas has no other. An arithmetic each: bf16 takes half the memory and up to half the time, int8 a quarter. */
     const char *weights;
     unsigned threads;      /* workers, 1..ENGINE_THREADS_MAX; 0 is one per core; a model of L layers
                          uses L + 1 at most */
@@ -82,6 +83,7 @@ struct engine_description {
     float gn_eps;          /* 0: the version has no group norm */
     bool trained_state;    /* a stream begins with a state that was trained */
     const char *tokenizer; /* "in the file", "World", "NeoX", "bytes"; NULL: not known */
+    const char *weights;   /* what "auto" multiplies it as */
 };
 /* Checks the container as engine_open does, packs nothing, starts nothing. The texts are never freed. Fails: as
  * engine_open. */
@@ -102,7 +104,8 @@ struct engine_conversion {
     bool vocabulary_left; /* the file has a vocabulary that is none, which was left out */
 };
 MUST_CHECK enum err_code engine_convert(const char *path, const char *output, const char *dtype,
-                                        struct engine_conversion *out, struct err *err);
+                                        const char *weights, struct engine_conversion *out,
+                                        struct err *err);
 
 /* The fingerprint alone, and what it is a fingerprint of: checks the container as engine_open does,
  * packs nothing (so a matrix that is not finite goes unseen), starts nothing. arithmetic is not in it, and
@@ -116,10 +119,10 @@ MUST_CHECK enum err_code engine_fingerprint_with(const char *path, const char *i
                                                  uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES],
                                                  struct err *err);
 
-/* The name of the arithmetic that options would give, without opening a model: what
- * engine_info().arithmetic will be. Fails: ERR_MISMATCH as in engine_open. */
-MUST_CHECK enum err_code engine_arithmetic(const struct engine_options *options, char *name,
-                                           size_t name_bytes, struct err *err);
+/* The name of the arithmetic that the model at path would have with options, without packing it: what
+ * engine_info().arithmetic will be. Fails: as engine_open. */
+MUST_CHECK enum err_code engine_arithmetic(const char *path, const struct engine_options *options,
+                                           char *name, size_t name_bytes, struct err *err);
 
 /* A stream's state, at its origin: before any token (or the model's trained initial state). */
 MUST_CHECK enum err_code engine_state_open(struct engine *engine, struct engine_state **out,

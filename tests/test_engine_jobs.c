@@ -286,14 +286,55 @@ static void info_tells_the_model(void **unused)
     assert_memory_equal(info->fingerprint, fingerprint, sizeof fingerprint);
     assert_int_equal(engine_fingerprint(nano4, other, &err), ERR_OK);
     assert_memory_not_equal(other, fingerprint, sizeof fingerprint);
-    assert_int_equal(engine_arithmetic(NULL, name, sizeof name, &err), ERR_OK);
+    assert_int_equal(engine_arithmetic(nano7, NULL, name, sizeof name, &err), ERR_OK);
     assert_string_equal(name, info->arithmetic);
     assert_string_equal(name, "f32-1");
-    assert_int_equal(engine_arithmetic(NULL, name, 3, &err), ERR_LIMIT);
+    assert_int_equal(engine_arithmetic(nano7, NULL, name, 3, &err), ERR_LIMIT);
     assert_int_equal(
-        engine_arithmetic(&(struct engine_options){.blas = "none"}, name, sizeof name, &err),
+        engine_arithmetic(nano7, &(struct engine_options){.blas = "none"}, name, sizeof name, &err),
         ERR_USAGE);
+    assert_int_equal(engine_arithmetic("/nowhere", NULL, name, sizeof name, &err), ERR_SOURCE);
     engine_close(&engine);
+}
+
+static void assert_arithmetic(const char *path, const char *weights, const char *blas,
+                              const char *want)
+{
+    const struct engine_options options = {.weights = weights, .blas = blas, .threads = 1};
+    struct engine *engine = engine_of(path, &options);
+    char name[96];
+    struct err err;
+
+    assert_int_equal(engine_arithmetic(path, &options, name, sizeof name, &err), ERR_OK);
+    assert_string_equal(engine_info(engine)->arithmetic, name);
+    assert_true(strncmp(name, want, strlen(want)) == 0);
+    engine_close(&engine);
+}
+
+/* "auto" is what the file says that it may be multiplied as; what is asked for goes before, and what a library cannot
+ * multiply stays f32. */
+static void auto_weights_are_what_the_file_names(void **unused)
+{
+    char path[] = "/tmp/riverrun-auto-XXXXXX", again[] = "/tmp/riverrun-auto-XXXXXX";
+    struct engine_conversion done;
+    struct err err;
+
+    (void)unused;
+    close(mkstemp(path));
+    close(mkstemp(again));
+    assert_int_equal(engine_convert(nano7, path, "f32", "int8", &done, &err), ERR_OK);
+    assert_arithmetic(nano7, "auto", NULL, "f32-1");
+    assert_arithmetic(path, NULL, NULL, "int8-1");
+    assert_arithmetic(path, "auto", "ref", "int8-1");
+    assert_arithmetic(path, "bf16", NULL, "bf16-1");
+    assert_arithmetic(path, "f32", NULL, "f32-1");
+    assert_arithmetic(path, "auto", "onednn", "f32-1");
+    assert_int_equal(engine_convert(path, again, "bf16", NULL, &done, &err), ERR_OK);
+    assert_arithmetic(again, NULL, NULL, "int8-1"); /* goes along */
+    assert_int_equal(engine_convert(again, path, "f32", "f32", &done, &err), ERR_OK);
+    assert_arithmetic(path, NULL, NULL, "f32-1");
+    unlink(path);
+    unlink(again);
 }
 
 static void options_out_of_range_are_refused(void **unused)
@@ -338,6 +379,7 @@ int main(void)
         cmocka_unit_test(submit_refuses_when_there_is_no_room),
         cmocka_unit_test(load_refuses_what_is_not_finite),
         cmocka_unit_test(info_tells_the_model),
+        cmocka_unit_test(auto_weights_are_what_the_file_names),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(closing_drops_jobs_that_wait),
     };

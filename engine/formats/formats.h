@@ -106,6 +106,8 @@ struct container {
      * our own converter. Only norms can tell, by their epsilon. */
     uint64_t halved_every;
     struct container_vocabulary vocabulary;
+    const char *
+        weights; /* what the file says that it may be multiplied as: "bf16", "int8"; NULL: nothing */
     char
         *vocabulary_text; /* the same as the text of a World file, owned; NULL: the file has none */
 };

@@ -84,8 +84,12 @@ static enum err_code read_metadata(struct container *c, const json_t *metadata, 
     const char *eps = json_string_value(json_object_get(metadata, "gn_eps"));
     const char *halved = json_string_value(json_object_get(metadata, "halved_every_n_layers"));
     const char *vocabulary = json_string_value(json_object_get(metadata, "riverrun.vocabulary"));
+    const char *weights = json_string_value(json_object_get(metadata, "riverrun.weights"));
     char *end;
 
+    /* A type that a later program knows is no damage: f32 is always right. */
+    if (weights && (!strcmp(weights, "bf16") || !strcmp(weights, "int8")))
+        c->weights = strcmp(weights, "bf16") ? "int8" : "bf16";
     if (vocabulary && !c->vocabulary_text) { /* of shards the first that has one */
         c->vocabulary_text = strdup(vocabulary);
         if (!c->vocabulary_text)

@@ -81,20 +81,23 @@ enum err_code kernels_init(struct kernels *kernels, const char *isa, const char 
     return ERR_OK;
 }
 
+bool kernels_are_own(const struct kernels *kernels)
+{
+    return kernels->which == BLAS_OWN || kernels->which == BLAS_REF;
+}
+
 enum err_code kernels_set_weights(struct kernels *kernels, const char *weights, struct err *err)
 {
     static const char *const names[] = {
         [WEIGHTS_F32] = "f32", [WEIGHTS_BF16] = "bf16", [WEIGHTS_INT8] = "int8"};
     enum kernels_weights which = WEIGHTS_F32;
 
-    if (!weights || strcmp(weights, "auto") == 0)
-        return ERR_OK;
     while (strcmp(weights, names[which]) != 0)
         if (++which > WEIGHTS_INT8)
             return err_set(err, ERR_USAGE, 0, "no weights '%s': auto, f32, bf16, int8", weights);
     if (which == WEIGHTS_F32)
         return ERR_OK;
-    if (kernels->which != BLAS_OWN && kernels->which != BLAS_REF)
+    if (!kernels_are_own(kernels))
         return err_set(err, ERR_MISMATCH, 0,
                        "%s weights are multiplied by our own product: --blas own, or --weights f32",
                        weights);

@@ -209,8 +209,9 @@ struct kernels {
  * Fails  ERR_USAGE: no such name; ERR_MISMATCH: this processor cannot, the text names the remedy. */
 MUST_CHECK enum err_code kernels_init(struct kernels *kernels, const char *isa, const char *blas,
                                       struct err *err);
-/* What products that are opened from now on keep of their weights: "f32" (as kernels_init leaves it), "bf16" or
- * "int8"; NULL and "auto" are "f32".
+/* Is the product ours, which has narrow weights? */
+bool kernels_are_own(const struct kernels *kernels);
+/* What products that are opened from now on keep of their weights: "f32" (as kernels_init leaves it), "bf16" or "int8".
  * Fails  ERR_USAGE: no such name; ERR_MISMATCH: not with the product of a library */
 MUST_CHECK enum err_code kernels_set_weights(struct kernels *kernels, const char *weights,
                                              struct err *err);

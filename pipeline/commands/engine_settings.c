@@ -48,7 +48,8 @@ void engine_settings_options(struct engine_settings *s, struct option *options)
          "neon "
          "(without SDOT) or ref (default: auto)"},
         {"weights", 0, OPTION_TEXT, &s->weights, 0, 0, "TYPE",
-         "multiply as f32, bf16 or int8, whatever the file has (default: auto, which is f32)"},
+         "multiply as f32, bf16 or int8, whatever the file has (default: auto, which is what "
+         "the file names, else f32)"},
         {"threads", 0, OPTION_COUNT, &s->threads, 0, ENGINE_THREADS_MAX, "N",
          "workers of the engine (default: one a core)"},
         {"block", 0, OPTION_COUNT, &s->block, 0, ENGINE_BLOCK_MAX, "TOKENS",

@@ -27,14 +27,18 @@ static void print_report(const char *output, const struct engine_conversion *c)
 enum err_code model_convert(char **arguments, size_t count, struct err *err)
 {
     static const char *const dtypes[] = {"f32", "bf16", "f16"};
+    static const char *const types[] = {NULL, "f32", "bf16", "int8"};
     const char *output = NULL;
     struct engine_conversion report;
-    int dtype = 0;
+    int dtype = 0, weights = 0;
     bool quiet = false, help;
     const struct option options[] = {
         {"output", 'o', OPTION_TEXT, &output, 0, 0, "FILE", "the safetensors file to write"},
         {"dtype", 0, OPTION_CHOICE, &dtype, 0, 0, "f32|bf16|f16",
          "of the matrices (default: f32); vectors stay f32"},
+        {"auto", 0, OPTION_CHOICE, &weights, 0, 0, "source|f32|bf16|int8",
+         "what --weights auto will be for it: what was measured to be near enough (default: as for "
+         "the source)"},
         {"quiet", 'q', OPTION_FLAG, &quiet, 0, 0, NULL, "no report"},
         {.name = NULL}};
     enum err_code code = options_parse(options, arguments, &count, &help, err);
@@ -59,7 +63,7 @@ enum err_code model_convert(char **arguments, size_t count, struct err *err)
     if (!code)
         code = find_model((const char **)&arguments[0], err);
     if (!code)
-        code = engine_convert(arguments[0], output, dtypes[dtype], &report, err);
+        code = engine_convert(arguments[0], output, dtypes[dtype], types[weights], &report, err);
     if (!code && !quiet)
         print_report(output, &report);
     return code;

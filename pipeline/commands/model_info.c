@@ -59,6 +59,7 @@ static void print_text(const char *path, const struct engine_description *d)
         printf("%-15s %g\n", "group norm eps", (double)d->gn_eps);
     printf("%-15s %u tokens; tokenizer: %s\n", "vocabulary", i->vocab,
            d->tokenizer ? d->tokenizer : "not known");
+    printf("%-15s %s by default (--weights)\n", "multiplied as", d->weights);
     report_bytes(bytes, sizeof bytes, (double)i->state_bytes);
     printf("%-15s %s a stream, %s\n", "state", bytes,
            d->trained_state ? "begins as trained" : "begins at zero");
@@ -114,6 +115,7 @@ static void print_json(const char *path, const struct engine_description *d)
     put_count(o, "ffn_channels", i->ffn_channels);
     put_count(o, "vocab", i->vocab);
     put(o, "tokenizer", d->tokenizer ? json_string(d->tokenizer) : NULL);
+    put(o, "weights", json_string(d->weights));
     put(o, "gn_eps", d->gn_eps > 0 ? json_real((double)d->gn_eps) : NULL);
     put_count(o, "state_bytes", i->layers * i->layer_state_bytes);
     put_count(o, "saved_state_bytes", i->state_bytes);

@@ -140,7 +140,8 @@ void settings_options(struct settings *s, const char *who, struct option *option
           "(without SDOT) or ref (default: auto)"}},
         {"erf",
          {"weights", 0, OPTION_TEXT, &s->weights, 0, 0, "TYPE",
-          "multiply as f32, bf16 or int8, whatever the file has (default: auto, which is f32)"}},
+          "multiply as f32, bf16 or int8, whatever the file has (default: auto, which is what "
+          "the file names, else f32)"}},
         {"erf",
          {"threads", 0, OPTION_COUNT, &s->threads, 0, ENGINE_THREADS_MAX, "N",
           "workers of the engine (default: one a core)"}},

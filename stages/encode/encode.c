@@ -12,7 +12,8 @@ static enum err_code name_arithmetic(struct encode *e, struct err *err)
 {
     const struct engine_options options = engine_options_of(e);
 
-    return engine_arithmetic(&options, e->arithmetic, sizeof e->arithmetic, err);
+    return engine_arithmetic(e->env->config->model, &options, e->arithmetic, sizeof e->arithmetic,
+                             err);
 }
 
 static enum err_code encode_open(void **self, const struct stage_env *env, struct err *err)
