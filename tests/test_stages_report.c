@@ -404,7 +404,7 @@ static void a_book_is_told(void **state)
     expect(page, "8.00 bits per byte · bytes 75,000 to 75,300");
     expect(page, "as ever and ever");
     expect(page, "href=\"#d1ma\"");
-    expect(page, "Dots: 1 paragraph that stands out");
+    expect(page, "1 paragraph stands out by at least 5 MAD: a dot at its place");
     assert_null(strstr(page, "<b>Ghost"));
     assert_null(strstr(page, "not read to its end"));
     free(page);

@@ -396,10 +396,10 @@ static void write_caption(const struct course *c, const struct section *section,
                 "median, %.2f. ",
                 d->usual.quartile[0], d->usual.quartile[1], d->usual.median);
     if (d->standing_out) {
-        fputs("Dots: ", out);
         page_counted(out, d->standing_out, d->unit);
-        fprintf(out, " that stand%s out by at least %g MAD%s. ", d->standing_out == 1 ? "s" : "",
-                USUAL_STANDS_OUT, d->standing_out == 1 ? "" : ", one at each place");
+        fprintf(out, " stand%s out by at least %g MAD: a dot at %s place. ",
+                d->standing_out == 1 ? "s" : "", USUAL_STANDS_OUT,
+                d->standing_out == 1 ? "its" : "each");
     }
     if (section->tick_count > 1)
         fprintf(out, "Upright lines: the <a href=\"#d%zu-chapters\">chapters</a>. ",
@@ -410,7 +410,11 @@ static void write_caption(const struct course *c, const struct section *section,
                 c->turn_count, c->turn_count == TURNS ? " the most" : "");
     if (c->beyond)
         fputs("What lies above the scale is drawn at its upper edge. ", out);
-    fputs("Numbers lead to the text below.</figcaption>\n", out);
+    if (section->mark_count)
+        fputs("Numbers are the most surprising, whether they stand out or not, letters the most "
+              "predictable; they lead to the text below.",
+              out);
+    fputs("</figcaption>\n", out);
 }
 
 static void write(void *self, const struct section *section, FILE *out)
