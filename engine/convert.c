@@ -375,7 +375,9 @@ enum err_code engine_convert(const char *path, const char *output, const char *d
     if (!code)
         code = model_open(&model, path, NULL, err);
     c.model = model;
-    c.weights = weights || !model ? weights : model->container->weights;
+    c.weights = weights;
+    if (!code && !weights)
+        c.weights = model->container->weights;
     if (!code)
         code = make_room(&c, err);
     if (!code)
