@@ -516,8 +516,8 @@ static void a_line_does_not_wait_for_books(void **state)
     for (size_t i = 0; i < inside(w)->stream_count; i++)
         after += inside(w)->streams[i]->tokens_submitted;
     assert_false(all_read(w));
-    /* A place comes free when the first of the books has had a slice of 1,024 tokens, the others less; its birth takes a
-     * few rounds (checkpoint 0, the sink), in each of which books submit what the engine takes, 4,096 at most. */
+    /* A place comes free when the first of the books has had a slice of 1,024 tokens, the others less; its birth takes
+     * a few rounds (checkpoint 0, the sink), in each of which books submit what the engine takes, 4,096 at most. */
     if (after - before > ACTIVE_MAX * 1024 + 8 * 4096)
         fail_msg("%llu tokens of books went before one line", (unsigned long long)(after - before));
     drop(&w);
