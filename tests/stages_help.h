@@ -4,6 +4,7 @@
 
 #include "stages/stage.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 /* cmocka.h needs the two above. */
@@ -74,5 +75,12 @@ struct msg *driver_expect_data(struct driver *d, enum stage_port port, enum msg_
                                struct frame *f);
 void driver_expect_nothing(struct driver *d);
 void driver_drop_sent(struct driver *d);
+
+/* got lies within this share of want. */
+static inline void assert_near(double got, double want, double share)
+{
+    if (!(fabs(got - want) <= share * fabs(want)))
+        fail_msg("%g instead of %g", got, want);
+}
 
 #endif
