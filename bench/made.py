@@ -249,7 +249,6 @@ class Shaped(Program):
                 pieces.append(begin + "".join(rng.choice(letters) for _ in range(count)))
             pool.append(pieces)
             del pool[:-200]
-            pieces = pool[-1]
         else:
             pieces = pool[-1 - min(int(rng.expovariate(rng.choice((1, 0.2, 0.02)))), len(pool) - 1)]
         self.seen[at] = shape["begin"] + shape["join"].join(pieces)

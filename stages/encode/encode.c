@@ -37,8 +37,8 @@ static enum err_code encode_open(void **self, const struct stage_env *env, struc
         code = store_open(&e->store, c->store, &write, err);
     if (!code && !c->restart)
         code = restore_weights(e, err);
-    if (!code)
-        code = name_arithmetic(e, err);
+    if (!code && e->weight_type != c->weights)
+        code = name_arithmetic(e, err); /* that of what was begun */
     if (code)
         encode_close((void **)&e);
     *self = e;
