@@ -208,6 +208,7 @@ def an_adaptation_lowers_what_a_text_costs(place):
     last = done.splitlines()[-1].split()
     check(last[:2] == ["held-out", "text:"] and last[-1] == "less", done)
     check(float(last[5]) < 0.8 * float(last[2]), done)
+    check("--weights auto is int8" in done and b'"riverrun.weights":"int8"' in read(output), done)
     steps, size = int(done.split(" of ", 2)[2].split(",")[0]), len(read(text))
     check(0 <= 128 * steps - 10 * size <= 10 * (2 + size // 512) + 128, f"{steps} steps for {size} bytes")
     check(read(model.output) == before, "the model that was adapted has changed")

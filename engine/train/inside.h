@@ -21,7 +21,8 @@ enum { SETTINGS_BYTES_MAX = 2048 };
 struct train {
     struct train_options options;
     char *output, *saved_path, *lock_path;
-    int lock_fd; /* -1: not held */
+    int lock_fd;         /* -1: not held */
+    const char *weights; /* what its files name, or NULL */
     struct train_status status;
     struct layout layout;
     const struct net_ops *ops;

@@ -652,6 +652,11 @@ double train_evaluate(struct train *t)
     return t->status.held_out;
 }
 
+void train_name_weights(struct train *t, const char *weights)
+{
+    t->weights = weights;
+}
+
 enum err_code train_save(struct train *t, struct err *err)
 {
     enum err_code code = weights_write(t, err);

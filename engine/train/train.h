@@ -81,6 +81,10 @@ double train_evaluate(struct train *train);
  * Fails: ERR_SINK, ERR_FULL, ERR_MEMORY. */
 MUST_CHECK enum err_code train_save(struct train *train, struct err *err);
 
+/* What model files say from the next save on: the type of weights that was measured to be near enough to f32
+ * (engine_options.weights). NULL, as at first: none was. Lent until train_close. */
+void train_name_weights(struct train *train, const char *weights);
+
 /* The loss so far, for a curve: places at steps that are not far apart. */
 struct train_point {
     uint64_t step;

@@ -95,8 +95,8 @@ enum err_code weights_write(const struct train *t, struct err *err)
     const size_t most = GLOBAL_TENSORS + (size_t)t->options.shape.layers * LAYER_TENSORS;
     struct write_tensor *tensors = calloc(most, sizeof *tensors);
     struct source *sources = calloc(most, sizeof *sources);
-    struct write_text text = {.key = "riverrun.vocabulary"};
-    struct write_plan plan = {.tensors = tensors, .texts = &text};
+    struct write_text texts[2];
+    struct write_plan plan = {.tensors = tensors, .texts = texts};
     struct write_report report;
     struct net_tensor tensor;
     char *vocabulary = NULL;
@@ -116,8 +116,10 @@ enum err_code weights_write(const struct train *t, struct err *err)
         *s = (struct source){tensor, t->parameters + tensor.first, t->options.shape.head_size};
         plan_tensor(&tensors[plan.count++], s);
     }
-    text.value = vocabulary;
-    plan.text_count = vocabulary != NULL;
+    if (vocabulary)
+        texts[plan.text_count++] = (struct write_text){"riverrun.vocabulary", vocabulary};
+    if (t->weights)
+        texts[plan.text_count++] = (struct write_text){"riverrun.weights", t->weights};
     if (!code)
         code = safetensors_write(t->output, &plan, &report, err);
     free(vocabulary);

@@ -92,8 +92,10 @@ enum err_code open_tokenizer_of(struct tokenizer **out, const char *vocab, const
     if (!code && tokenizer_vocab(t) > info->vocab)
         code =
             err_set(err, ERR_MISMATCH, 0,
-                    "the vocabulary '%s' has tokens up to %u, model '%s' has %u tokens",
-                    vocab ? vocab : tokenizer_name(t), tokenizer_vocab(t) - 1, model, info->vocab);
+                    "the vocabulary '%s' has tokens up to %u, model '%s' has %u tokens: %s",
+                    vocab ? vocab : tokenizer_name(t), tokenizer_vocab(t) - 1, model, info->vocab,
+                    info->vocab == 256 ? "leave out --vocab, this model reads bytes"
+                                       : "give the model's own with --vocab FILE");
     if (!code) {
         *out = t;
         t = NULL;

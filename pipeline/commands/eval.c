@@ -114,29 +114,6 @@ static enum err_code check_files(const struct evaluation *e, struct err *err)
     return e->lambada ? check_file(e->lambada, err) : ERR_OK;
 }
 
-/* The vocabulary that is asked for, or the model's own where its file has one, or bytes. */
-static enum err_code open_tokenizer(const struct evaluation *e, const struct engine_info *model,
-                                    struct tokenizer **out, struct err *err)
-{
-    enum err_code code = e->vocab ? tokenizer_open(out, e->vocab, NULL, err)
-                                  : tokenizer_open_model(out, e->model, err);
-    bool bytes;
-
-    if (code == ERR_ABSENT && !e->vocab)
-        code = tokenizer_open_bytes(out, err);
-    if (code)
-        return code;
-    bytes = !strcmp(tokenizer_name(*out), "bytes");
-    if (bytes ? model->vocab == 256 : tokenizer_vocab(*out) <= model->vocab)
-        return ERR_OK;
-    code = err_set(err, ERR_MISMATCH, 0, "the model has %u tokens, the tokenizer '%s' %u: %s",
-                   model->vocab, tokenizer_name(*out), tokenizer_vocab(*out),
-                   model->vocab == 256 ? "leave out --vocab, this model reads bytes"
-                                       : "give the model's vocabulary with --vocab FILE");
-    tokenizer_close(out);
-    return code;
-}
-
 /* ---- For people ---- */
 
 static void print_bin(const struct curve *curve, size_t i)
@@ -400,9 +377,8 @@ static enum err_code evaluate(struct evaluation *e, struct err *err)
         code = outfile_open(&plot, e->plot, err);
     if (!code)
         code = engine_open(&engine, e->model, &options, err);
-
     if (!code)
-        code = open_tokenizer(e, engine_info(engine), &tokenizer, err);
+        code = open_tokenizer_of(&tokenizer, e->vocab, e->model, engine_info(engine), err);
     if (!code)
         code = scorer_open(&scorer, engine, tokenizer, err);
     if (!code)

@@ -214,27 +214,52 @@ static void settings_finish(struct settings_train *s)
     t->products = (enum train_products)s->products;
 }
 
-struct corpus_file train_file(char *argument)
+static struct corpus_file file_of(const char *argument)
 {
-    char *colon = strrchr(argument, ':'), *end;
+    const char *colon = strrchr(argument, ':');
+    char *end;
     double weight;
 
     if (!colon || !colon[1] || access(argument, F_OK) == 0)
-        return (struct corpus_file){argument, 1};
+        return (struct corpus_file){strdup(argument), 1};
     weight = strtod(colon + 1, &end);
     if (*end)
-        return (struct corpus_file){argument, 1};
-    *colon = 0;
-    return (struct corpus_file){argument, weight};
+        return (struct corpus_file){strdup(argument), 1};
+    return (struct corpus_file){strndup(argument, (size_t)(colon - argument)), weight};
+}
+
+enum err_code train_files(struct corpus_file **out, char *const *arguments, size_t count,
+                          struct err *err)
+{
+    struct corpus_file *files = calloc(count, sizeof *files);
+    bool whole = files != NULL;
+
+    for (size_t i = 0; whole && i < count; i++) {
+        files[i] = file_of(arguments[i]);
+        whole = files[i].path != NULL;
+    }
+    *out = files;
+    if (whole)
+        return ERR_OK;
+    train_files_release(files, count);
+    return err_set(err, ERR_MEMORY, 0, "%zu files", count);
+}
+
+void train_files_release(struct corpus_file *files, size_t count)
+{
+    for (size_t i = 0; files && i < count; i++)
+        free((char *)files[i].path);
+    free(files);
 }
 
 /* ---- The commands. ---- */
 
-#define DOCUMENTS                                                                                \
-    "Documents are separated by NUL bytes or by files. A file with a weight of 0.3 is read in\n" \
-    "three epochs of ten. Stopped or killed, the same command goes on from where it was saved\n" \
-    "(MODEL.safetensors.training) and ends with the same bytes; the loss so far is drawn in\n"   \
-    "MODEL.svg.\n"
+#define DOCUMENTS                                                                                 \
+    "Documents are separated by NUL bytes or by files. A file with a weight of 0.3 is read in\n"  \
+    "three epochs of ten. Stopped or killed, the same command goes on from where it was saved\n"  \
+    "(MODEL.safetensors.training) and ends with the same bytes; the loss so far is drawn in\n"    \
+    "MODEL.svg. At the end int8 is tried on the held-out text, or on the first: where it costs\n" \
+    "less than half a per cent more than f32, --weights auto is int8 for the model.\n"
 
 static void print_help(const struct option *options, bool adapt)
 {
@@ -257,18 +282,16 @@ static void print_help(const struct option *options, bool adapt)
 
 static enum err_code train_on(struct settings_train *s, char **paths, size_t count, struct err *err)
 {
-    struct corpus_file *files = calloc(count, sizeof *files);
-    enum err_code code;
+    struct corpus_file *files;
+    enum err_code code = train_files(&files, paths, count, err);
 
-    if (!files)
-        return err_set(err, ERR_MEMORY, 0, "%zu files", count);
+    if (code)
+        return code;
     settings_finish(s);
-    for (size_t i = 0; i < count; i++)
-        files[i] = train_file(paths[i]);
     s->training.train.files = files;
     s->training.train.file_count = count;
     code = training_run(&s->training, err);
-    free(files);
+    train_files_release(files, count);
     return code;
 }
 

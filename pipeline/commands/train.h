@@ -4,8 +4,10 @@
 
 #include "engine/train/train.h"
 
-/* PATH or PATH:WEIGHT, cut in place. A path that is there as it stands has no weight. */
-struct corpus_file train_file(char *argument);
+/* Each PATH or PATH:WEIGHT; a path that is there as it stands has no weight. Fails: ERR_MEMORY. */
+MUST_CHECK enum err_code train_files(struct corpus_file **out, char *const *arguments, size_t count,
+                                     struct err *err);
+void train_files_release(struct corpus_file *files, size_t count);
 
 /* A training as a command runs it: train.c makes it of a command line, training.c runs it. */
 struct training {

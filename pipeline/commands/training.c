@@ -1,13 +1,19 @@
 /* training.c: the loop of `riverrun train` and `riverrun adapt`: step, measure, save, say. */
+#include "pipeline/commands/commands.h"
 #include "pipeline/commands/loss_curve.h"
 #include "pipeline/commands/train.h"
+#include "pipeline/eval/score.h"
 #include "pipeline/report.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -88,6 +94,83 @@ static enum err_code save(struct session *s, struct err *err)
     return code ? code : draw(s, err);
 }
 
+/* ---- What the model is multiplied as where nobody says. ---- */
+
+enum { NAMING_BYTES = 64 << 10 };
+#define NAMING_PERCENT 0.5
+
+/* The first bytes of a file as one that can be read again, where the file might be a pipe. */
+static enum err_code head_of(const char *path, int *out, struct err *err)
+{
+    int in = open(path, O_RDONLY | O_CLOEXEC), head = memfd_create("head", MFD_CLOEXEC);
+    ssize_t moved = in < 0 || head < 0 ? -1 : 1;
+    enum err_code code = ERR_OK;
+
+    for (size_t left = NAMING_BYTES; left && moved > 0; left -= moved > 0 ? (size_t)moved : 0)
+        moved = sendfile(head, in, NULL, left);
+    if (moved < 0)
+        code = err_set(err, ERR_SOURCE, errno, "read '%s'", path);
+    *out = code ? -1 : head;
+    if (in >= 0)
+        close(in);
+    if (code && head >= 0)
+        close(head);
+    return code;
+}
+
+/* What the model that was made needs for a byte of text, multiplied as `weights`. */
+static enum err_code bits_as(const struct train_options *o, const char *weights, int text,
+                             double *bits, struct err *err)
+{
+    const struct engine_options options = {.weights = weights, .threads = o->threads};
+    struct engine *engine = NULL;
+    struct tokenizer *tokenizer = NULL;
+    struct scorer *scorer = NULL;
+    struct curve curve;
+    enum err_code code = engine_open(&engine, o->output, &options, err);
+
+    if (!code)
+        code = open_tokenizer_of(&tokenizer, o->vocabulary, o->output, engine_info(engine), err);
+    if (!code)
+        code = scorer_open(&scorer, engine, tokenizer, err);
+    if (!code && lseek(text, 0, SEEK_SET) < 0)
+        code = err_set(err, ERR_SYSTEM, errno, "read a text again");
+    if (!code)
+        code = score_document(scorer, text, "the text", UINT64_MAX, &curve, err);
+    if (!code)
+        *bits = curve_bits_per_byte(curve.whole.carried, curve.whole.bytes);
+    scorer_close(&scorer);
+    tokenizer_close(&tokenizer);
+    engine_close(&engine);
+    return code;
+}
+
+/* A model that is done says whether int8 is near enough to f32, so that `--weights auto` may choose it. */
+static enum err_code name_weights(struct session *s, struct err *err)
+{
+    const struct train_options *o = &s->settings->train;
+    const char *path = o->held_out ? o->held_out : o->files[0].path;
+    double f32 = 0, int8 = 0, percent;
+    int text;
+    enum err_code code = head_of(path, &text, err);
+
+    if (code)
+        return code;
+    code = bits_as(o, "f32", text, &f32, err);
+    if (!code)
+        code = bits_as(o, "int8", text, &int8, err);
+    close(text);
+    percent = 100 * (int8 / f32 - 1);
+    if (code || !(fabs(percent) <= NAMING_PERCENT)) /* not where nothing could be scored */
+        return code;
+    if (!s->settings->quiet)
+        printf("int8 costs %+.3f %% bits on the first %d kB of '%s': --weights auto is int8 for "
+               "this model\n",
+               percent, NAMING_BYTES >> 10, path);
+    train_name_weights(s->train, "int8");
+    return train_save(s->train, err);
+}
+
 static enum err_code run(struct session *s, struct err *err)
 {
     const struct train_status *t = train_status(s->train);
@@ -109,6 +192,8 @@ static enum err_code run(struct session *s, struct err *err)
     if (!code)
         code = save(s, err);
     say(s, true);
+    if (!code && t->step == t->steps && !settings->train.state_only)
+        code = name_weights(s, err);
     if (!code && t->step < t->steps && t->step < until)
         code =
             err_set(err, ERR_STOPPED, 0, "stopped at step %llu of %llu; the same command goes on",

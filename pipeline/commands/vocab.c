@@ -20,17 +20,15 @@ static void print_help(const struct option *options)
 
 static enum err_code learn(struct learn_options *learn, char **paths, struct err *err)
 {
-    struct corpus_file *files = calloc(learn->file_count, sizeof *files);
     struct learn_report report;
-    enum err_code code;
+    struct corpus_file *files;
+    enum err_code code = train_files(&files, paths, learn->file_count, err);
 
-    if (!files)
-        return err_set(err, ERR_MEMORY, 0, "%zu files", learn->file_count);
-    for (size_t i = 0; i < learn->file_count; i++)
-        files[i] = train_file(paths[i]);
+    if (code)
+        return code;
     learn->files = files;
     code = learn_vocabulary(learn, &report, err);
-    free(files);
+    train_files_release(files, learn->file_count);
     if (!code)
         printf("%u ids, %.3f bytes a token on %.1f MB\n", report.ids,
                (double)report.sample_bytes / (double)report.tokens,
