@@ -560,8 +560,13 @@ def a_field_of_json_lines(place):
     said = frames(place, path, "--field", "text")
     check(said[-2] == (WARNING, b"3 of 6 lines have no text in 'text' and are passed over, the first is line 2"), said[-2])
     check(b"no line has a text in the field 'nothing'" in frames(place, path, "--field", "nothing")[-1][1], "no such field")
-    bad = place.text("bad.jsonl", b'{"text": "a"}\n{"text": \n')
-    check(b"line 2 is no JSON" in frames(place, bad, "--field", "text")[-1][1], frames(place, bad, "--field", "text")[-1])
+    bad = place.text("bad.jsonl", b'{"text": "a"}\n{"text": \n{"text": "b"}\n{"other": 1}\n{"te')
+    check(text_of(place, bad, "--field", "text") == b"a\nb\n", "what stands around lines that are no JSON")
+    told = [words for kind, words in frames(place, bad, "--field", "text") if kind == WARNING]
+    check(len(told) == 2 and told[0].startswith(b"1 of 5 lines have no text in 'text'") and
+          told[1].startswith(b"2 of 5 lines are no JSON and are passed over, the first is line 2: "), told)
+    none = place.text("none.jsonl", b'{"text": \n{a log}\n')
+    check(b"no line is JSON, the first because: " in frames(place, none, "--field", "text")[-1][1], "no JSON at all")
     job = named(place, "job", place.text("a.jsonl.gz", squeeze(read(path))), ["--field", "text"])
     check(kept_places(job) == [("One\nand more.", "line 1", None, None), ("Drei ä—🌊", "line 4", None, None),
                                ("last", "line 7", None, None)], kept_places(job))

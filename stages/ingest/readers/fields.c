@@ -1,5 +1,6 @@
 /* A name may have dots itself, so it is looked for as it stands first, and only then as a way through objects. A text
- * with empty lines is still JSON Lines; a last line that is cut is not, since nobody can say what was in it. */
+ * with empty lines is still JSON Lines. A line that is no JSON is a program that was killed as it wrote, more often
+ * than not: one of a million is not to cost the others. */
 #include "stages/ingest/readers/fields.h"
 
 #include <ctype.h>
@@ -15,6 +16,8 @@ struct fields {
     struct buffer line; /* the one that is not over yet */
     uint64_t number;    /* of lines so far */
     uint64_t taken, passed, first_passed;
+    uint64_t broken, first_broken;
+    char why[81]; /* the first one is no JSON */
 };
 
 bool fields_are_in(struct view beginning)
@@ -54,6 +57,14 @@ static enum err_code put(struct fields *f, const json_t *value, struct err *err)
     return code ? code : out_text(f->out, "\n", 1, err);
 }
 
+static void note_broken(struct fields *f, const char *why)
+{
+    if (f->broken++)
+        return;
+    f->first_broken = f->number;
+    snprintf(f->why, sizeof f->why, "%.80s", why);
+}
+
 /* A line without its end. */
 static enum err_code take_line(struct fields *f, struct view line, struct err *err)
 {
@@ -70,9 +81,10 @@ static enum err_code take_line(struct fields *f, struct view line, struct err *e
     record = json_loadb((const char *)line.data, line.bytes, 0, &why);
     if (!record && json_error_code(&why) == json_error_out_of_memory)
         return err_set(err, ERR_MEMORY, 0, "a line of JSON");
-    if (!record)
-        return err_set(err, ERR_SOURCE, 0, "line %" PRIu64 " is no JSON: %.80s", f->number,
-                       why.text);
+    if (!record) {
+        note_broken(f, why.text);
+        return ERR_OK;
+    }
     value = find(record, f->field);
     if (json_is_string(value) && json_string_length(value)) {
         f->taken++;
@@ -108,19 +120,34 @@ static enum err_code take(struct fields *f, struct view bytes, struct err *err)
 
 static enum err_code tell_passed(const struct fields *f, struct err *err)
 {
+    const uint64_t lines = f->taken + f->passed + f->broken;
     char words[READER_WORDS_MAX];
+    enum err_code code = ERR_OK;
 
+    if (lines && f->broken == lines)
+        return err_set(
+            err, ERR_SOURCE, 0,
+            "no line is JSON, the first because: %s: leave --field out to read it as it stands",
+            f->why);
     if (!f->taken)
         return err_set(err, ERR_SOURCE, 0,
                        "no line has a text in the field '%.80s': name another one with --field",
                        f->field);
-    if (!f->passed)
-        return ERR_OK;
-    snprintf(words, sizeof words,
-             "%" PRIu64 " of %" PRIu64
-             " lines have no text in '%.80s' and are passed over, the first is line %" PRIu64,
-             f->passed, f->passed + f->taken, f->field, f->first_passed);
-    return out_words(f->out, READER_WARNING, words, err);
+    if (f->passed) {
+        snprintf(words, sizeof words,
+                 "%" PRIu64 " of %" PRIu64
+                 " lines have no text in '%.80s' and are passed over, the first is line %" PRIu64,
+                 f->passed, lines, f->field, f->first_passed);
+        code = out_words(f->out, READER_WARNING, words, err);
+    }
+    if (!code && f->broken) {
+        snprintf(words, sizeof words,
+                 "%" PRIu64 " of %" PRIu64
+                 " lines are no JSON and are passed over, the first is line %" PRIu64 ": %s",
+                 f->broken, lines, f->first_broken, f->why);
+        code = out_words(f->out, READER_WARNING, words, err);
+    }
+    return code;
 }
 
 enum err_code fields_read(const struct pull *text, const char *field, struct out *out,
