@@ -262,7 +262,27 @@ def copied_while_it_is_written(place):
     return f"{len(log.lines)} lines, {log.rotations} rotations, {len(missing)} lines lost by copytruncate"
 
 
-CASES = (renamed_and_killed, copied_and_killed, either_and_killed, one_of_four_processes_is_killed,
+def what_is_not_there_yet_is_said(place):
+    """A wrong path waits for ever: each is named once, and what is there is not."""
+    there, folder, nothing = place.text("there.log", b"a\n"), place.path("full"), place.path("nothing")
+    os.mkdir(folder)
+    os.mkdir(nothing)
+    write(os.path.join(folder, "b.log"), b"b\n")
+    absent, pattern = os.path.join(folder, "c.log"), os.path.join(folder, "*.txt")
+    job = Follow(place, "waits", [there, absent, pattern, nothing, folder, os.path.join(folder, "b*")])
+    process = place.start([word for word in job.command() if word != "-q"])
+    wait_for("what is there", lambda: len(job.statuses()) >= 2)
+    write(absent, b"c\n")
+    wait_for("what came", lambda: len(job.statuses()) == 3)
+    process.send_signal(signal.SIGTERM)
+    status, said = place.end_of(process), place.said(process, 9000)
+    check(status == STOPPED, f"stopped with {status}: {said}")
+    missing = [line for line in said.splitlines() if "waiting for one" in line]
+    check(missing == [f"riverrun: there is no {what} yet: waiting for one"
+                      for what in (f"'{absent}'", f"'{pattern}'", f"file in '{nothing}'")], missing)
+
+
+CASES = (what_is_not_there_yet_is_said, renamed_and_killed, copied_and_killed, either_and_killed, one_of_four_processes_is_killed,
          copied_while_it_is_written)
 
 if __name__ == "__main__":

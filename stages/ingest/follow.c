@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 enum { EVENTS_MOST = 4096 /* of one call of work */ };
@@ -42,6 +43,7 @@ struct feeder {
     size_t count, room;
     char output[PATH_MAX], store[PATH_MAX]; /* canonical, "" where not there yet: not read */
     bool again;                             /* look at everything again */
+    bool found; /* a file of what is being looked at: cleared by who asks */
 };
 
 /* ---- Files ---- */
@@ -210,7 +212,10 @@ static enum err_code add_match(struct feeder *g, const char *path, struct err *e
     char real[PATH_MAX];
     struct stat st;
 
-    if (stat(path, &st) || !S_ISREG(st.st_mode) || !realpath(path, real) || !is_new(g, real))
+    if (stat(path, &st) || !S_ISREG(st.st_mode) || !realpath(path, real))
+        return ERR_OK;
+    g->found = true;
+    if (!is_new(g, real))
         return ERR_OK;
     return add_file(g, real, NULL, &st, err);
 }
@@ -252,6 +257,7 @@ static enum err_code expand_folder(struct feeder *g, const char *path, const cha
     (void)more;
     if (lstat(path, &st) || left_out(g, path))
         return ERR_OK;
+    g->found = g->found || S_ISREG(st.st_mode);
     if (S_ISREG(st.st_mode))
         return is_new(g, path) ? add_watched(g, path, NULL, &st, err) : ERR_OK;
     return S_ISDIR(st.st_mode) ? each_entry(g, path, expand_folder, NULL, err)
@@ -277,7 +283,15 @@ static enum err_code expand_part(struct feeder *g, const char *path, const char 
     return S_ISDIR(st.st_mode) ? each_entry(g, path, expand_part, rest, err) : ERR_OK;
 }
 
-static enum err_code expand_all(struct feeder *g, struct err *err)
+/* A wrong path waits for ever: who gave it is to know that. */
+static void tell_absent(const struct feeder *g, const struct wanted *w)
+{
+    stage_report(ingest_env(g->follow.ingest), STAGE_NOTE, NULL,
+                 "there is no %s'%s' yet: waiting for one",
+                 w->kind == WANTED_FOLDER ? "file in " : "", w->path);
+}
+
+static enum err_code expand_all(struct feeder *g, bool first, struct err *err)
 {
     enum err_code code = ERR_OK;
 
@@ -287,10 +301,13 @@ static enum err_code expand_all(struct feeder *g, struct err *err)
         const struct wanted *w = &g->wanted[i];
         char plain[PATH_MAX];
         snprintf(plain, sizeof plain, "%.*s", (int)(w->plain > 1 ? w->plain - 1 : 1), w->path);
+        g->found = w->kind == WANTED_FILE && access(w->path, F_OK) == 0;
         if (w->kind == WANTED_FOLDER)
             code = each_entry(g, w->path, expand_folder, NULL, err);
         if (w->kind == WANTED_PATTERN)
             code = each_entry(g, plain, expand_part, w->path + w->plain, err);
+        if (!code && first && !g->found)
+            tell_absent(g, w);
     }
     return code;
 }
@@ -373,7 +390,7 @@ static enum err_code take_paths(struct feeder *g, struct err *err)
     for (size_t i = 0; i < g->wanted_count && !code; i++)
         if (g->wanted[i].kind == WANTED_FILE && !find(g, g->wanted[i].path))
             code = add_file(g, g->wanted[i].path, config->name, NULL, err);
-    return code ? code : expand_all(g, err);
+    return code ? code : expand_all(g, true, err);
 }
 
 /* ---- The feeder ---- */
@@ -491,7 +508,7 @@ static enum err_code follow_work(void *self, bool *ran, struct err *err)
     }
     if (!code && g->again) {
         g->again = false;
-        code = expand_all(g, err);
+        code = expand_all(g, false, err);
         wake_all(g);
     }
     return code;
