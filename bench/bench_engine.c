@@ -5,10 +5,11 @@
  * One CSV row a case, medians of 5 runs: tokens a second, GFLOP/s of the layers' matrices alone, and their share of the
  * limit measured just before (roofline.h), which is multiply-adds, or for cases bound by memory reading it. Cases:
  *
- *     sequence  one stream, T tokens a job, without and with the loss     share of flops
- *     single    one stream, one token at a time                           share of memory reading
- *     streams   S streams, T new tokens each, in one go                   share of flops
- *     busy      as sequence, with a thread that spins pinned to the last core   share of flops
+ *     sequence  one stream, T tokens a job, without and with the loss; the next jobs wait     share of flops
+ *     alone     one stream, T tokens a job, the next is submitted when it is done             share of flops
+ *     single    one stream, one token at a time                                               share of memory reading
+ *     streams   S streams, T new tokens each, in one go                                       share of flops
+ *     busy      as sequence, with a thread that spins pinned to the last core                 share of flops
  *
  * share_with_head counts the head's product too where it was made. memory_mib is the process's anonymous memory, states
  * of as many streams as the case has. Losses are of the model as it is: with random
@@ -55,55 +56,63 @@ static double memory_mib(void)
     return kib / 1024;
 }
 
-/* Jobs of `each` tokens until `total`, round the streams. Seconds. */
-static double go(struct bench *b, size_t streams, size_t each, size_t total, bool loss)
+/* Seconds a token: jobs of `each` tokens, round the streams, `rounds` times. The clock begins when the first round has
+ * come out: an endless text fills the pipe of workers once. */
+static double go(struct bench *b, size_t streams, size_t each, size_t rounds, bool loss)
 {
+    const size_t jobs = streams * rounds;
     double begin = now_s();
     struct err err;
-    size_t count = 0;
+    size_t in = 0;
 
-    for (size_t done = 0; done < total; done += each, count++) {
-        struct engine_job *job = &b->jobs[count % (TOKENS_MOST / 2)];
-        if (count >= TOKENS_MOST / 2)
-            require(engine_collect(b->engine, true) == job);
-        *job = (struct engine_job){.state = b->states[count % streams],
-                                   .tokens = b->tokens,
-                                   .count = each,
-                                   .loss = loss ? b->losses : NULL};
-        must(engine_submit(b->engine, job, &err), &err);
+    for (size_t out = 0; out < jobs; out++) {
+        for (; in < jobs && in - out < TOKENS_MOST / 2; in++) {
+            struct engine_job *job = &b->jobs[in % (TOKENS_MOST / 2)];
+            *job = (struct engine_job){.state = b->states[in % streams],
+                                       .tokens = b->tokens,
+                                       .count = each,
+                                       .loss = loss ? b->losses : NULL};
+            must(engine_submit(b->engine, job, &err), &err);
+        }
+        require(engine_collect(b->engine, true));
+        if (out + 1 == streams)
+            begin = now_s();
     }
-    while (engine_collect(b->engine, true))
-        continue;
-    return now_s() - begin;
+    return (now_s() - begin) / (double)((jobs - streams) * each);
 }
 
-/* One job at a time: nothing is in flight while the caller waits. */
-static double go_alone(struct bench *b, size_t total)
+/* The same, one job at a time: nothing is in flight while the caller waits. */
+static double go_alone(struct bench *b, size_t each, size_t rounds)
 {
     double begin = now_s();
     struct err err;
 
-    for (size_t i = 0; i < total; i++)
-        must(engine_run(b->engine,
-                        &(struct engine_job){.state = b->states[0],
-                                             .tokens = b->tokens + i % TOKENS_MOST,
-                                             .count = 1},
-                        &err),
-             &err);
-    return now_s() - begin;
+    for (size_t i = 0; i < rounds; i++)
+        must(
+            engine_run(b->engine,
+                       &(struct engine_job){.state = b->states[0],
+                                            .tokens = b->tokens + (each == 1 ? i % TOKENS_MOST : 0),
+                                            .count = each},
+                       &err),
+            &err);
+    return (now_s() - begin) / (double)(rounds * each);
+}
+
+static double run(struct bench *b, bool alone, size_t streams, size_t each, size_t rounds,
+                  bool loss)
+{
+    return alone ? go_alone(b, each, rounds) : go(b, streams, each, rounds, loss);
 }
 
 static void measure(struct bench *b, const char *name, size_t streams, size_t each, bool loss)
 {
     const struct engine_info *info = engine_info(b->engine);
-    bool single = !strcmp(name, "single");
-    size_t round = streams * each;
-    double s = single ? go_alone(b, 4) : go(b, streams, each, round, loss), times[RUNS];
-    size_t rounds = single ? (size_t)(run_s / (s / 4)) + 1 : (size_t)(run_s / s) + 1;
+    bool single = !strcmp(name, "single"), alone = single || !strcmp(name, "alone");
+    double s = run(b, alone, streams, each, 3, loss), times[RUNS];
+    size_t rounds = (size_t)(run_s / (s * (double)(streams * each))) + 3;
 
     for (int i = 0; i < RUNS; i++)
-        times[i] = (single ? go_alone(b, rounds) : go(b, streams, each, rounds * round, loss)) /
-                   (double)(rounds * round);
+        times[i] = run(b, alone, streams, each, rounds, loss);
     qsort(times, RUNS, sizeof *times, by_value);
     double per_s = 1 / times[RUNS / 2], flops = per_s * (double)info->flops_per_token;
     double with_head = flops + (loss ? per_s * (double)info->flops_head : 0);
@@ -149,7 +158,7 @@ static void measure_busy(struct bench *b, unsigned threads)
 
     atomic_store(&spinning, true);
     require(!pthread_create(&neighbour, NULL, spin, &threads));
-    go(b, 1, 4096, 8192, false); /* layers move after some 2,000 tokens */
+    go(b, 1, 4096, 3, false); /* layers move after some 2,000 tokens */
     measure(b, "busy", 1, 4096, false);
     atomic_store(&spinning, false);
     pthread_join(neighbour, NULL);
@@ -185,6 +194,7 @@ static void bench_weights(struct bench *b, const char *model, unsigned threads)
         for (int loss = 0; loss < 2; loss++)
             measure(b, "sequence", 1, lengths[i], loss);
     measure(b, "sequence", 1, 4096, false);
+    measure(b, "alone", 1, 256, false);
     measure(b, "single", 1, 1, false);
     if (threads > 1)
         measure_busy(b, threads);
