@@ -10,6 +10,9 @@ lines   each a few lines of words, said again and again
 shapes  logs as before, with names of the program's own form (node R20-M1-N8, blk_-16089, a3:7f:00) that come again in
         other lines and twice in one
 builds  long lines that differ in a few places: commands with dozens of arguments, tables, checks one after another
+long-shapes, long-builds   the same, of up to 128 KiB, where the others end at 32
+disguised  pieces of the last two TEXTs in which words and joiners are others, each the same from end to end: behind
+        "src" there may come an @, and who has learned by heart that it is a slash must look
 
 What can be foreseen there can only be foreseen from the lines before. Documents are separated by NUL. The same seed
 gives the same bytes.
@@ -325,12 +328,20 @@ def made_logs(rng, common, program=Program, most=14):
         yield program(rng, few).log(int(2 ** rng.uniform(10, most)))
 
 
-def made_shapes(rng, common):
-    return made_logs(rng, common, Shaped, 15)
+def made_shapes(rng, common, most=15):
+    return made_logs(rng, common, Shaped, most)
 
 
-def made_builds(rng, common):
-    return made_logs(rng, common, Build, 15)
+def made_builds(rng, common, most=15):
+    return made_logs(rng, common, Build, most)
+
+
+def made_long_shapes(rng, common):
+    return made_shapes(rng, common, 17)
+
+
+def made_long_builds(rng, common):
+    return made_builds(rng, common, 17)
 
 
 def made_lines(rng, common):
@@ -352,8 +363,49 @@ def made_lines(rng, common):
         yield "".join(rng.choice(lines) for _ in range(rng.randint(8, 60)))
 
 
+# ---- Real text in disguise ----
+
+JOINERS = "/:.-_=,;@#|<>()[]{}*+&%'\"\\"
+
+
+def like(rng, word, common):
+    """Another word in the same case, one in three of letters that nobody has seen."""
+    other = rng.choice(common) if rng.random() < 0.67 else "".join(rng.choice(LETTERS) for _ in range(rng.randint(2, 9)))
+    return other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other.lower()
+
+
+def disguise(rng, text, common):
+    """Words, joiners and now and then digits are others from end to end of a document: what follows what is its own matter,
+    and what is known of real logs misleads."""
+    of_words, of_joiners, of_digits = rng.choice((0.2, 0.5, 0.9)), rng.choice((0, 0.2, 0.6)), rng.random() < 0.2
+    table = {}
+    for one in sorted(set(re.findall(r"[A-Za-z]+", text))):
+        if rng.random() < of_words:
+            table[one] = like(rng, one, common)
+    for one in JOINERS:
+        if rng.random() < of_joiners:
+            table[one] = rng.choice(JOINERS)
+    if of_digits:
+        table.update(zip("0123456789", rng.sample("0123456789", 10)))
+    return re.sub(r"[A-Za-z]+|[^A-Za-z\s]", lambda found: table.get(found[0], found[0]), text)
+
+
+def made_disguised(rng, common, texts):
+    """Pieces of the last two texts, three in four of the last."""
+    bodies = []
+    for path in texts[-2:]:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            bodies.append([one for one in f.read().split("\0") if len(one) > 2000])
+    while True:
+        body = rng.choice(bodies[rng.random() < 0.75])
+        size = int(2 ** rng.uniform(12, 17))
+        begin = body.find("\n", rng.randrange(max(1, len(body) - size))) + 1
+        yield disguise(rng, body[begin:begin + size], common)
+
+
 KINDS = {"logs": (made_logs, 8 << 20), "lines": (made_lines, 4 << 20), "shapes": (made_shapes, 8 << 20),
-         "builds": (made_builds, 8 << 20)}
+         "builds": (made_builds, 8 << 20), "long-shapes": (made_long_shapes, 8 << 20),
+         "long-builds": (made_long_builds, 8 << 20), "disguised": (made_disguised, 8 << 20)}
 
 
 def main():
@@ -365,7 +417,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     o = parser.parse_args()
     make, size = KINDS[o.kind]
-    documents = make(random.Random(o.seed), words_of(o.texts, size))
+    more = [o.texts] if make is made_disguised else []
+    documents = make(random.Random(o.seed), words_of(o.texts, size), *more)
     made = 0
     with open(o.out, "wb") as f:
         while made < o.mib * (1 << 20):

@@ -19,22 +19,30 @@ import sys
 VOCABULARY = {"english": 1.0, "western": 2.0, "eastern": 0.5, "tech": 0.4, "logs": 0.5}
 # made.py's kind, MiB and seed
 MAKE = {"made-logs": ("logs", "24", "2"), "made-lines": ("lines", "12", "7"), "made-shapes": ("shapes", "16", "11"),
-        "made-builds": ("builds", "8", "12")}
+        "made-builds": ("builds", "8", "12"), "made-long-shapes": ("long-shapes", "16", "13"),
+        "made-long-builds": ("long-builds", "12", "14"), "made-disguised": ("disguised", "20", "15")}
 # What a step sees: English prose most, the languages with few books two or three times, logs and technical text (which
 # repeat themselves) less, and of made text a quarter.
 FIRST = {"english": 1.0, "western": 2.0, "eastern": 0.4, "tech": 0.6, "logs": 0.6, "made-logs": 0.6, "made-lines": 0.25}
 SECOND = FIRST | {"western": 3.0, "logs": 0.8, "made-logs": 0.8}
 THIRD = {"english": 1.0, "western": 2.5, "eastern": 0.4, "tech": 0.6, "logs": 0.6, "made-logs": 0.3, "made-shapes": 0.6,
          "made-builds": 0.5, "made-lines": 0.15}
+# What the eastern languages have costs three tokens a byte; the second and third had hardly drawn any of it.
+FOURTH = {"english": 1.0, "western": 2.5, "eastern": 2.0, "tech": 0.6, "logs": 0.6, "made-logs": 0.3,
+          "made-long-shapes": 0.6, "made-long-builds": 0.5, "made-lines": 0.1}
+FIFTH = {"english": 1.0, "western": 2.5, "eastern": 2.0, "tech": 0.5, "logs": 0.6, "made-logs": 0.2,
+         "made-long-shapes": 0.5, "made-long-builds": 0.4, "made-disguised": 0.5, "made-lines": 0.1}
 SHAPE = ["--layers", "6", "--channels", "256", "--head-size", "64"]
 WINDOW = ["--streams", "16", "--window", "256", "--parts", "2"]
-# Pieces of 32 KiB at first, for many documents, then of 64. Each training comes down from a high rate; the second was cut
-# short when the documents of the third were there.
+# Pieces of 32 KiB at first, for many documents, then of 64 and 128, for long ones. Each training comes down from a high
+# rate; the second and the fourth were cut short when the documents of the next one were there.
 TRAININGS = {
     "trunk": (FIRST, "--span-kib 32 --seed 7 --steps 40000 --until 2943 --rate 1e-3 --rate-last 1e-3 --warm-up 200"),
     "first": (FIRST, "--span-kib 64 --seed 8 --steps 1500 --rate 1.5e-3 --rate-last 2e-5 --warm-up 50"),
     "second": (SECOND, "--span-kib 64 --seed 9 --steps 5000 --until 2346 --rate 2e-3 --rate-last 2e-5 --warm-up 100"),
     "third": (THIRD, "--span-kib 64 --seed 10 --steps 3000 --rate 1.4e-3 --rate-last 2e-5 --warm-up 50"),
+    "fourth": (FOURTH, "--span-kib 128 --seed 11 --steps 4000 --until 2159 --rate 1.4e-3 --rate-last 2e-5 --warm-up 50"),
+    "fifth": (FIFTH, "--span-kib 128 --seed 12 --steps 2100 --rate 7e-4 --rate-last 2e-5 --warm-up 30"),
 }
 
 

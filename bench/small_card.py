@@ -5,9 +5,10 @@
 
 DATA is the folder with books/, logs/, lm-eval/. In the file CARD what stands between <!-- figures --> and <!-- end -->
 becomes the tables, and figures.svg (each text against the best compressor) and drift.svg (War and Peace by position)
-are drawn beside it. Each file is one document, its state carried from end to end. --adapt adds, for each log, the rest
-of it after `adapt` on its first third; --skip-large leaves the 20 MB log out,
---only what has not WORD in its name. The figures go to standard output as JSON.
+are drawn beside it. Each file is one document, its state carried from end to end. With --adapt it makes another table
+instead, between <!-- adapted --> and <!-- end -->: of each log the rest of it before and after `adapt` on its first third,
+beside the compressors' of that rest. --skip-large leaves the 20 MB log out, --only WORD does those alone that have it
+in their name. The figures go to standard output as JSON.
 """
 import argparse
 import bz2
@@ -51,18 +52,19 @@ def evaluate(riverrun, model, paths, *options):
     return json.loads(done.stdout)["files"]
 
 
-def adapted(riverrun, model, data, work):
-    """Bits per byte of the last two thirds of data, before and after adapting to the first."""
+def adapted(riverrun, model, name, data, work):
+    """Bits per byte of the last two thirds of data, before and after adapting to the first, and as compressed."""
     cut = data.index(b"\n", len(data) // 3) + 1
     first, rest, to = (os.path.join(work, name) for name in ("first", "rest", "to.safetensors"))
     for path, part in ((first, data[:cut]), (rest, data[cut:])):
         with open(path, "wb") as f:
             f.write(part)
-    for name in ("to.safetensors", "to.safetensors.training", "to.svg"):
-        if os.path.exists(os.path.join(work, name)):
-            os.unlink(os.path.join(work, name))
+    for old in ("to.safetensors", "to.safetensors.training", "to.svg"):
+        if os.path.exists(os.path.join(work, old)):
+            os.unlink(os.path.join(work, old))
     subprocess.run([riverrun, "adapt", model, first, "-o", to, "--quiet"], check=True, stdout=sys.stderr)
-    return [evaluate(riverrun, m, [rest])[0]["bits_per_byte"] for m in (model, to)]
+    before, after = (evaluate(riverrun, m, [rest])[0]["bits_per_byte"] for m in (model, to))
+    return {"name": name, "bytes": len(data) - cut, "before": before, "after": after, "compressed": compressed(data[cut:])}
 
 
 def row(cells):
@@ -87,12 +89,13 @@ def table(files, kind):
 
 
 def adapt_table(files):
-    lines = [row(["log", "the rest before", "after adapt on the first third", "gained"]), row(["---"] * 4)]
+    lines = [row(["log", "bytes of the rest", "before", "after adapt on the first third", *COMPRESSORS, "against the best"]),
+             row(["---"] * (len(COMPRESSORS) + 5))]
     for f in files:
-        if "adapted" in f:
-            before, after = f["adapted"]
-            lines.append(row([f["name"], f"{before:.3f}", f"{after:.3f}", f"{100 * (1 - after / before):.1f} %"]))
-    return "\n".join(lines) if len(lines) > 2 else ""
+        best = min(f["compressed"])
+        lines.append(row([f["name"], f"{f['bytes']:,}", f"{f['before']:.3f}", f"{f['after']:.3f}",
+                          *(f"{c:.3f}" for c in f["compressed"]), f"{100 * (f['after'] / best - 1):+.1f} %"]))
+    return "\n".join(lines)
 
 
 def plot(files, path):
@@ -129,23 +132,26 @@ def drift(positions):
     return {"worst": worst, "last": positions[-1]}
 
 
-def measure(o, work):
-    files, paths = [], []
-    for name in PROSE + OTHERS + LOGS:
+def texts(o, names):
+    """(what it is called in a table, its kind, its bytes) of those that are asked for."""
+    for name in names:
         if (o.skip_large and name in LARGE) or o.only not in name:
             continue
         with open(os.path.join(o.data, name), "rb") as f:
             data = f.read()
         data = lzma.decompress(data) if name.endswith(".xz") else data
         kind = "prose" if name in PROSE else "other" if name in OTHERS else "log"
+        short = "/".join(name.split("/")[-2:]) if "rpm" in name else os.path.basename(name)
+        yield short.removesuffix(".xz"), kind, data
+
+
+def measure(o, work):
+    files, paths = [], []
+    for name, kind, data in texts(o, PROSE + OTHERS + LOGS):
         paths.append(os.path.join(work, str(len(files))))
         with open(paths[-1], "wb") as f:
             f.write(data)
-        short = "/".join(name.split("/")[-2:]) if "rpm" in name else os.path.basename(name)
-        files.append({"name": short.removesuffix(".xz"), "kind": kind, "bytes": len(data),
-                      "compressed": compressed(data)})
-        if o.adapt and kind == "log" and name not in LARGE:
-            files[-1]["adapted"] = adapted(o.riverrun, o.model, data, work)
+        files.append({"name": name, "kind": kind, "bytes": len(data), "compressed": compressed(data)})
     plots = ["--plot", os.path.join(os.path.dirname(o.card), "drift.svg")]
     told = evaluate(o.riverrun, o.model, paths[:1], *plots) + evaluate(o.riverrun, o.model, paths[1:])
     for f, said in zip(files, told):
@@ -153,6 +159,16 @@ def measure(o, work):
         f["reset"] = said["reset"]["bits_per_byte"]
     files[0]["drift"] = drift(told[0]["positions"])
     return files
+
+
+def figures(files):
+    worst, last = (files[0]["drift"][k] for k in ("worst", "last"))
+    words = ["English prose\n", table(files, "prose"), "\nOther languages\n", table(files, "other"), "\nLogs\n",
+             table(files, "log"), "",
+             f"War and Peace by position: carried is at most {worst['percent']:+.2f} % against resets every 4,096 tokens "
+             f"(tokens {worst['begin']:,} to {worst['end']:,}), {last['percent']:+.2f} % at its end; over all "
+             f"{files[0]['model']:.4f} against {files[0]['reset']:.4f} bits per byte.\n"]
+    return "\n".join(words)
 
 
 def main():
@@ -164,19 +180,18 @@ def main():
     parser.add_argument("--only", default="")
     o = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        files = measure(o, work)
-    worst, last = (files[0]["drift"][k] for k in ("worst", "last"))
-    words = ["English prose\n", table(files, "prose"), "\nOther languages\n", table(files, "other"), "\nLogs\n",
-             table(files, "log"), "",
-             f"War and Peace by position: carried is at most {worst['percent']:+.2f} % against resets every 4,096 tokens "
-             f"(tokens {worst['begin']:,} to {worst['end']:,}), {last['percent']:+.2f} % at its end; over all "
-             f"{files[0]['model']:.4f} against {files[0]['reset']:.4f} bits per byte.\n", adapt_table(files)]
-    plot(files, os.path.join(os.path.dirname(o.card), "figures.svg"))
+        if o.adapt:
+            files = [adapted(o.riverrun, o.model, name, data, work) for name, _, data in texts(o, LOGS)]
+            words, marker = adapt_table(files), "<!-- adapted -->"
+        else:
+            files = measure(o, work)
+            words, marker = figures(files), "<!-- figures -->"
+            plot(files, os.path.join(os.path.dirname(o.card), "figures.svg"))
     with open(o.card, encoding="utf-8") as f:
-        before, rest = f.read().split("<!-- figures -->")
-    after = rest.split("<!-- end -->")[1]
+        before, rest = f.read().split(marker)
+    after = rest.split("<!-- end -->", 1)[1]
     with open(o.card, "w", encoding="utf-8") as f:
-        f.write(f"{before}<!-- figures -->\n{chr(10).join(words).rstrip()}\n<!-- end -->{after}")
+        f.write(f"{before}{marker}\n{words.rstrip()}\n<!-- end -->{after}")
     json.dump(files, sys.stdout, indent=1)
 
 
