@@ -2,17 +2,21 @@
 
 RIVERRUN is the program, DATA the folder with the training corpus (books-en.txt.xz and so on, documents.tsv),
 WORK a folder of some 2 GB for texts and trainings. Made documents (made.py), which teach recall, then the program: a
-vocabulary, and the trainings of TRAININGS, each of which begins with the model of the one before. Whatever was cut short
-goes on where it was when the same command is given again.
+vocabulary, and the trainings of TRAININGS, each of which begins with the model of the one before, and the mean of two of
+them. Whatever was cut short goes on where it was when the same command is given again.
 
 Documents whose licence does not allow a release under plain terms (loghub: research use) are left out.
 """
 import argparse
 import csv
+import json
 import lzma
 import os
+import struct
 import subprocess
 import sys
+
+import numpy as np
 
 # The kinds of text, and how much of each the vocabulary is learned from. A Chinese byte costs three times the tokens of
 # an English one.
@@ -44,6 +48,9 @@ TRAININGS = {
     "fourth": (FOURTH, "--span-kib 128 --seed 11 --steps 4000 --until 2159 --rate 1.4e-3 --rate-last 2e-5 --warm-up 50"),
     "fifth": (FIFTH, "--span-kib 128 --seed 12 --steps 2100 --rate 7e-4 --rate-last 2e-5 --warm-up 30"),
 }
+# The mean of the two that came down reads better than either. The shares are those that did best on the text held out, of
+# 0, 0.2, 0.35, 0.5 and 1 for the third.
+MEAN = {"third": 0.35, "fifth": 0.65}
 
 
 def kind_of(row):
@@ -68,6 +75,35 @@ def texts(data, work):
             f.write(b"\0".join(documents))
     with open(os.path.join(work, "valid.txt"), "wb") as f:
         f.write(unpacked["valid.txt.xz"])
+
+
+def mean(parts, to):
+    """Models of one shape, {path: weight}, weighted and added up."""
+    opened = []
+    for path, weight in parts.items():
+        with open(path, "rb") as f:
+            begin = 8 + struct.unpack("<Q", f.read(8))[0]
+            header = json.loads(f.read(begin - 8))
+            f.seek(0)
+            opened.append((f.read(), weight))
+    out = bytearray(opened[0][0])
+    for name, tensor in header.items():
+        if name == "__metadata__":
+            continue
+        first, end = (begin + offset for offset in tensor["data_offsets"])
+        total = np.zeros((), np.float64)
+        for data, weight in opened:
+            if tensor["dtype"] == "BF16":
+                values = (np.frombuffer(data[first:end], "<u2").astype(np.uint32) << 16).view(np.float32)
+            else:
+                values = np.frombuffer(data[first:end], "<f4")
+            total = total + weight * values.astype(np.float64)
+        bits = total.astype(np.float32).view(np.uint32)
+        if tensor["dtype"] == "BF16":  # to nearest, ties to even
+            bits = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
+        out[first:end] = bits.tobytes()
+    with open(to, "wb") as f:
+        f.write(out)
 
 
 def main():
@@ -102,6 +138,8 @@ def main():
         result = os.path.join(o.work, name + ".safetensors")
         run("train", *texts_of(weights), "-o", result, *begin, *WINDOW, *held_out, *settings.split())
         begin = ["--model", result]
+    result = os.path.join(o.work, "mean.safetensors")
+    mean({os.path.join(o.work, name + ".safetensors"): share for name, share in MEAN.items()}, result)
     # int8 was measured to be near enough (engine/models/README.md).
     run("model", "convert", result, "-o", os.path.join(o.work, "riverrun-small.safetensors"), "--dtype", "bf16",
         "--auto", "int8")
