@@ -19,6 +19,7 @@ gives the same bytes.
 """
 import argparse
 import collections
+import functools
 import random
 import re
 import time
@@ -322,29 +323,13 @@ def words_of(paths, size):
     return sorted(w for w, n in words.items() if n >= 5)
 
 
-def made_logs(rng, common, program=Program, most=14):
+def made_logs(rng, common, _, program=Program, most=14):
     while True:
         few = rng.sample(common, rng.choice((20, 100, 400)))
         yield program(rng, few).log(int(2 ** rng.uniform(10, most)))
 
 
-def made_shapes(rng, common, most=15):
-    return made_logs(rng, common, Shaped, most)
-
-
-def made_builds(rng, common, most=15):
-    return made_logs(rng, common, Build, most)
-
-
-def made_long_shapes(rng, common):
-    return made_shapes(rng, common, 17)
-
-
-def made_long_builds(rng, common):
-    return made_builds(rng, common, 17)
-
-
-def made_lines(rng, common):
+def made_lines(rng, common, _):
     def word():
         kind = rng.random()
         if kind < 0.6:
@@ -403,9 +388,14 @@ def made_disguised(rng, common, texts):
         yield disguise(rng, body[begin:begin + size], common)
 
 
-KINDS = {"logs": (made_logs, 8 << 20), "lines": (made_lines, 4 << 20), "shapes": (made_shapes, 8 << 20),
-         "builds": (made_builds, 8 << 20), "long-shapes": (made_long_shapes, 8 << 20),
-         "long-builds": (made_long_builds, 8 << 20), "disguised": (made_disguised, 8 << 20)}
+def programs(program, most):
+    return functools.partial(made_logs, program=program, most=most)
+
+
+# How the documents are made (of a generator, common words, the texts), and of how much of a text the words are.
+KINDS = {"logs": (made_logs, 8 << 20), "lines": (made_lines, 4 << 20), "shapes": (programs(Shaped, 15), 8 << 20),
+         "builds": (programs(Build, 15), 8 << 20), "long-shapes": (programs(Shaped, 17), 8 << 20),
+         "long-builds": (programs(Build, 17), 8 << 20), "disguised": (made_disguised, 8 << 20)}
 
 
 def main():
@@ -417,8 +407,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     o = parser.parse_args()
     make, size = KINDS[o.kind]
-    more = [o.texts] if make is made_disguised else []
-    documents = make(random.Random(o.seed), words_of(o.texts, size), *more)
+    documents = make(random.Random(o.seed), words_of(o.texts, size), o.texts)
     made = 0
     with open(o.out, "wb") as f:
         while made < o.mib * (1 << 20):

@@ -92,4 +92,17 @@ static inline uint32_t next_random(uint64_t *seed)
     return (uint32_t)((z ^ z >> 31) >> 16);
 }
 
+/* The model file at path is refused, as ERR_MODEL, in one line with its name and `part`. */
+static inline void assert_model_refused(const char *path, const char *part, const char *what)
+{
+    uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES];
+    struct err err = {0};
+    enum err_code code = engine_fingerprint(path, fingerprint, &err);
+
+    if (code != ERR_MODEL)
+        fail_msg("%s: code %d", what, code);
+    if (!strstr(err.text, path) || strchr(err.text, '\n') || (part && !strstr(err.text, part)))
+        fail_msg("%s: says: %s", what, err.text);
+}
+
 #endif

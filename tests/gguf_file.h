@@ -204,23 +204,10 @@ static inline void write_made(struct made *m)
 
 /* ---- What is said of it ---- */
 
-/* Refused, as ERR_MODEL, in one line with the file's name and `part`. */
-static inline void assert_file_refused(const char *part, const char *what)
-{
-    uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES];
-    struct err err = {0};
-    enum err_code code = engine_fingerprint(path, fingerprint, &err);
-
-    if (code != ERR_MODEL)
-        fail_msg("%s: code %d", what, code);
-    if (!strstr(err.text, path) || strchr(err.text, '\n') || (part && !strstr(err.text, part)))
-        fail_msg("%s: says: %s", what, err.text);
-}
-
 static inline void assert_refused(struct made *m, const char *part, const char *what)
 {
     write_made(m);
-    assert_file_refused(part, what);
+    assert_model_refused(path, part, what);
     release(m);
 }
 

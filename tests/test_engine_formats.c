@@ -23,19 +23,6 @@ static int drop_path(void **unused)
     return 0;
 }
 
-/* The file is refused, as ERR_MODEL, in one line with its name and `part`. */
-static void assert_refused(const char *part, const char *what)
-{
-    uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES];
-    struct err err = {0};
-    enum err_code code = engine_fingerprint(path, fingerprint, &err);
-
-    if (code != ERR_MODEL)
-        fail_msg("%s: code %d", what, code);
-    if (!strstr(err.text, path) || strchr(err.text, '\n') || (part && !strstr(err.text, part)))
-        fail_msg("%s: says: %s", what, err.text);
-}
-
 static void assert_taken(const char *what)
 {
     uint8_t fingerprint[ENGINE_FINGERPRINT_BYTES];
@@ -57,10 +44,10 @@ static void safetensors_cut_anywhere_is_refused(void **unused)
     header = 8 + load_u64(data);
     for (size_t cut = 0; cut < bytes; cut += cut < header + 64 ? 1 : 1009) {
         file_write(path, data, cut);
-        assert_refused(NULL, "cut");
+        assert_model_refused(path, NULL, "cut");
     }
     file_write(path, data, bytes - 1);
-    assert_refused("truncated", "the last byte");
+    assert_model_refused(path, "truncated", "the last byte");
     file_write(path, data, bytes);
     assert_taken("whole");
     free(data);
@@ -99,12 +86,12 @@ static void safetensors_lengths_that_lie_are_refused(void **unused)
     (void)unused;
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         write_text(path, text, lengths[i], &f);
-        assert_refused(NULL, "a length");
+        assert_model_refused(path, NULL, "a length");
     }
     for (int more = -3; more <= 3; more++) {
         write_text(path, text, strlen(text) + (size_t)more, &f);
         if (more)
-            assert_refused(NULL, "a length that is a little off");
+            assert_model_refused(path, NULL, "a length that is a little off");
         else
             assert_taken("the right length");
     }
@@ -131,7 +118,7 @@ static void safetensors_headers_that_are_no_header_are_refused(void **unused)
     (void)unused;
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
         write_text(path, headers[i], strlen(headers[i]), &four_bytes);
-        assert_refused(NULL, headers[i]);
+        assert_model_refused(path, NULL, headers[i]);
     }
 }
 
@@ -171,7 +158,7 @@ static void safetensors_entries_that_lie_are_refused(void **unused)
                              "{\"emb.weight\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":%s}}",
                              entries[i].type, entries[i].shape, entries[i].offsets);
         write_text(path, header, (size_t)bytes, &four_bytes);
-        assert_refused(entries[i].says, header);
+        assert_model_refused(path, entries[i].says, header);
     }
 }
 
@@ -183,28 +170,28 @@ static void safetensors_must_tile_their_data(void **unused)
     /* emb.weight is the first: 256 x 32 floats. */
     set_offsets(&f, "emb.weight", 4, 4 + 256 * 32 * 4);
     put_together(&f, path);
-    assert_refused("hole", "a hole at the start");
+    assert_model_refused(path, "hole", "a hole at the start");
 
     f = take_apart(nano7);
     set_offsets(&f, "ln_out.bias", 0, 32 * 4);
     put_together(&f, path);
-    assert_refused("overlaps", "an overlap");
+    assert_model_refused(path, "overlaps", "an overlap");
 
     f = take_apart(nano7);
     set_offsets(&f, "ln_out.bias", 0, 32 * 4 - 1);
     put_together(&f, path);
-    assert_refused("do not agree", "a byte too few");
+    assert_model_refused(path, "do not agree", "a byte too few");
 
     f = take_apart(nano7);
     set_offsets(&f, "head.weight", (json_int_t)f.data_bytes,
                 (json_int_t)f.data_bytes + 256 * 32 * 4);
     put_together(&f, path);
-    assert_refused("truncated", "data behind the end");
+    assert_model_refused(path, "truncated", "data behind the end");
 
     f = take_apart(nano7);
     f.data_bytes -= 1;
     put_together(&f, path);
-    assert_refused("truncated", "one byte less");
+    assert_model_refused(path, "truncated", "one byte less");
 }
 
 /* ---- What any container may get wrong. ---- */
@@ -226,7 +213,7 @@ static void every_missing_tensor_is_named(void **unused)
             bool mark = !strcmp(name, "blocks.0.att.r_k") || strstr(name, ".ln1.weight");
             remove_tensor(&f, name);
             put_together(&f, path);
-            assert_refused(mark ? NULL : name, name);
+            assert_model_refused(path, mark ? NULL : name, name);
         }
         json_decref(all.header);
         free(all.bytes);
@@ -253,7 +240,7 @@ static void unknown_tensors_are_refused_by_name(void **unused)
         struct file f = take_apart(nano7);
         append_tensor(&f, extras[i].name);
         put_together(&f, path);
-        assert_refused(extras[i].says, extras[i].name);
+        assert_model_refused(path, extras[i].says, extras[i].name);
     }
 }
 
@@ -294,7 +281,7 @@ static void wrong_shapes_are_named(void **unused)
         json_object_set_new(entry(&f, shapes[i].name), "shape",
                             json_pack("[I,I]", shapes[i].rows, shapes[i].columns));
         put_together(&f, path);
-        assert_refused(NULL, shapes[i].name);
+        assert_model_refused(path, NULL, shapes[i].name);
     }
 }
 
@@ -315,7 +302,7 @@ static void small_vectors_must_be_finite(void **unused)
         struct file f = take_apart(vectors[i / 3].file);
         store_u32(data_of(&f, vectors[i / 3].name) + 4 * (i % 7), bits[i % 3]);
         put_together(&f, path);
-        assert_refused("not finite", vectors[i / 3].name);
+        assert_model_refused(path, "not finite", vectors[i / 3].name);
     }
 }
 
@@ -327,16 +314,16 @@ static void a_version_is_told_by_its_marks(void **unused)
     (void)unused;
     append_tensor(&f, "blocks.0.att.time_maa_x");
     put_together(&f, path);
-    assert_refused("'blocks.0.att.time_faaaa' is missing", "version 6");
+    assert_model_refused(path, "'blocks.0.att.time_faaaa' is missing", "version 6");
     f = take_apart(nano4);
     append_tensor(&f, "blocks.0.att.ln_x.weight");
     put_together(&f, path);
-    assert_refused("'blocks.0.att.ln_x.", "version 5.1");
+    assert_model_refused(path, "'blocks.0.att.ln_x.", "version 5.1");
     f = take_apart(nano4);
     append_tensor(&f, "blocks.0.att.ln_x.weight");
     append_tensor(&f, "blocks.0.att.gate.weight");
     put_together(&f, path);
-    assert_refused("'blocks.0.att.time_mix_g' is missing", "version 5.2");
+    assert_model_refused(path, "'blocks.0.att.time_mix_g' is missing", "version 5.2");
 }
 
 static void other_containers_are_recognised_and_refused(void **unused)
@@ -357,7 +344,7 @@ static void other_containers_are_recognised_and_refused(void **unused)
     (void)unused;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         file_write(path, files[i].bytes, files[i].count);
-        assert_refused(files[i].says, files[i].says);
+        assert_model_refused(path, files[i].says, files[i].says);
         assert_int_equal(engine_open(&engine, path, NULL, &err), ERR_MODEL);
         assert_null(engine);
     }
@@ -481,12 +468,12 @@ static void rwkvcpp_cut_anywhere_is_refused(void **unused)
     (void)unused;
     for (size_t cut = 0; cut < w.out.bytes; cut += 997) {
         file_write(path, w.out.data, cut);
-        assert_refused(NULL, "cut");
+        assert_model_refused(path, NULL, "cut");
     }
     for (size_t i = 0; i < w.count; i++)
         for (size_t cut = w.places[i]; cut < w.places[i] + 60 && cut < w.out.bytes; cut++) {
             file_write(path, w.out.data, cut);
-            assert_refused(NULL, "cut in a header");
+            assert_model_refused(path, NULL, "cut in a header");
         }
     buffer_release(&w.out);
 }
@@ -505,7 +492,7 @@ static void rwkvcpp_numbers_that_lie_are_refused(void **unused)
         store_u32(w.out.data + at, lies[lie % 7]);
         file_write(path, w.out.data, w.out.bytes);
         if (!same)
-            assert_refused(NULL, "a lie in the header");
+            assert_model_refused(path, NULL, "a lie in the header");
         store_u32(w.out.data + at, kept);
     }
     for (size_t i = 0; i < w.count; i += 5)
@@ -515,7 +502,7 @@ static void rwkvcpp_numbers_that_lie_are_refused(void **unused)
             store_u32(w.out.data + at, lies[lie % 7]);
             file_write(path, w.out.data, w.out.bytes);
             if (lies[lie % 7] != kept)
-                assert_refused(NULL, "a lie in a tensor");
+                assert_model_refused(path, NULL, "a lie in a tensor");
             store_u32(w.out.data + at, kept);
         }
     buffer_release(&w.out);
@@ -533,15 +520,15 @@ static void rwkvcpp_tensors_twice_and_quantised_are_refused(void **unused)
     memcpy(again, w.out.data + place, end - place);
     buffer_put(&w.out, again, end - place);
     file_write(path, w.out.data, w.out.bytes);
-    assert_refused("twice", "a tensor twice");
+    assert_model_refused(path, "twice", "a tensor twice");
     w.out.bytes = bytes;
     put_tensor(&w, "blocks.0.att.gate.weight", (uint32_t[]){32}, 1, zeros, 18);
     store_u32(w.out.data + w.places[w.count - 1] + 8, 2);
     file_write(path, w.out.data, w.out.bytes);
-    assert_refused("does not belong", "a Q4_0 tensor is known, if not its use");
+    assert_model_refused(path, "does not belong", "a Q4_0 tensor is known, if not its use");
     store_u32(w.out.data + 4, 100);
     file_write(path, w.out.data, w.out.bytes);
-    assert_refused("dead format", "a quantised tensor of version 100");
+    assert_model_refused(path, "dead format", "a quantised tensor of version 100");
     buffer_release(&w.out);
 }
 
@@ -554,7 +541,8 @@ static void rwkvcpp_rows_that_are_no_whole_blocks_are_refused(void **unused)
     put_tensor(&w, "blocks.0.att.gate.weight", (uint32_t[]){16, 4}, 2, zeros, sizeof zeros);
     store_u32(w.out.data + w.places[w.count - 1] + 8, 2);
     file_write(path, w.out.data, w.out.bytes);
-    assert_refused("rows of 16 values, no whole number of Q4_0 blocks", "half a block a row");
+    assert_model_refused(path, "rows of 16 values, no whole number of Q4_0 blocks",
+                         "half a block a row");
     buffer_release(&w.out);
 }
 

@@ -11,7 +11,7 @@ static void cut_anywhere_in_its_headers_or_data_is_refused(void **unused)
     file_write(path, out.data, out.bytes);
     for (size_t cut = out.bytes - 1;; cut -= cut > m->data + 1009 ? 1009 : 1) {
         assert_int_equal(truncate(path, (off_t)cut), 0);
-        assert_file_refused(cut > m->infos ? "truncated" : NULL, "cut");
+        assert_model_refused(path, cut > m->infos ? "truncated" : NULL, "cut");
         if (cut == 0)
             break;
     }
@@ -219,7 +219,7 @@ static void counts_that_lie_are_refused(void **unused)
             uint64_t kept = load_u64(out.data + at);
             store_u64(out.data + at, lies[i]);
             file_write(path, out.data, out.bytes);
-            assert_file_refused(NULL, at == 8 ? "a number of tensors" : "a number of keys");
+            assert_model_refused(path, NULL, at == 8 ? "a number of tensors" : "a number of keys");
             store_u64(out.data + at, kept);
         }
     buffer_release(&out);
@@ -273,7 +273,7 @@ static void tensors_that_lie_are_refused(void **unused)
         if (item->rank == 2)
             store_u64(out.data + m->infos + 8 + strlen(item->name) + 4 + 16 + 4, lies[i].offset);
         file_write(path, out.data, out.bytes);
-        assert_file_refused(lies[i].says, lies[i].says);
+        assert_model_refused(path, lies[i].says, lies[i].says);
         buffer_release(&out);
         release(m);
     }

@@ -99,7 +99,7 @@ static enum err_code save(struct session *s, struct err *err)
 enum { NAMING_BYTES = 64 << 10 };
 #define NAMING_PERCENT 0.5
 
-/* The first bytes of a file as one that can be read again, where the file might be a pipe. */
+/* The first bytes of a file as a file of their own: a scorer reads to the end. */
 static enum err_code head_of(const char *path, int *out, struct err *err)
 {
     int in = open(path, O_RDONLY | O_CLOEXEC), head = memfd_create("head", MFD_CLOEXEC);

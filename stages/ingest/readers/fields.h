@@ -14,7 +14,7 @@ bool fields_are_in(struct view beginning);
 /* field: its name, or the way to it, "message.body". Each line with it is a document of its own, of the place
  * "line 12", ended by a newline. Lines without it, where it is no text, and those that are no JSON are passed over
  * and counted.
- * Fails  ERR_SOURCE: text's words, a line is too long, none has the field; ERR_MEMORY; as out_text. */
+ * Fails  ERR_SOURCE: text's words, a line is too long, none has the field or is JSON; ERR_MEMORY; as out_text. */
 MUST_CHECK enum err_code fields_read(const struct pull *text, const char *field, struct out *out,
                                      struct err *err);
 
