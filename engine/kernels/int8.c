@@ -15,7 +15,7 @@ enum { OFFSET = 128 };
 
 INLINE struct words dot_add(struct words sum, struct words x, struct words w)
 {
-    return words_of(_mm512_dpbusd_epi32(sum.v, x.v, w.v));
+    return words_of(_mm512_dpbusd_epi32(words_v(sum), words_v(x), words_v(w)));
 }
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define NAME EXPORT(kernels_int8_, LEVEL)
@@ -142,22 +142,27 @@ static void multiply(const struct panels *w, const void *room, size_t rows, floa
 #undef GROUP
 }
 
+/* A chain multiplies what the next one has, which no compiler knows beforehand; one multiplied by itself would be
+ * copied first, which takes a quarter. */
 static float peak(size_t rounds, float x)
 {
-    struct words sums[24], factor = words_set((uint32_t)(8 * x) * 0x01010101u);
+    struct words sums[PEAK_CHAINS], all = words_set(0), factor;
 
-    UNROLL_ALL
-    for (size_t i = 0; i < 24; i++)
-        sums[i] = words_set((uint32_t)i);
-    for (size_t part = 0; part < 24; part += PEAK_CHAINS)
+    factor = words_set((uint32_t)(8 * x) * 0x01010101u);
+    for (size_t part = 0; part < 24; part += PEAK_CHAINS) {
+        UNROLL_ALL
+        for (size_t i = 0; i < PEAK_CHAINS; i++)
+            sums[i] = words_set((uint32_t)(part + i));
         for (size_t round = 0; round < rounds; round++) {
             UNROLL_ALL
             for (size_t i = 0; i < PEAK_CHAINS; i++)
-                sums[part + i] = dot_add(sums[part + i], sums[part + i], factor);
+                sums[i] = dot_add(sums[i], sums[(i + 1) % PEAK_CHAINS], factor);
         }
-    for (size_t i = 1; i < 24; i++)
-        sums[0] = words_add(sums[0], sums[i]);
-    return lanes_sum(words_to_lanes(sums[0]));
+        UNROLL_ALL
+        for (size_t i = 0; i < PEAK_CHAINS; i++)
+            all = words_add(all, sums[i]);
+    }
+    return lanes_sum(words_to_lanes(all));
 }
 
 void NAME(struct kernels *kernels)
