@@ -1,6 +1,6 @@
 /* bench_engine: how fast a model is read, as a share of what the machine can do.
  *
- *     bench_engine MODEL [THREADS [f32|bf16|int8]...]      default: one a core; all three
+ *     bench_engine MODEL [THREADS [f32|bf16|int8|CASE]...]      default: one a core; all types, all cases
  *
  * One CSV row a case, medians of 5 runs: tokens a second, GFLOP/s of the layers' matrices alone, and their share of the
  * limit measured just before (roofline.h), which is multiply-adds, or for cases bound by memory reading it. Cases:
@@ -26,7 +26,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { RUNS = 5, STREAMS_MOST = 512, TOKENS_MOST = 8192 };
+enum { RUNS = 5, STREAMS_MOST = 512, TOKENS_MOST = 8192, TOKENS_LEAST = 2048 };
 static const double run_s = 0.8; /* of one run, about */
 static const double width_of[] = {4, 2, 1};
 
@@ -40,7 +40,24 @@ struct bench {
     struct engine_job jobs[TOKENS_MOST];
     uint32_t tokens[TOKENS_MOST];
     float *losses; /* (TOKENS_MOST) */
+    char **asked;  /* types and cases, ended by NULL */
 };
+
+static const char *const cases[] = {"sequence", "alone", "single", "busy", "streams", NULL};
+
+/* Whether name stands in asked, or none of the names does. */
+static bool is_asked(char **asked, const char *name, const char *const *names)
+{
+    bool any = false;
+
+    for (size_t i = 0; asked[i]; i++) {
+        if (!strcmp(asked[i], name))
+            return true;
+        for (size_t j = 0; names[j]; j++)
+            any = any || !strcmp(asked[i], names[j]);
+    }
+    return !any;
+}
 
 static double memory_mib(void)
 {
@@ -56,16 +73,17 @@ static double memory_mib(void)
     return kib / 1024;
 }
 
-/* Seconds a token: jobs of `each` tokens, round the streams, `rounds` times. The clock begins when the first round has
- * come out: an endless text fills the pipe of workers once. */
+/* Seconds a token: jobs of `each` tokens, round the streams, `rounds` times; 0: too few to tell. The clock begins when
+ * the first round has come out, with whatever was in one block with it: an endless text fills the pipe of workers
+ * once. */
 static double go(struct bench *b, size_t streams, size_t each, size_t rounds, bool loss)
 {
     const size_t jobs = streams * rounds;
     double begin = now_s();
+    size_t in = 0, out = 0, before = 0;
     struct err err;
-    size_t in = 0;
 
-    for (size_t out = 0; out < jobs; out++) {
+    while (out < jobs) {
         for (; in < jobs && in - out < TOKENS_MOST / 2; in++) {
             struct engine_job *job = &b->jobs[in % (TOKENS_MOST / 2)];
             *job = (struct engine_job){.state = b->states[in % streams],
@@ -75,10 +93,14 @@ static double go(struct bench *b, size_t streams, size_t each, size_t rounds, bo
             must(engine_submit(b->engine, job, &err), &err);
         }
         require(engine_collect(b->engine, true));
-        if (out + 1 == streams)
-            begin = now_s();
+        if (++out < streams || before)
+            continue;
+        while (out < jobs && engine_collect(b->engine, false))
+            out++;
+        before = out;
+        begin = now_s();
     }
-    return (now_s() - begin) / (double)((jobs - streams) * each);
+    return before == jobs ? 0 : (now_s() - begin) / (double)((jobs - before) * each);
 }
 
 /* The same, one job at a time: nothing is in flight while the caller waits. */
@@ -108,9 +130,16 @@ static void measure(struct bench *b, const char *name, size_t streams, size_t ea
 {
     const struct engine_info *info = engine_info(b->engine);
     bool single = !strcmp(name, "single"), alone = single || !strcmp(name, "alone");
-    double s = run(b, alone, streams, each, 3, loss), times[RUNS];
-    size_t rounds = (size_t)(run_s / (s * (double)(streams * each))) + 3;
+    double tokens = (double)(streams * each), s, times[RUNS];
+    size_t rounds = 3;
 
+    if (!is_asked(b->asked, name, cases))
+        return;
+    while ((s = run(b, alone, streams, each, rounds, loss)) * tokens * (double)rounds < run_s / 4)
+        rounds *= 2;
+    rounds = (size_t)(run_s / (s * tokens)) + 3;
+    if (!alone && tokens * (double)rounds < TOKENS_LEAST)
+        rounds = TOKENS_LEAST / (streams * each);
     for (int i = 0; i < RUNS; i++)
         times[i] = run(b, alone, streams, each, rounds, loss);
     qsort(times, RUNS, sizeof *times, by_value);
@@ -196,7 +225,7 @@ static void bench_weights(struct bench *b, const char *model, unsigned threads)
     measure(b, "sequence", 1, 4096, false);
     measure(b, "alone", 1, 256, false);
     measure(b, "single", 1, 1, false);
-    if (threads > 1)
+    if (threads > 1 && is_asked(b->asked, "busy", cases))
         measure_busy(b, threads);
     for (size_t i = 0; i < 5; i++) {
         open_states(b, many[i]);
@@ -210,28 +239,26 @@ static void bench_weights(struct bench *b, const char *model, unsigned threads)
 
 int main(int count, char **arguments)
 {
-    static const char *const names[] = {"f32", "bf16", "int8"};
+    static const char *const names[] = {"f32", "bf16", "int8", NULL};
     static struct bench b;
     cpu_set_t cores;
     unsigned threads = count > 2 ? (unsigned)strtoul(arguments[2], NULL, 10) : 0;
 
     if (count < 2) {
-        fprintf(stderr, "bench_engine MODEL [THREADS [f32|bf16|int8]...]\n");
+        fprintf(stderr, "bench_engine MODEL [THREADS [f32|bf16|int8|CASE]...]\n");
         return err_status(ERR_USAGE);
     }
     if (!threads)
         threads = sched_getaffinity(0, sizeof cores, &cores) ? 1 : (unsigned)CPU_COUNT(&cores);
+    b.asked = arguments + (count > 3 ? 3 : count);
     b.losses = calloc(TOKENS_MOST, sizeof *b.losses);
     require(b.losses);
     printf("case,streams,tokens,loss,threads,weights,tokens_per_s,slowest,fastest,gflops,share,"
            "share_with_head,memory_mib\n");
     for (enum kernels_weights type = WEIGHTS_F32; type <= WEIGHTS_INT8; type++) {
-        bool asked = count <= 3;
-        for (int i = 3; i < count; i++)
-            asked = asked || !strcmp(arguments[i], names[type]);
         b.type = type;
         b.weights = names[type];
-        if (asked)
+        if (is_asked(b.asked, names[type], names))
             bench_weights(&b, arguments[1], threads);
     }
     free(b.losses);

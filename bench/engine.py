@@ -29,11 +29,14 @@ def measure(build, shape, threads, weights):
         subprocess.run([os.path.join(build, "tests/make_nano"), *SHAPES[shape], "--head", "64", "--vocab", vocab,
                         "--dtype", "BF16", "-o", model], check=True)
         for count in threads:
-            text = subprocess.run([os.path.join(build, "bench/bench_engine"), model, str(count), *weights],
-                                  check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-            for line in text:
-                if line.startswith("#"):
-                    print(shape, line, file=sys.stderr)
+            text = []
+            with subprocess.Popen([os.path.join(build, "bench/bench_engine"), model, str(count), *weights],
+                                  stdout=subprocess.PIPE, text=True) as bench:
+                for line in bench.stdout:
+                    print(shape, line, end="", file=sys.stderr)
+                    text.append(line)
+            if bench.returncode:
+                sys.exit(f"bench_engine ended with {bench.returncode}")
             for row in csv.DictReader(line for line in text if not line.startswith("#")):
                 yield {"shape": shape, **row}
 

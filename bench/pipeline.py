@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """`riverrun read` on a text against the bare engine (bench_read) on its tokens, in turn, by workers.
 
-    bench/pipeline.py MODEL TEXT [--runs N] [--threads 1,2] [--vocab FILE|model] [--weights TYPE] [-- OPTIONS OF READ...]
+    bench/pipeline.py MODEL TEXT [--runs N] [--threads 1,2] [--vocab FILE] [--weights TYPE] [-- OPTIONS OF READ...]
 
 Prints a CSV row a pair of runs and the medians. Both rates count from the start to the end, opening included;
 the share is of the two runs of a pair."""
@@ -21,7 +21,14 @@ ENGINE = os.path.join(TOP, "build", "bench", "bench_read")
 
 
 def vocab_of(args):
-    return ["--vocab", args.vocab] if args.vocab not in (None, "model") else []
+    return ["--vocab", args.vocab] if args.vocab else []
+
+
+def tokenize(args, out):
+    """Into ids as `riverrun read` does it: by --vocab, else by what the model carries, else bytes."""
+    carried = subprocess.run([PROGRAM, "tokenize", os.devnull, "--model", args.model], capture_output=True, check=False)
+    own = [] if args.vocab or carried.returncode else ["--model", args.model]
+    subprocess.run([PROGRAM, "tokenize", args.text, *vocab_of(args), *own], stdout=out, check=True)
 
 
 def read_once(args, threads):
@@ -44,13 +51,12 @@ def main():
     parser.add_argument("text")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--vocab", help="a file, or `model` for the one that it carries; default: bytes")
+    parser.add_argument("--vocab", help="a file; default: the one that MODEL carries, else bytes")
     parser.add_argument("--weights", default="auto")
     parser.add_argument("options", nargs="*", help="of read, after --")
     args = parser.parse_args()
     with tempfile.NamedTemporaryFile() as ids:
-        own = ["--model", args.model] if args.vocab == "model" else vocab_of(args)
-        subprocess.run([PROGRAM, "tokenize", args.text, *own], stdout=ids, check=True)
+        tokenize(args, ids)
         print("threads,read_tokens_per_s,engine_tokens_per_s,share,checkpoints,checkpoint_percent")
         for threads in args.threads.split(","):
             rows = []

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-enum { ROUNDS = 12, PEAK_ROUNDS = 40000, ROWS = 256, N = 1024, K = 1024, THREADS_MAX = 64 };
+enum { ROUNDS = 48, PEAK_ROUNDS = 400000, ROWS = 256, N = 1024, K = 1024, THREADS_MAX = 64 };
 enum { STREAMS = 8, AHEAD = 32 }; /* of reading: places at once, lines asked for ahead at each */
 static const size_t read_least = 8 << 20, huge = 2 << 20;
 
