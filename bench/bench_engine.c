@@ -43,18 +43,25 @@ struct bench {
     char **asked;  /* types and cases, ended by NULL */
 };
 
+static const char *const types[] = {"f32", "bf16", "int8", NULL};
 static const char *const cases[] = {"sequence", "alone", "single", "busy", "streams", NULL};
 
-/* Whether name stands in asked, or none of the names does. */
-static bool is_asked(char **asked, const char *name, const char *const *names)
+static bool is_among(const char *name, const char *const *names)
+{
+    while (*names && strcmp(*names, name))
+        names++;
+    return *names;
+}
+
+/* Whether name, one of names, is asked for, or none of them is. */
+static bool is_asked(const struct bench *b, const char *name, const char *const *names)
 {
     bool any = false;
 
-    for (size_t i = 0; asked[i]; i++) {
-        if (!strcmp(asked[i], name))
+    for (char **asked = b->asked; *asked; asked++) {
+        if (!strcmp(*asked, name))
             return true;
-        for (size_t j = 0; names[j]; j++)
-            any = any || !strcmp(asked[i], names[j]);
+        any = any || is_among(*asked, names);
     }
     return !any;
 }
@@ -133,8 +140,6 @@ static void measure(struct bench *b, const char *name, size_t streams, size_t ea
     double tokens = (double)(streams * each), s, times[RUNS];
     size_t rounds = 3;
 
-    if (!is_asked(b->asked, name, cases))
-        return;
     while ((s = run(b, alone, streams, each, rounds, loss)) * tokens * (double)rounds < run_s / 4)
         rounds *= 2;
     rounds = (size_t)(run_s / (s * tokens)) + 3;
@@ -219,19 +224,25 @@ static void bench_weights(struct bench *b, const char *model, unsigned threads)
         b->tokens[i] = (uint32_t)(i * 7919 % engine_info(b->engine)->vocab);
     b->state_count = 0;
     open_states(b, 1);
-    for (size_t i = 0; i < 4; i++)
-        for (int loss = 0; loss < 2; loss++)
-            measure(b, "sequence", 1, lengths[i], loss);
-    measure(b, "sequence", 1, 4096, false);
-    measure(b, "alone", 1, 256, false);
-    measure(b, "single", 1, 1, false);
-    if (threads > 1 && is_asked(b->asked, "busy", cases))
-        measure_busy(b, threads);
-    for (size_t i = 0; i < 5; i++) {
-        open_states(b, many[i]);
-        measure(b, "streams", many[i], 1, false);
+    if (is_asked(b, "sequence", cases)) {
+        for (size_t i = 0; i < 4; i++)
+            for (int loss = 0; loss < 2; loss++)
+                measure(b, "sequence", 1, lengths[i], loss);
+        measure(b, "sequence", 1, 4096, false);
     }
-    measure(b, "streams", 512, 8, false);
+    if (is_asked(b, "alone", cases))
+        measure(b, "alone", 1, 256, false);
+    if (is_asked(b, "single", cases))
+        measure(b, "single", 1, 1, false);
+    if (threads > 1 && is_asked(b, "busy", cases))
+        measure_busy(b, threads);
+    if (is_asked(b, "streams", cases)) {
+        for (size_t i = 0; i < 5; i++) {
+            open_states(b, many[i]);
+            measure(b, "streams", many[i], 1, false);
+        }
+        measure(b, "streams", 512, 8, false);
+    }
     for (size_t i = 0; i < b->state_count; i++)
         engine_state_close(&b->states[i]);
     engine_close(&b->engine);
@@ -239,26 +250,28 @@ static void bench_weights(struct bench *b, const char *model, unsigned threads)
 
 int main(int count, char **arguments)
 {
-    static const char *const names[] = {"f32", "bf16", "int8", NULL};
     static struct bench b;
     cpu_set_t cores;
+    bool known = true;
     unsigned threads = count > 2 ? (unsigned)strtoul(arguments[2], NULL, 10) : 0;
 
-    if (count < 2) {
+    b.asked = arguments + (count > 3 ? 3 : count);
+    for (char **asked = b.asked; *asked; asked++)
+        known = known && (is_among(*asked, types) || is_among(*asked, cases));
+    if (count < 2 || !known) {
         fprintf(stderr, "bench_engine MODEL [THREADS [f32|bf16|int8|CASE]...]\n");
         return err_status(ERR_USAGE);
     }
     if (!threads)
         threads = sched_getaffinity(0, sizeof cores, &cores) ? 1 : (unsigned)CPU_COUNT(&cores);
-    b.asked = arguments + (count > 3 ? 3 : count);
     b.losses = calloc(TOKENS_MOST, sizeof *b.losses);
     require(b.losses);
     printf("case,streams,tokens,loss,threads,weights,tokens_per_s,slowest,fastest,gflops,share,"
            "share_with_head,memory_mib\n");
     for (enum kernels_weights type = WEIGHTS_F32; type <= WEIGHTS_INT8; type++) {
         b.type = type;
-        b.weights = names[type];
-        if (is_asked(b.asked, names[type], names))
+        b.weights = types[type];
+        if (is_asked(&b, types[type], types))
             bench_weights(&b, arguments[1], threads);
     }
     free(b.losses);
