@@ -201,7 +201,8 @@ void units_place(struct units *u, const struct msg_place *place)
     u->fenced = false;
     u->markdown = place->heading & PLACE_MARKDOWN;
     u->place_bytes = (uint8_t)place->name.bytes;
-    memcpy(u->place, place->name.data, place->name.bytes);
+    if (place->name.bytes)
+        memcpy(u->place, place->name.data, place->name.bytes);
 }
 
 bool units_end(struct units *u, struct record *record)
