@@ -302,13 +302,13 @@ class Place:
             errors.close()
 
 
-def as_a_feed(data):
+def as_a_feed(data, period=10000):
     """What `follow` writes of what `read` wrote: without the document's record, and the summary of a period that the end
-    cut short of its 10,000 lines."""
+    cut short of its lines."""
     *lines, document = data.splitlines(keepends=True)
     check(json.loads(document)["kind"] == "document", "no document's record at the end")
     last = json.loads(lines[-1])
-    if last["kind"] == "summary" and last["lines"] < 10000:
+    if last["kind"] == "summary" and last["lines"] < period:
         lines.pop()
     return b"".join(lines)
 

@@ -6,18 +6,20 @@ The world is one log whose every line has its number. Rotation is done as logrot
 create or by copy and truncate, and old files are compressed; nobody waits for the reader but where a case
 says so."""
 import bz2
+import collections
 import gzip
 import json
 import lzma
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 
-from e2e import STAGES, STOPPED, Job, Pipe, as_a_feed, check, main, read, wait_for, write
+from e2e import STAGES, STOPPED, Follow, Job, Pipe, as_a_feed, check, main, read, wait_for, write
 
 RECORD_LEAST = 100  # bytes: no record is shorter
 QUICK = ["--unit", "line", "--checkpoint-seconds", "0.3"]
@@ -25,12 +27,7 @@ PACKERS = {"": None, ".gz": lambda data: gzip.compress(data, 1), ".bz2": lambda 
            ".xz": lambda data: lzma.compress(data, preset=0), ".zst": None}
 
 
-class Follow(Job):
-    def command(self, *more, program=None):
-        command = super().command(*more, program=program)
-        command[1] = "follow"
-        return command
-
+class FollowOne(Follow):
     def written(self):
         """Bytes of the only output."""
         path = os.path.join(self.output, "log.jsonl")
@@ -99,12 +96,13 @@ class Log:
             os.unlink(path)
 
 
-def undisturbed(place, name, lines):
+def undisturbed(place, name, lines, period=10000):
     """The records of all lines, but for those of an end, which a feed has none of."""
-    job = Job(place, name, place.text(name + ".txt", b"".join(lines)), options=[*QUICK, "--name", "log"])
+    job = Job(place, name, place.text(name + ".txt", b"".join(lines)),
+              options=[*QUICK, "--name", "log", "--summary-lines", str(period)])
     job.run()
     job.validate()
-    return as_a_feed(job.records()["log.jsonl"])
+    return as_a_feed(job.records()["log.jsonl"], period)
 
 
 def compare(job, want, what):
@@ -130,11 +128,11 @@ def read_on(job, process, size):
     return process.poll() is None
 
 
-def disturbed(place, rotate, name, goal):
+def disturbed(place, rotate, name, goal, period=10000):
     """So many lines in bursts, with rotations, compression, kills and restarts among them. Returns what was done."""
     rng = random.Random(place.seed)
     log = Log(place, name + "-logs", rng)
-    job = Follow(place, name, log.path, options=[*QUICK, "--name", "log"])
+    job = FollowOne(place, name, log.path, options=[*QUICK, "--name", "log", "--summary-lines", str(period)])
     process, kills, crashes = job.start(), 0, 0
     log.write(1)
     read_on(job, process, 1)  # a feed begins with the file that is there when it is first looked at
@@ -154,7 +152,7 @@ def disturbed(place, rotate, name, goal):
             kills += job.kill(process)
             step = rng.choice(("ingest_journal:1", "ingest_journal:2", "ingest_opened:1", None, None))
             process = job.start(program=place.steps if step else None, crash=step)
-    want = undisturbed(place, name + "-undisturbed", log.lines)
+    want = undisturbed(place, name + "-undisturbed", log.lines, period)
     while not read_on(job, process, len(want)):
         crashes += 1
         process = job.start()
@@ -162,7 +160,10 @@ def disturbed(place, rotate, name, goal):
     compare(job, want, name)
     check(kills + crashes >= 3 and log.rotations >= 10, f"{kills} kills, {log.rotations} rotations alone")
     packed = sum(ending != "" for _, ending in log.old())
-    return f"{goal} lines, {log.rotations} rotations, {packed} compressed, {kills} kills, {crashes} crashes at steps"
+    kinds = collections.Counter(re.findall(rb'"kind":"(\w+)"', want))
+    check(kinds[b"line"] == goal and kinds[b"summary"] == goal // period, f"{kinds}")
+    return (f"{goal} lines, {kinds[b'alert']} alerts, {kinds[b'summary']} summaries, {log.rotations} rotations, "
+            f"{packed} compressed, {kills} kills, {crashes} crashes at steps")
 
 
 def renamed_and_killed(place):
@@ -175,15 +176,16 @@ def copied_and_killed(place):
 
 
 def either_and_killed(place):
+    """With rolling summaries: what a period has gathered so far goes on where it was, too."""
     return disturbed(place, lambda log: log.rng.choice((Log.rename, Log.copy_and_truncate))(log), "either",
-                     1000000 if place.nightly else 50000)
+                     1000000 if place.nightly else 50000, period=700)
 
 
 def one_of_four_processes_is_killed(place):
     """Ingest, or whoever it talks to: what was read of files that rotated meanwhile is read again."""
     rng = random.Random(place.seed)
     log = Log(place, "four-logs", rng)
-    job = Follow(place, "four", log.path, options=["--follow", *QUICK])
+    job = FollowOne(place, "four", log.path, options=["--follow", *QUICK])
     pipe = Pipe(job, ingest=("--follow", "--store", job.store, "--name", "log"), program=place.steps)
     goal, deaths = 100000 if place.nightly else 8000, 0
     log.write(1)
@@ -222,7 +224,7 @@ def copied_while_it_is_written(place):
     has are in none of the files either."""
     rng = random.Random(place.seed)
     log = Log(place, "raced-logs", rng)
-    job = Follow(place, "raced", log.path, options=[*QUICK, "--name", "log"])
+    job = FollowOne(place, "raced", log.path, options=[*QUICK, "--name", "log"])
     process, goal, over = job.start(), 300000 if place.nightly else 30000, threading.Event()
 
     def writer():
@@ -269,7 +271,7 @@ def what_is_not_there_yet_is_said(place):
     os.mkdir(nothing)
     write(os.path.join(folder, "b.log"), b"b\n")
     absent, pattern = os.path.join(folder, "c.log"), os.path.join(folder, "*.txt")
-    job = Follow(place, "waits", [there, absent, pattern, nothing, folder, os.path.join(folder, "b*")])
+    job = FollowOne(place, "waits", [there, absent, pattern, nothing, folder, os.path.join(folder, "b*")])
     process = place.start([word for word in job.command() if word != "-q"])
     wait_for("what is there", lambda: len(job.statuses()) >= 2)
     write(absent, b"c\n")
