@@ -2,6 +2,7 @@
  * bytes as tokens. What happens with real neighbours is end to end's. */
 #include "engine/engine.h"
 #include "stages/encode/drift.h"
+#include "stages/encode/points.h"
 #include "tests/stages_help.h"
 
 #include <stdio.h>
@@ -243,6 +244,58 @@ static void a_finished_stream_is_compared_and_left_alone(void **state)
     epoch = expect_open(d, &stream);
     answer_open(d, stream, epoch, 7);
     run_to_done(d, ERR_CHANGED);
+    driver_free(&d);
+}
+
+/* Over the newest checkpoint of the only stream comes one that is whole by its checksums, and no state. */
+static void add_unsound_checkpoint(const char *path)
+{
+    const struct store_options write = {.write = true};
+    struct store *store;
+    struct store_checkpoint *newest;
+    struct store_batch *batch;
+    struct buffer meta = buffer_of(1 << 20);
+    Riverrun__Checkpoint *decoded;
+    uint64_t numbers[STORE_KEEP];
+    size_t count;
+    void *user;
+    struct err err;
+
+    assert_int_equal(store_open(&store, path, &write, &err), ERR_OK);
+    assert_int_equal(store_checkpoints(store, 1, numbers, &count, &err), ERR_OK);
+    assert_int_equal(store_checkpoint_read(store, 1, numbers[0], true, &newest, &err), ERR_OK);
+    assert_int_equal(point_decode(newest->meta, &decoded, &err), ERR_OK);
+    decoded->analysis.len--;
+    assert_int_equal(proto_write(&decoded->base, &meta, &err), ERR_OK);
+    assert_int_equal(store_batch_open(&batch, &err), ERR_OK);
+    assert_int_equal(batch_checkpoint(batch, 1, numbers[0] + 1,
+                                      (struct view){meta.data, meta.bytes}, newest->parts,
+                                      newest->part_count, &err),
+                     ERR_OK);
+    store_submit(store, &batch, NULL);
+    assert_true(store_collect(store, true, &user, &err));
+    assert_int_equal(err.code, ERR_OK);
+    riverrun__checkpoint__free_unpacked(decoded, NULL);
+    store_checkpoint_free(&newest);
+    buffer_release(&meta);
+    store_close(&store);
+}
+
+static void a_checkpoint_that_is_no_state_is_passed_over(void **state)
+{
+    uint64_t stream = 1, epoch;
+
+    read_whole(state);
+    add_unsound_checkpoint(in_folder(state, "state"));
+    struct driver *d = start(state);
+    struct sink sink = expect_sink_open(d);
+    assert_int_equal(sink.n, 3);
+    assert_true(sink.finished);
+    assert_non_null(strstr(d->reports, "going on from the one before it"));
+    answer_sink(d, stream, &sink);
+    epoch = expect_open(d, &stream);
+    answer_open(d, stream, epoch, 6);
+    run_to_done(d, ERR_OK);
     driver_free(&d);
 }
 
@@ -539,6 +592,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STAGE_TEST(a_text_is_read_to_its_end),
         STAGE_TEST(a_finished_stream_is_compared_and_left_alone),
+        STAGE_TEST(a_checkpoint_that_is_no_state_is_passed_over),
         STAGE_TEST(a_sink_that_comes_back_skips_no_comparison),
         STAGE_TEST(records_are_sent_again_from_the_last_durable_one),
         STAGE_TEST(a_paused_stream_goes_on_as_soon_as_it_is_told),

@@ -364,14 +364,31 @@ static void begin_again(struct stream *s)
     }
 }
 
+/* The newest checkpoint that can be loaded: one may be whole, and still say what is no state. */
+static enum err_code load_newest(struct stream *s, char *changed, size_t room, struct err *err)
+{
+    enum err_code code = restore_find(s, UINT64_MAX, err);
+
+    while (!code) {
+        uint64_t number = s->candidates[0].number;
+        code = restore_load(s, number, changed, room, err);
+        if (code != ERR_DAMAGED)
+            break;
+        stage_report(s->encode->env, STAGE_WARNING, s->name,
+                     "checkpoint %llu: %s; going on from the one before it",
+                     (unsigned long long)number, err->text);
+        code = restore_find(s, number, err);
+    }
+    return code;
+}
+
 static void resume(struct stream *s)
 {
     char changed[320];
     struct err err;
 
     s->peeked = false;
-    if (restore_find(s, UINT64_MAX, &err) ||
-        restore_load(s, s->candidates[0].number, changed, sizeof changed, &err)) {
+    if (load_newest(s, changed, sizeof changed, &err)) {
         stream_fail(s, &err);
         return;
     }
