@@ -292,6 +292,41 @@ static void an_entry_has_a_thousand_lines_at_most(void **state)
     world_free(&w);
 }
 
+/* While the end that time made is on its way to the disk, more comes than is ever held: it waits where it is. */
+static void much_comes_while_time_ends_an_entry(void **state)
+{
+    enum { LINES = 250000 };
+    struct world *w = world_new(state);
+    const char *path = in_folder(state, "app.log");
+    uint64_t seed = 1;
+    FILE *log;
+
+    put_file(path, "1 a\n", 4);
+    w->paths[0] = path;
+    w->d->config.multiline_start = "^\\d+ ";
+    start(w);
+    while (!w->announced)
+        work(w);
+    open_at(w, "feed", (struct view){NULL, 0});
+    grant(w, 1000);
+    while (w->came.bytes < 3 && !w->refused[0])
+        work(w);
+    assert_string_equal(w->refused, "");
+    log = fopen(path, "ab");
+    require(log);
+    for (int i = 0; i < LINES; i++)
+        fputs(i ? "  at b\n" : "2 b\n", log);
+    require(fclose(log) == 0);
+    w->d->now_ms += w->d->config.multiline_ms + 50;
+    driver_event(w->d, EVENT_TIME, PORT_UP);
+    read_to(w, 4, 100, &seed);
+    read_to(w, 8 + 7 * 999, 100, &seed);
+    assert_memory_equal(w->came.text, "1 a\n2 b\n  at b\n", 15);
+    assert_int_equal(w->came.break_count, 2);
+    assert_int_equal(w->came.breaks[0], 4);
+    world_free(&w);
+}
+
 static void a_bad_pattern_is_refused_with_its_place(void **state)
 {
     for (int which = 0; which < 3; which++) {
@@ -351,6 +386,7 @@ int main(void)
         STAGE_TEST(standard_input_is_read_once_and_its_end_is_told),
         STAGE_TEST(entries_break_in_the_same_places_from_every_cursor),
         STAGE_TEST(an_entry_has_a_thousand_lines_at_most),
+        STAGE_TEST(much_comes_while_time_ends_an_entry),
         STAGE_TEST(a_bad_pattern_is_refused_with_its_place),
         STAGE_TEST(a_stream_for_each_key),
     };

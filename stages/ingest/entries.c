@@ -299,7 +299,9 @@ static enum err_code entries_open_input(void *self, struct view cursor, struct e
     enum err_code code = ERR_OK;
 
     stop_waiting(e);
-    e->pending.bytes = e->given = 0;
+    buffer_release(&e->pending);
+    e->pending = buffer_of(PENDING_MAX);
+    e->given = 0;
     e->at = e->skip = 0;
     e->extent = (struct extent){0, 0};
     e->mark_count = 0;
@@ -396,6 +398,8 @@ static enum err_code entries_read(void *self, struct piece *piece, struct err *e
             give(e, count, piece);
             return ERR_OK;
         }
+        if (e->decide.in_flight)
+            break; /* what comes meanwhile waits where it is */
         code = e->kind->read(e->inner, &inner, err);
         if (!code && inner.bytes.bytes) {
             stop_waiting(e);
