@@ -461,6 +461,7 @@ static void novelty_is_told(void **state)
                  "36,250 to 36,300");
     expect(page, "the worst of many</blockquote>");
     expect(page, "36 more alerts of this template");
+    expect(page, "38 alerts of ");
     assert_true(strstr(page, "one of its kind&") < strstr(page, "the worst of many"));
     expect(page, "common &lt;*&gt;</th><td>1,000</td>");
     expect(page,

@@ -82,10 +82,11 @@ void page_count(FILE *out, uint64_t count)
 
 const char *page_plural(const char *noun)
 {
-    static const char *const known[][2] = {
-        {"paragraph", "paragraphs"}, {"line", "lines"},       {"entry", "entries"},
-        {"byte", "bytes"},           {"token", "tokens"},     {"document", "documents"},
-        {"record", "records"},       {"section", "sections"}, {"heading", "headings"}};
+    static const char *const known[][2] = {{"paragraph", "paragraphs"}, {"line", "lines"},
+                                           {"entry", "entries"},        {"byte", "bytes"},
+                                           {"token", "tokens"},         {"document", "documents"},
+                                           {"record", "records"},       {"section", "sections"},
+                                           {"heading", "headings"},     {"alert", "alerts"}};
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(noun, known[i][0]))

@@ -197,9 +197,11 @@ static enum err_code look(struct sink_file *f, struct err *err)
 {
     char *path = sink_path(f->folder, f->name);
     struct stat st;
-    bool absent = stat(path, &st) && errno == ENOENT;
+    bool failed = stat(path, &st), absent = failed && errno == ENOENT;
 
     free(path);
+    if (failed && !absent)
+        return call_failed(f, "look at", ERR_SINK, err);
     if (!absent && !S_ISREG(st.st_mode))
         return refuse(f, ERR_SINK, "is a directory or a device: move it away or choose another -o",
                       err);
