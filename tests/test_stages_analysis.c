@@ -342,6 +342,11 @@ static void long_lines_are_cut_between_tokens_and_characters(void **state)
         memcpy(line + i, e_acute, sizeof e_acute); /* behind one byte: a cut at 64 would part one */
     mask_line((struct view){(const uint8_t *)line, sizeof line}, &masked);
     assert_int_equal(masked.bytes, MASK_TOKEN_BYTES - 1);
+    memset(line + 1, '\x80', sizeof line - 1); /* one that never ends: a token is never empty */
+    line[0] = '\xc3';
+    mask_line((struct view){(const uint8_t *)line, sizeof line}, &masked);
+    assert_int_equal(masked.bytes, 1);
+    assert_int_equal(masked.count, 1);
     for (size_t i = 0; i < sizeof line; i++)
         line[i] = i % 2 ? ' ' : 'x';
     mask_line((struct view){(const uint8_t *)line, sizeof line}, &masked);
@@ -566,6 +571,29 @@ static void every_place_can_be_saved_and_loaded(void **state)
     buffer_release(&text);
 }
 
+/* Bytes that are no text, in tokens longer than a template keeps: whatever was learnt of them comes back. */
+static void lines_that_are_no_text_can_be_saved_and_loaded(void **state)
+{
+    struct analysis_options options = {.unit = UNIT_LINE, .parts = 1U << ANALYZE_NOVELTY};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    uint64_t seed = 9;
+
+    (void)state;
+    analysis_begin(&a, &options, 0);
+    for (unsigned i = 0; i < 2000; i++) {
+        uint8_t line[200];
+        size_t bytes = 60 + random_next(&seed) % 130, edge = random_next(&seed) % 5;
+        for (size_t k = 0; k < bytes; k++)
+            line[k] = k < edge ? 0xC3 : random_next(&seed) % 40 ? 0x80 : (uint8_t)(seed >> 20);
+        line[bytes++] = '\n';
+        analysis_token(&a, 3, (struct view){line, bytes}, (uint32_t)bytes, false, &made);
+        if (i % 50 == 0)
+            analysis_reload(&a);
+    }
+    analysis_release(&a);
+}
+
 static void a_set_of_parts_is_only_loaded_as_it_was_saved(void **state)
 {
     struct buffer saved = buffer_of(ANALYSIS_BYTES_MAX);
@@ -737,6 +765,7 @@ int main(void)
         cmocka_unit_test(alarms_are_as_many_as_were_asked_for),
         cmocka_unit_test(an_entry_is_known_by_its_first_line),
         cmocka_unit_test(every_place_can_be_saved_and_loaded),
+        cmocka_unit_test(lines_that_are_no_text_can_be_saved_and_loaded),
         cmocka_unit_test(a_set_of_parts_is_only_loaded_as_it_was_saved),
         cmocka_unit_test(damaged_state_is_refused_or_in_bounds),
         cmocka_unit_test(hostile_lines_stay_in_bounds),

@@ -308,6 +308,113 @@ static void hostile_documents_stay_in_bounds(void **state)
     buffer_release(&saved);
 }
 
+static void put_text(struct analysis *a, const char *text, unsigned count)
+{
+    struct analysis_records made;
+    struct view token = {(const uint8_t *)text, strlen(text)};
+
+    while (count-- > 0)
+        analysis_token(a, 6, token, (uint32_t)token.bytes, false, &made);
+}
+
+/* White space fills what is held of a text, and the token behind it is taken in two goes. */
+static void a_sentence_may_begin_inside_a_token(void **state)
+{
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    struct buffer line = buffer_of(RECORD_LINE_MAX);
+
+    (void)state;
+    for (unsigned blanks = SENTENCES_HELD - 40; blanks < SENTENCES_HELD + 8; blanks++) {
+        char begin[64];
+        analysis_begin(&a, &summaries, 0);
+        put_text(&a, "The first sentence is here.", 1);
+        put_text(&a, " ", blanks);
+        put_text(&a, "   the", 1);
+        analysis_reload(&a);
+        put_text(&a, " second one stands behind it.", 1);
+        analysis_end(&a, &made);
+        line.bytes = 0;
+        for (size_t i = 0; i < made.count; i++)
+            if (made.records[i].kind == RECORD_SUMMARY)
+                assert_int_equal(record_line("s", &made.records[i], &line, NULL), ERR_OK);
+        buffer_u8(&line, 0);
+        snprintf(begin, sizeof begin, "{\"begin\":%u,\"end\":%u,", 27 + blanks + 3,
+                 27 + blanks + 3 + 32);
+        if (!strstr((char *)line.data, begin))
+            fail_msg("%u blanks: no %s in %s", blanks, begin, (char *)line.data);
+    }
+    analysis_release(&a);
+    buffer_release(&line);
+}
+
+/* Every list full, of the longest there is: a checkpoint has room for that. */
+static void a_summary_at_its_fullest_can_be_saved(void **state)
+{
+    enum { KNOWN = 60, WORDS = 1985, PAIRS = 2046 };
+    struct analysis a = {.resting = true};
+    struct buffer saved = buffer_of(ANALYSIS_BYTES_MAX);
+    unsigned word = 0, pair = 0;
+
+    (void)state;
+    analysis_begin(&a, &summaries, 0);
+    for (unsigned s = 0; s <= POOLED; s++) {
+        char text[SENTENCE_MAX + 1];
+        size_t bytes = 0;
+        for (; word < (s ? WORDS * s / POOLED + KNOWN : KNOWN); word++)
+            bytes += (size_t)sprintf(text + bytes, "%c%c%cq, ", 'a' + word % 26,
+                                     'a' + word / 26 % 26, 'a' + word / 676);
+        for (; pair < PAIRS * s / POOLED; pair++)
+            bytes += (size_t)sprintf(text + bytes, "%c%caq %c%caq, ", 'a' + pair % KNOWN % 26,
+                                     'a' + pair % KNOWN / 26, 'a' + pair / KNOWN % 26,
+                                     'a' + pair / KNOWN / 26);
+        require(bytes < SENTENCE_MAX);
+        memset(text + bytes, 'z', SENTENCE_MAX - bytes);
+        text[SENTENCE_MAX - 1] = '.';
+        text[SENTENCE_MAX] = 0;
+        for (size_t at = 0; at < SENTENCE_MAX; at++)
+            put_text(&a, (char[]){text[at], 0}, 1);
+        put_text(&a, " ", SENTENCES_HELD - SENTENCE_MAX - 8);
+        analysis_reload(&a);
+    }
+    analysis_save(&a, &saved);
+    print_message("%zu bytes saved, of a summary at most %d\n", saved.bytes, DIGEST_BYTES_MAX);
+    analysis_release(&a);
+    buffer_release(&saved);
+}
+
+/* Files of an archive: the last sentence of one without a full stop, and the first of the next, are two. */
+static void a_sentence_ends_where_another_document_begins(void **state)
+{
+    static const struct {
+        uint8_t place;
+        const char *text;
+    } cases[] = {{PLACE_ALONE, "\"text\":\"The last words of the first file\""},
+                 {0, "\"text\":\"The last words of the first fileNow the second"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct analysis a = {.resting = true};
+        struct analysis_records made;
+        struct buffer lines = buffer_of(SIZE_MAX / 2);
+        uint8_t place[PLACE_BYTES_MAX];
+        size_t bytes = msg_place_write(
+            place, &(struct msg_place){cases[i].place, {(const uint8_t *)"b.txt", 5}});
+        analysis_begin(&a, &summaries, 0);
+        put_text(&a, "The last words of the first file", 1);
+        analysis_cut(&a, &made);
+        analysis_place(&a, (struct view){place, bytes});
+        put_text(&a, "Now the second file begins here.\n\n", 1);
+        analysis_end(&a, &made);
+        for (size_t k = 0; k < made.count; k++)
+            assert_int_equal(record_line("s", &made.records[k], &lines, NULL), ERR_OK);
+        buffer_u8(&lines, 0);
+        assert_non_null(strstr((char *)lines.data, cases[i].text));
+        analysis_release(&a);
+        buffer_release(&lines);
+    }
+}
+
 /* ---- Logs ---- */
 
 static void times_are_found_in_lines(void **state)
@@ -409,6 +516,36 @@ static void a_log_is_summed_up_by_lines_and_by_its_own_time(void **state)
     buffer_release(&cut);
 }
 
+/* Half of the lines have their time in seconds since 1970, as other programs that write into the same log do, or
+ * begin with a number like it. */
+static void times_of_two_forms_are_not_compared(void **state)
+{
+    const struct analysis_options options = {
+        .unit = UNIT_LINE, .parts = (1U << ANALYZE_COUNT) - 1, .summary_minutes = 60};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    struct buffer lines = buffer_of(SIZE_MAX / 2);
+
+    (void)state;
+    analysis_begin(&a, &options, 0);
+    for (unsigned i = 0; i < 2000; i++) { /* three hours and a half */
+        char line[80];
+        int bytes = i % 2 ? snprintf(line, sizeof line, "%u order came\n", 1795318207 + 9173 * i)
+                          : snprintf(line, sizeof line, "Jun 1 %02u:%02u:00 app: done\n",
+                                     i / 10 / 60, i / 10 % 60);
+        analysis_token(&a, i % 13, (struct view){(const uint8_t *)line, (size_t)bytes},
+                       (uint32_t)bytes, false, &made);
+        for (size_t k = 0; k < made.count; k++)
+            assert_int_equal(record_line("s", &made.records[k], &lines, NULL), ERR_OK);
+        if (i % 7 == 0)
+            analysis_reload(&a);
+    }
+    buffer_u8(&lines, 0);
+    expect_summaries(&lines, 3, "\"lines\":600,\"from\":\"Jun 1 00:00:00\"");
+    analysis_release(&a);
+    buffer_release(&lines);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,8 +557,12 @@ int main(void)
         cmocka_unit_test(a_summary_is_the_same_wherever_it_was_saved),
         cmocka_unit_test(damaged_state_of_a_summary_is_refused_or_in_bounds),
         cmocka_unit_test(hostile_documents_stay_in_bounds),
+        cmocka_unit_test(a_sentence_may_begin_inside_a_token),
+        cmocka_unit_test(a_summary_at_its_fullest_can_be_saved),
+        cmocka_unit_test(a_sentence_ends_where_another_document_begins),
         cmocka_unit_test(times_are_found_in_lines),
         cmocka_unit_test(a_log_is_summed_up_by_lines_and_by_its_own_time),
+        cmocka_unit_test(times_of_two_forms_are_not_compared),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -252,6 +252,8 @@ static void headings_are_told_by_their_form(void **state)
                     "0 One (1)|14 One / Two (3)|23 One / Two|28 One / Two|34 One / Two|39 One / "
                     "Three (2)|49 One / "
                     "Three|");
+    assert_sections(UNIT_PARAGRAPH, false, "CHAPTER I\n\n```\n\nCHAPTER II\n\nb",
+                    "0 CHAPTER I (3)|11 CHAPTER I|16 CHAPTER II (3)|28 CHAPTER II|");
     assert_sections(UNIT_LINE, false, "a\nCHAPTER I\n\nCHAPTER II\nb\n",
                     "13 CHAPTER II (3)|24 CHAPTER II|");
 }

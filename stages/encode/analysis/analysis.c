@@ -192,6 +192,9 @@ void analysis_place(struct analysis *a, struct view place)
 
     require(!msg_place_read(&at, place, NULL)); /* the message's decoder looked at it */
     units_place(&a->units, &at);
+    for (unsigned i = 0; at.heading & PLACE_ALONE && i < ANALYZE_COUNT; i++)
+        if (a->self[i] && parts[i]->alone)
+            parts[i]->alone(a->self[i]);
 }
 
 /* Records of parts that stand before the document's. */

@@ -54,6 +54,9 @@ struct analysis_part {
     /* A token, before its unit ends with it: nats, text, where it begins in the source, what it covers there. NULL:
      * of no interest. */
     void (*token)(void *self, double nats, struct view text, uint64_t begin, uint32_t source_bytes);
+    /* A document of its own begins with the next token (an archive's file, a mail); its unit ended. NULL: of no
+     * interest. */
+    void (*alone)(void *self);
     /* A unit ended. True: *unit->own is a record to be written behind the unit's (and behind those of parts
      * before). */
     bool (*unit)(void *self, const struct analysis_unit *unit);

@@ -278,6 +278,11 @@ void digest_token(struct digest *d, double nats, struct view text, uint64_t begi
     }
 }
 
+void digest_cut(struct digest *d)
+{
+    take_all(d, true);
+}
+
 void digest_unit(struct digest *d, uint64_t begin, uint64_t end)
 {
     d->units++;

@@ -23,7 +23,7 @@ enum {
     DIGEST_PHRASES = 12,
     DIGEST_PASSAGES = 5,
     DIGEST_BYTES_MAX =
-        SENTENCES_BYTES_MAX + 2 * WORDS_BYTES_MAX + 5 * 8 + 2 + POOLED * (4 * 8 + 2 + SENTENCE_MAX)
+        SENTENCES_BYTES_MAX + 2 * WORDS_BYTES_MAX + 5 * 8 + 2 + POOLED * (5 * 8 + 2 + SENTENCE_MAX)
 };
 
 struct pooled {
@@ -54,6 +54,8 @@ struct digest {
 void digest_token(struct digest *d, double nats, struct view text, uint64_t begin,
                   uint32_t source_bytes);
 void digest_unit(struct digest *d, uint64_t begin, uint64_t end);
+/* What comes is of another document: the sentence at hand ends. */
+void digest_cut(struct digest *d);
 /* The end: fields into *own, lent until release. False: there is nothing to say. */
 bool digest_end(struct digest *d, struct record *own);
 

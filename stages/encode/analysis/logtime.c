@@ -2,9 +2,9 @@
 
 /* A form: Y four digits of a year, y two; m d H M S two each; n the name of a month; e a day of one digit, with a
  * space before it or none; s - / or .; c : or .; t a T, space, - or _; E ten digits. All else stands for itself. */
-static const char *const forms[] = {"YsmsdtHcMcS", "ysmsdtHcMcS", "n e H:M:S Y",
-                                    "n e H:M:S",   "n d H:M:S Y", "n d H:M:S",
-                                    "d/n/Y:H:M:S", "ymd HMS",     "E"};
+static const char *const forms[LOGTIME_FORMS] = {"YsmsdtHcMcS", "ysmsdtHcMcS", "n e H:M:S Y",
+                                                 "n e H:M:S",   "n d H:M:S Y", "n d H:M:S",
+                                                 "d/n/Y:H:M:S", "ymd HMS",     "E"};
 
 struct fields {
     int64_t year, month, day, hour, minute, second, epoch;
@@ -125,9 +125,11 @@ bool logtime_of(struct view line, struct logtime *out)
         bool edge = at == 0 || line.data[at - 1] <= ' ' || strchr("[(\"<=", line.data[at - 1]);
         if (line.data[at] == '\n')
             return false;
-        for (size_t i = 0; edge && i < sizeof forms / sizeof *forms; i++)
+        for (uint8_t i = 0; edge && i < LOGTIME_FORMS; i++) {
+            out->form = i;
             if (stands_at(line, at, forms[i], out))
                 return true;
+        }
     }
     return false;
 }

@@ -10,10 +10,11 @@
 
 #include "schemas/bytes.h"
 
-enum { LOGTIME_WITHIN = 64, LOGTIME_TEXT_MAX = 32 };
+enum { LOGTIME_WITHIN = 64, LOGTIME_TEXT_MAX = 32, LOGTIME_FORMS = 9 };
 
 struct logtime {
     int64_t seconds;  /* since a day of its own, the same for all lines of one form */
+    uint8_t form;     /* seconds of two forms say nothing about each other */
     struct view text; /* as it stands in the line, at most LOGTIME_TEXT_MAX bytes */
 };
 

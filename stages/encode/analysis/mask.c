@@ -119,14 +119,15 @@ static size_t piece(const uint8_t *text, size_t bytes, size_t at, bool *path)
     return end - at;
 }
 
-/* Cut at a character's edge where it was too long. */
+/* Cut at a character's edge where it was too long; of what is no text one byte stays, for no token is empty. */
 static void trim(struct token *t)
 {
     if (t->bytes < sizeof t->text)
         return;
     while (t->bytes > 1 && (t->text[t->bytes - 1] & 0xC0) == 0x80)
         t->bytes--;
-    t->bytes -= t->text[t->bytes - 1] >= 0xC0;
+    if (t->bytes > 1 && t->text[t->bytes - 1] >= 0xC0)
+        t->bytes--;
 }
 
 static void mask_token(const uint8_t *text, size_t bytes, struct token *t)

@@ -16,7 +16,7 @@ size_t sentences_add(struct sentences *s, struct view text, float nats, uint64_t
     size_t at = from;
 
     if (s->bytes == 0)
-        s->base = begin;
+        s->base = begin + (from < source_bytes ? from : source_bytes);
     for (; at < text.bytes && s->bytes < SENTENCES_HELD; at++) {
         uint64_t inside = at < source_bytes ? at : source_bytes;
         s->text[s->bytes] = text.data[at];

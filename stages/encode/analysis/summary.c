@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 struct summary {
     struct digest *digest; /* one of the two is there */
@@ -36,6 +36,14 @@ static void token(void *self, double nats, struct view text, uint64_t at, uint32
 
     if (s->digest)
         digest_token(s->digest, nats, text, at, source_bytes);
+}
+
+static void alone(void *self)
+{
+    struct summary *s = self;
+
+    if (s->digest)
+        digest_cut(s->digest);
 }
 
 static bool unit(void *self, const struct analysis_unit *unit)
@@ -99,6 +107,7 @@ const struct analysis_part analysis_summary = {.version = VERSION,
                                                .bytes_max = 1 + DIGEST_BYTES_MAX,
                                                .begin = begin,
                                                .token = token,
+                                               .alone = alone,
                                                .unit = unit,
                                                .last = last,
                                                .save = save,

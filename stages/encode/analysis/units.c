@@ -70,7 +70,7 @@ static bool passes_boundary(struct units *u, struct view text)
 /* The level of the heading that span is by its form; 0: none, or the source says which are. */
 static uint8_t find_heading(const struct units *u, const struct units_span *span)
 {
-    if (u->marked || u->fenced || u->kind == UNIT_ENTRY ||
+    if (u->marked || (u->markdown && u->fenced) || u->kind == UNIT_ENTRY ||
         (u->kind == UNIT_LINE && !u->blank_before))
         return 0;
     return heading_level((struct view){span->text, span->held}, span->held < UNITS_HELD_BYTES,

@@ -92,6 +92,7 @@ static void add(struct period *p, struct view text, const struct logtime *time,
         if (!p->timed) {
             p->timed = true;
             p->from_s = time->seconds;
+            p->form = time->form;
             hold(&p->from, time->text);
         }
         hold(&p->to, time->text);
@@ -162,7 +163,7 @@ static bool is_over(const struct window *w, const struct logtime *time)
     const struct period *p = &w->now;
     int64_t most = (int64_t)w->minutes * 60;
 
-    if (!w->minutes || !p->timed || p->lines < PERIOD_LEAST)
+    if (!w->minutes || !p->timed || p->form != time->form || p->lines < PERIOD_LEAST)
         return false;
     return time->seconds - p->from_s >= most || p->from_s - time->seconds >= most;
 }
@@ -218,6 +219,7 @@ void window_save(const struct window *w, struct buffer *out)
     buffer_u64(out, p->end);
     buffer_u64(out, p->fresh);
     buffer_u8(out, p->timed);
+    buffer_u8(out, p->form);
     buffer_u64(out, (uint64_t)p->from_s);
     save_text(&p->from, out);
     save_text(&p->to, out);
@@ -266,10 +268,11 @@ bool window_load(struct window *w, struct reader *r)
     p->fresh = read_u64(r);
     timed = read_u8(r);
     p->timed = timed == 1;
+    p->form = read_u8(r);
     p->from_s = (int64_t)read_u64(r);
-    if (timed > 1 || p->from_s < -(1LL << 40) || p->from_s > 1LL << 40 || p->end < p->begin ||
-        !load_text(&p->from, LOGTIME_TEXT_MAX, r) || !load_text(&p->to, LOGTIME_TEXT_MAX, r) ||
-        !load_templates(p, r))
+    if (timed > 1 || p->form >= LOGTIME_FORMS || p->from_s < -(1LL << 40) ||
+        p->from_s > 1LL << 40 || p->end < p->begin || !load_text(&p->from, LOGTIME_TEXT_MAX, r) ||
+        !load_text(&p->to, LOGTIME_TEXT_MAX, r) || !load_templates(p, r))
         return false;
     p->novel_count = read_u8(r);
     if (p->novel_count > PERIOD_NOVEL)

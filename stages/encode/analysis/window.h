@@ -1,8 +1,8 @@
 /* stages/encode/analysis/window.h: what happened in a log, period by period.
  *
  * A period ends with its line number `lines`, or before the first line whose own time lies `minutes` behind that of
- * the period's first one (or as far before it: the log began anew), if it has PERIOD_LEAST lines. There is no
- * clock: while a log is silent nothing ends.
+ * the period's first one (or as far before it: the log began anew), if it has PERIOD_LEAST lines; times of another
+ * form than that one's are not compared. There is no clock: while a log is silent nothing ends.
  *
  * What it says is taken from what novelty says of each line, which goes before: lines of each template, which
  * templates are new, the most novel lines.
@@ -19,7 +19,7 @@ enum {
     PERIOD_TEMPLATES = 128, /* the one with fewest lines goes */
     PERIOD_NOVEL = 5,
     PERIOD_SHOWN = 8, /* templates in a record */
-    WINDOW_BYTES_MAX = 4 * 8 + 8 + 2 * (1 + LOGTIME_TEXT_MAX) + 1 + 8 +
+    WINDOW_BYTES_MAX = 4 * 8 + 2 + 8 + 2 * (1 + LOGTIME_TEXT_MAX) + 1 + 8 +
                        PERIOD_TEMPLATES * (3 * 8 + 1 + RECORD_TEXT_MAX) + 1 +
                        PERIOD_NOVEL * (3 * 8 + 1 + RECORD_TEXT_MAX) + 1
 };
@@ -43,7 +43,8 @@ struct period_line {
 
 struct period {
     uint64_t lines, begin, end, fresh; /* fresh: templates that are new */
-    bool timed;                        /* the next three are there */
+    bool timed;                        /* the next four are there */
+    uint8_t form;                      /* of from_s */
     int64_t from_s;
     struct period_text from, to;
     struct period_template templates[PERIOD_TEMPLATES]; /* (template_count) */
