@@ -358,10 +358,11 @@ struct writing {
     bool raise;      /* this transaction takes ownership */
     bool reserve;    /* it may take what is kept back */
     bool committing; /* what failed is the commit: its outcome is not known yet */
+    uint64_t found;  /* sequence of the head before it */
     struct head head;
 };
 
-static int fill_head(struct env_txn *txn, const struct writing *w, struct err *err)
+static int fill_head(struct env_txn *txn, struct writing *w, struct err *err)
 {
     struct env *env = txn->env;
     int rc = env_head_get(txn, err);
@@ -384,7 +385,7 @@ static int fill_head(struct env_txn *txn, const struct writing *w, struct err *e
                 (unsigned long long)env->head.owner_epoch);
         return ENV_REFUSED;
     }
-    txn->head.sequence++;
+    w->found = txn->head.sequence++;
     return 0;
 }
 
@@ -472,6 +473,8 @@ static enum err_code after_fault(struct env *env, const struct writing *w, int r
         return code;
     env->suspect = true;
     if (looked || make_ready(env, 0, true, &later)) {
+        env->unsure = looked || there;
+        env->unsure_sequence = w->head.sequence;
         *err = fault;
         return code;
     }
@@ -521,8 +524,23 @@ enum err_code env_write(struct env *env, size_t about, bool reserve, env_fill_fn
 
     require(env->write);
     pthread_mutex_lock(&env->writing);
+    env->unsure = false;
     code = write_all(env, about, &w, err ? err : &mine);
     pthread_mutex_unlock(&env->writing);
+    return code;
+}
+
+enum err_code env_settle(struct env *env, bool *there, struct err *err)
+{
+    struct writing w = {.reserve = true}; /* nothing but a new head, behind whatever is there */
+    uint64_t sequence = env->unsure_sequence;
+    enum err_code code;
+
+    pthread_mutex_lock(&env->writing);
+    code = write_all(env, 0, &w, err);
+    env->unsure = code != ERR_OK;
+    pthread_mutex_unlock(&env->writing);
+    *there = !code && w.found == sequence;
     return code;
 }
 

@@ -25,8 +25,10 @@ struct env {
     MDB_env *mdb;          /* NULL after a fault that closed it: opened again before the next use */
     MDB_dbi dbi;
     size_t page_bytes, map_bytes;
-    ino_t inode;      /* without write: of the file that is mapped */
-    bool suspect;     /* a write or sync failed: copy before the next commit */
+    ino_t inode;  /* without write: of the file that is mapped */
+    bool suspect; /* a write or sync failed: copy before the next commit */
+    bool unsure;  /* the last env_write failed, and what it wrote may be in the tree */
+    uint64_t unsure_sequence;
     struct head head; /* as last committed or read by this handle */
     pthread_mutex_t
         writing; /* held by env_write: the caller's thread and the writer's may both come */
@@ -65,6 +67,10 @@ void env_read_end(struct env_txn *txn);
 typedef int env_fill_fn(void *user, struct env_txn *txn, struct err *err);
 MUST_CHECK enum err_code env_write(struct env *env, size_t about, bool reserve, env_fill_fn *fill,
                                    void *user, struct err *err);
+
+/* Where env->unsure: *there says whether it is in the tree. It is durable then, and else it never will be there.
+ * Fails: as env_write; it is not known still. */
+MUST_CHECK enum err_code env_settle(struct env *env, bool *there, struct err *err);
 
 /* Copy all but free pages to a new file, walk it, put it in the old one's place; *before and *after: bytes
  * of the file. Nothing else may be under way. Fails: as env_write; the environment is as before. */

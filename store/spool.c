@@ -170,6 +170,50 @@ enum err_code batch_cut(struct store_batch *batch, const char *topic, uint64_t n
     return add_named(batch, OP_CUT, topic, number, (struct view){NULL, 0}, err);
 }
 
+/* ---- In a transaction ---- */
+
+/* What a chunk has from offset on. */
+static int find_chunk(struct env_txn *txn, const struct queue *queue, uint64_t offset,
+                      struct view *bytes, struct err *err)
+{
+    struct key at = key_chunk(queue->number, offset + 1);
+    uint64_t begin;
+    int rc = env_seek(txn, &at, true, &at);
+
+    if (!rc && !key_is_chunk((struct view){at.data, at.bytes}, queue->number, &begin))
+        rc = MDB_NOTFOUND;
+    if (!rc)
+        rc = env_get(txn, &at, bytes, err);
+    if (!rc && bytes->bytes <= offset - begin)
+        rc = MDB_NOTFOUND;
+    if (rc)
+        return rc;
+    bytes->data += offset - begin;
+    bytes->bytes -= (size_t)(offset - begin);
+    return 0;
+}
+
+/* Whether these bytes lie there already. */
+static bool has_bytes(struct env_txn *txn, const struct queue *queue, uint64_t offset,
+                      struct view bytes)
+{
+    struct view there;
+    struct err why;
+
+    while (bytes.bytes) {
+        if (find_chunk(txn, queue, offset, &there, &why))
+            return false;
+        if (there.bytes > bytes.bytes)
+            there.bytes = bytes.bytes;
+        if (memcmp(there.data, bytes.data, there.bytes) != 0)
+            return false;
+        offset += there.bytes;
+        bytes.data += there.bytes;
+        bytes.bytes -= there.bytes;
+    }
+    return true;
+}
+
 /* ---- Applying it, on the writer's thread ---- */
 
 static int refuse_append(const char *name, uint64_t offset, uint64_t end, struct err *err)
@@ -250,8 +294,8 @@ static int apply_append(const struct batch_op *op, struct env_txn *txn, struct e
     }
     if (rc)
         return rc;
-    if (queue.end == op->number + op->pieces[1].bytes)
-        return 0; /* its commit had happened after all */
+    if (queue.end > op->number && has_bytes(txn, &queue, op->number, op->pieces[1]))
+        return 0; /* its commit had happened after all, and maybe those of others behind it */
     if (queue.end != op->number)
         return refuse_append(name, op->number, queue.end, err);
     sums.cost -= queue.cost;
@@ -424,26 +468,6 @@ int spool_descriptor(const struct journal *journal)
 }
 
 /* ---- Reading ---- */
-
-static int find_chunk(struct env_txn *txn, const struct queue *queue, uint64_t offset,
-                      struct view *bytes, struct err *err)
-{
-    struct key at = key_chunk(queue->number, offset + 1);
-    uint64_t begin;
-    int rc = env_seek(txn, &at, true, &at);
-
-    if (!rc && !key_is_chunk((struct view){at.data, at.bytes}, queue->number, &begin))
-        rc = MDB_NOTFOUND;
-    if (!rc)
-        rc = env_get(txn, &at, bytes, err);
-    if (!rc && bytes->bytes <= offset - begin)
-        rc = MDB_NOTFOUND;
-    if (rc)
-        return rc;
-    bytes->data += offset - begin;
-    bytes->bytes -= (size_t)(offset - begin);
-    return 0;
-}
 
 static int copy_chunks(struct env_txn *txn, const struct queue *queue, uint64_t offset,
                        uint8_t *out, size_t room, size_t *got, struct err *err)

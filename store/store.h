@@ -199,8 +199,8 @@ uint64_t spool_cost(uint64_t bytes);
 uint64_t spool_room(const struct journal *journal);
 
 /* Append to a queue, which comes into being with its first bytes. offset is where they belong: the
- * queue's end, 0 for a new one. If the queue has them already (the batch is submitted again after an
- * outcome of ERR_SYSTEM) nothing happens; anything else is ERR_MISMATCH at collect.
+ * queue's end, 0 for a new one. If the queue has them already, and maybe others behind them (the batch is
+ * submitted again after an outcome of ERR_SYSTEM), nothing happens; anything else is ERR_MISMATCH at collect.
  * Fails: ERR_LIMIT, ERR_MEMORY, as all of these. */
 MUST_CHECK enum err_code batch_append(struct store_batch *batch, const char *queue, uint64_t offset,
                                       struct view bytes, struct err *err);

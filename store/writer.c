@@ -78,20 +78,31 @@ static bool frees_alone(const struct store_batch *batch)
     return !batch;
 }
 
+/* Into *outcome how it went. False where that is not even known: it may be there, and is not applied again. */
+static bool commit(struct env *env, size_t bytes, bool frees, env_fill_fn *fill,
+                   struct store_batch *batches, struct err *outcome)
+{
+    struct err later;
+    bool there;
+
+    there = !env_write(env, bytes, frees, fill, batches, outcome);
+    if (!there && env->unsure && env_settle(env, &there, &later))
+        return false;
+    if (there)
+        *outcome = (struct err){0}; /* of faults on the way */
+    return true;
+}
+
 static void commit_group(struct env *env, struct queue *group, size_t bytes)
 {
-    struct err err = {0};
-    bool alone = group->first == group->last;
-    enum err_code code =
-        env_write(env, bytes, frees_alone(group->first), fill_group, group->first, &err);
+    struct err err;
+    bool known = commit(env, bytes, frees_alone(group->first), fill_group, group->first, &err);
+    bool each = err.code && known && group->first != group->last;
 
     for (struct store_batch *batch = group->first; batch; batch = batch->next) {
-        batch->outcome = (struct err){0};
-        if (code && !alone)
-            (void)!env_write(env, batch->bytes, batch->frees_alone, fill_one, batch,
-                             &batch->outcome);
-        else if (code)
-            batch->outcome = err;
+        batch->outcome = err;
+        if (each)
+            commit(env, batch->bytes, batch->frees_alone, fill_one, batch, &batch->outcome);
     }
 }
 

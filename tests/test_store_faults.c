@@ -22,6 +22,7 @@ enum { ON_WRITE = 1, ON_SYNC = 2 };
 static atomic_int fail_in;    /* the call that fails: 1 is the next one; 0 or less: none */
 static atomic_int fail_count; /* how many fail from there on */
 static int fail_errno, fail_kinds;
+static atomic_bool lie; /* the first write that fails is done all the same */
 
 static bool fails_now(int fd, int kind)
 {
@@ -38,7 +39,14 @@ static bool fails_now(int fd, int kind)
 
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
 {
-    return fails_now(fd, ON_WRITE) ? -1 : (ssize_t)syscall(SYS_pwrite64, fd, data, bytes, offset);
+    bool fails = fails_now(fd, ON_WRITE);
+
+    if (fails && !atomic_exchange(&lie, false))
+        return -1;
+    ssize_t done = (ssize_t)syscall(SYS_pwrite64, fd, data, bytes, offset);
+    if (fails)
+        errno = fail_errno;
+    return fails ? -1 : done;
 }
 
 ssize_t write(int fd, const void *data, size_t bytes)
@@ -837,6 +845,88 @@ static void a_disk_full_at_each_write_leaves_all_as_before(void **state)
     assert_int_equal(codes[ERR_OK], 1);
 }
 
+enum { LIES = 6, PIECE = 100 };
+
+/* Batch i of six: twice for queue a, once for b, and an entry; the bytes say which. */
+static struct store_batch *make_batch(uint8_t i, uint64_t round)
+{
+    struct store_batch *batch;
+    uint64_t at = (round * LIES + i) * PIECE;
+    uint8_t bytes[PIECE];
+    struct view piece = {bytes, sizeof bytes};
+
+    memset(bytes, 'a' + i, sizeof bytes);
+    assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
+    assert_int_equal(batch_append(batch, "a", 2 * at, piece, NULL), ERR_OK);
+    assert_int_equal(batch_append(batch, "b", at, piece, NULL), ERR_OK);
+    assert_int_equal(batch_append(batch, "a", 2 * at + PIECE, piece, NULL), ERR_OK);
+    assert_int_equal(batch_entry(batch, "topic", (struct view){&i, 1}, NULL), ERR_OK);
+    return batch;
+}
+
+/* The entries since *number, counted by batch. */
+static void count_entries(struct journal *journal, uint64_t *number, unsigned counts[LIES])
+{
+    struct buffer entry = buffer_of(JOURNAL_ENTRY_MAX);
+
+    memset(counts, 0, LIES * sizeof *counts);
+    for (; journal_read(journal, "topic", number, &entry, NULL) == ERR_OK; ++*number)
+        counts[entry.data[0]]++;
+    buffer_release(&entry);
+}
+
+/* Batches that wait together; a write is done and said to have failed, and so do those behind it for a while. */
+static void what_is_there_after_all_is_not_written_twice(void **state)
+{
+    const int lengths[] = {2, 3, 5, 9, 30, 1000};
+    struct journal *journal;
+    uint64_t round = 0, number = 1, known = 0, unknown = 0;
+    size_t length = 0;
+
+    assert_int_equal(journal_open(&journal, folder_of(state), NULL), ERR_OK);
+    for (int n = 1; length < sizeof lengths / sizeof *lengths; n++, round++) {
+        struct store_batch *failed[LIES] = {NULL};
+        unsigned counts[LIES];
+        struct spool_queue queue;
+        struct err err;
+        void *user;
+        fail_calls(ON_WRITE, n, lengths[length], EIO);
+        atomic_store(&lie, true);
+        for (uint8_t i = 0; i < LIES; i++) {
+            struct store_batch *batch = make_batch(i, round);
+            spool_submit(journal, &batch, NULL);
+        }
+        for (unsigned i = 0; i < LIES; i++)
+            assert_true(spool_collect(journal, true, &failed[i], &user, &err));
+        bool met = atomic_load(&fail_count) < lengths[length];
+        fail_nothing();
+        count_entries(journal, &number, counts);
+        for (unsigned i = 0; i < LIES; i++) {
+            struct store_batch *again = NULL;
+            assert_true(failed[i] ? counts[i] <= 1 : counts[i] == 1);
+            *(counts[i] ? &known : &unknown) += failed[i] != NULL;
+            if (!failed[i])
+                continue;
+            spool_submit(journal, &failed[i], NULL);
+            assert_true(spool_collect(journal, true, &again, &user, &err));
+            if (err.code)
+                fail_msg("submitted again: %s", err.text);
+        }
+        count_entries(journal, &number, counts);
+        assert_int_equal(spool_find(journal, "a", &queue, NULL), ERR_OK);
+        assert_int_equal(queue.end, 2 * PIECE * LIES * (round + 1));
+        if (!met) {
+            length++;
+            n = 0;
+        }
+    }
+    print_message("%llu rounds; batches refused: %llu were there, %llu were not\n",
+                  (unsigned long long)round, (unsigned long long)known,
+                  (unsigned long long)unknown);
+    assert_true(known > 0 && unknown > 0);
+    journal_close(&journal);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -858,6 +948,7 @@ int main(void)
         STORE_TEST(one_who_looks_follows_to_the_new_file),
         STORE_TEST(calls_that_keep_failing_are_told_and_mended_later),
         STORE_TEST(a_disk_full_at_each_write_leaves_all_as_before),
+        STORE_TEST(what_is_there_after_all_is_not_written_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -94,6 +94,16 @@ static enum err_code append(struct journal *journal, unsigned queue, uint64_t of
     return outcome_of(journal, &batch, NULL, &err);
 }
 
+static enum err_code append_text(struct journal *journal, unsigned queue, uint64_t offset,
+                                 const char *text)
+{
+    struct store_batch *batch = new_batch();
+    struct err err;
+
+    assert_int_equal(batch_append(batch, name_of(queue), offset, text_view(text), NULL), ERR_OK);
+    return outcome_of(journal, &batch, NULL, &err);
+}
+
 static void trim(struct journal *journal, unsigned queue, uint64_t below)
 {
     struct store_batch *batch = new_batch();
@@ -214,7 +224,10 @@ static void a_batch_that_is_submitted_again_is_there_once(void **state)
     assert_int_equal(append(journal, 0, 100, 70000), ERR_OK);
     assert_int_equal(append(journal, 0, 100, 70000), ERR_OK);
     check_queue(journal, 0, 0, 70100);
-    assert_int_equal(append(journal, 0, 0, 100), ERR_MISMATCH);
+    assert_int_equal(append(journal, 0, 0, 100), ERR_OK); /* and others followed */
+    check_queue(journal, 0, 0, 70100);
+    assert_int_equal(append_text(journal, 0, 10, "what never was there"), ERR_MISMATCH);
+    assert_int_equal(append_text(journal, 0, 70090, "what reaches over the end"), ERR_MISMATCH);
     journal_close(&journal);
 }
 
