@@ -128,7 +128,9 @@ def test_disk_of_the_store_is_full(world):
             full += result.status == FULL
             if result.status != DONE:
                 check_line(result, FULL, [where])
-                check_line(world.read(), FULL, [where])
+                result = world.read()
+            if result.status != DONE:  # what there is may do for the rest
+                check_line(result, FULL, [where])
             disk.resize(200)
             assert world.finish() == want
     assert full >= 4, full

@@ -3,11 +3,40 @@
 #include "stages/encode/encode.h"
 #include "tests/stages_help.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { STREAMS_MAX = 400, STEP_MS = 20 };
+
+/* The store's disk is full: LMDB's calls go through these, for a program's own come before those of libraries. */
+static atomic_bool full;
+
+static ssize_t done_unless_full(ssize_t done)
+{
+    if (!atomic_load(&full))
+        return done;
+    errno = ENOSPC;
+    return -1;
+}
+
+ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
+{
+    return atomic_load(&full) ? done_unless_full(0)
+                              : (ssize_t)syscall(SYS_pwrite64, fd, data, bytes, offset);
+}
+
+struct iovec;
+ssize_t writev(int fd, const struct iovec *pieces, int count);
+ssize_t writev(int fd, const struct iovec *pieces, int count)
+{
+    return atomic_load(&full) ? done_unless_full(0)
+                              : (ssize_t)syscall(SYS_writev, fd, pieces, count);
+}
 
 /* One stream, with its source and its sink. */
 struct feed {
@@ -15,6 +44,7 @@ struct feed {
     uint64_t id, epoch, begin; /* begin: offset at which it was opened */
     uint64_t sent, limit;      /* since the open */
     bool open, wanted;         /* wanted: since the last grant */
+    bool held;                 /* it says that it has something, and sends nothing */
     size_t wants, sink_opens, keeps, lowered;
     uint64_t kept;                    /* what `keep` named last */
     struct buffer source;             /* lines */
@@ -48,6 +78,7 @@ static struct feed *feed_of(struct world *w, uint64_t id)
 
 /* Of the analysis, in tests of memory: it goes and comes with states. No alerts: a record is a line here. */
 static uint32_t parts;
+static bool restart;
 
 static void start(struct world *w, void **state, const char *folder, uint64_t state_bytes)
 {
@@ -62,6 +93,7 @@ static void start(struct world *w, void **state, const char *folder, uint64_t st
     d->config.checkpoint_ms = 1000;
     d->config.analyze = parts;
     d->config.state_bytes = state_bytes;
+    d->config.restart = restart;
     driver_start(d);
     for (size_t i = 0; i < w->count; i++) {
         Riverrun__Announce one = RIVERRUN__ANNOUNCE__INIT;
@@ -152,6 +184,9 @@ static void hear_up(struct world *w, const Riverrun__Control *control)
     case RIVERRUN__CONTROL__IS_GRANT:
         granted(feed_of(w, control->grant->stream), control->grant);
         break;
+    case RIVERRUN__CONTROL__IS_CLOSE:
+        feed_of(w, control->close->stream)->open = false;
+        break;
     case RIVERRUN__CONTROL__IS_KEEP:
         f = feed_of(w, control->keep->stream);
         f->keeps++;
@@ -185,6 +220,8 @@ static bool feed_on(struct world *w, struct feed *f)
         f->wanted = true;
         return false;
     }
+    if (f->held)
+        return false;
     count = count < 700 ? count : 700;
     for (uint64_t i = 0; i < count; i++)
         buffer_u32(&b, f->source.data[at + i]);
@@ -572,6 +609,178 @@ static void neighbours_that_come_back_find_those_at_rest(void **state)
     drop(&w);
 }
 
+static void ask(struct world *w, const char *verb, const struct feed *f)
+{
+    Riverrun__Request request = RIVERRUN__REQUEST__INIT;
+    char *names[1] = {(char *)f->name};
+    const struct stage_event event = {
+        .kind = EVENT_REQUEST, .now_ms = w->d->now_ms, .request = &request};
+
+    request.verb = proto_text(verb);
+    request.names = names;
+    request.n_names = 1;
+    w->d->ops->event(w->d->self, &event);
+    driver_work(w->d);
+}
+
+static struct stream *stream_of(struct world *w, size_t i)
+{
+    return inside(w)->streams[i];
+}
+
+static void pump_until(struct world *w, size_t i, enum phase phase)
+{
+    while (stream_of(w, i)->phase != phase)
+        pump(w);
+}
+
+/* Paused while its state is on its way out of memory, to make room. */
+static void one_that_gave_its_state_away_goes_on_after_a_pause(void **state)
+{
+    struct world *w = make(state, 2, 64 << 20);
+    struct stream *s;
+    uint64_t seed = 23;
+
+    write_line(&w->feeds[0], &seed);
+    pump_until_read(w);
+    s = stream_of(w, 0);
+    while (!s->listed)
+        pump(w);
+    s->give_up = s->want_snapshot = true;
+    turn_wanted(s);
+    ask(w, "pause", &w->feeds[0]);
+    pump_until(w, 0, PHASE_PAUSED);
+    ask(w, "resume", &w->feeds[0]);
+    write_line(&w->feeds[0], &seed);
+    pump_until_read(w);
+    driver_free(&w->d);
+    check_alone(state, &w->feeds[0]);
+    drop(&w);
+}
+
+/* Its first line is still in the tokenizer when it is paused, so token 0 alone is read; when it waits for that line
+ * again its state goes. */
+static void one_that_was_paused_before_its_first_token_goes_on(void **state)
+{
+    struct world *w = make(state, 1, 64 << 20);
+    struct feed *f = &w->feeds[0];
+    uint64_t seed = 23;
+
+    write_line(f, &seed);
+    f->held = true;
+    pump_until(w, 0, PHASE_RUNNING);
+    ask(w, "pause", f);
+    pump_until(w, 0, PHASE_PAUSED);
+    ask(w, "resume", f);
+    pump_until(w, 0, PHASE_RUNNING);
+    while (!stream_of(w, 0)->listed)
+        pump(w);
+    turn_state_close(stream_of(w, 0));
+    f->held = f->wanted = false;
+    pump_until_read(w);
+    driver_free(&w->d);
+    check_alone(state, f);
+    drop(&w);
+}
+
+/* A request is of any length. */
+static void ten_thousand_names_may_be_asked_for(void **state)
+{
+    enum { NAMES = 10000 };
+    struct world *w = make(state, 2, 64 << 20);
+    Riverrun__Request request = RIVERRUN__REQUEST__INIT;
+    const struct stage_event event = {.kind = EVENT_REQUEST, .request = &request};
+    char **names = calloc(NAMES, sizeof *names);
+
+    require(names);
+    for (size_t i = 0; i < NAMES; i++)
+        require(asprintf(&names[i], "%0120zu", i) > 0);
+    request.verb = proto_text("pause");
+    request.names = names;
+    request.n_names = NAMES;
+    w->d->ops->event(w->d->self, &event);
+    while (inside(w)->requests)
+        pump(w);
+    for (size_t i = 0; i < NAMES; i++)
+        free(names[i]);
+    free(names);
+    drop(&w);
+}
+
+/* With --restart all is read from its beginning, in a generation of its own, though nothing more has come. */
+static void a_restart_reads_again_what_is_at_rest(void **state)
+{
+    struct world *w = make(state, 5, 64 << 20);
+    uint64_t seed = 29;
+
+    for (size_t i = 0; i < w->count; i++)
+        write_line(&w->feeds[i], &seed);
+    pump_until_read(w);
+    while (!all_safe(w))
+        pump(w);
+    driver_free(&w->d);
+    for (size_t i = 0; i < w->count; i++) {
+        struct feed *f = &w->feeds[i];
+        f->open = false;
+        f->records.bytes = f->ends.bytes = f->told = f->kept = 0;
+    }
+    restart = true;
+    start(w, state, "state", 64 << 20);
+    while (stream_of(w, w->count - 1)->phase != PHASE_IDLE) {
+        driver_work(w->d);
+        hear(w);
+    }
+    driver_event(w->d, EVENT_PEER_GONE, PORT_UP);
+    for (size_t i = 0; i < w->count; i++)
+        w->feeds[i].open = false;
+    driver_event(w->d, EVENT_PEER, PORT_UP);
+    pump_until_read(w);
+    for (size_t i = 0; i < w->count; i++)
+        assert_int_equal(w->feeds[i].generation, 2);
+    driver_free(&w->d);
+    restart = false;
+    check_alone(state, &w->feeds[1]);
+    drop(&w);
+}
+
+/* What finds no room is not its checkpoint but the flag of one at rest: the run stays, and the question is answered
+ * once there is room. */
+static void a_pause_waits_for_room(void **state)
+{
+    struct world *w = make(state, 2, 64 << 20);
+    uint64_t seed = 31;
+
+    for (size_t i = 0; i < w->count; i++)
+        write_line(&w->feeds[i], &seed);
+    pump_until_read(w);
+    while (!all_safe(w))
+        pump(w);
+    driver_free(&w->d);
+    w->feeds[0].open = w->feeds[1].open = false;
+    start(w, state, "state", 64 << 20);
+    while (inside(w)->streams[0]->phase != PHASE_IDLE)
+        pump(w);
+    atomic_store(&full, true);
+    ask(w, "pause", &w->feeds[0]);
+    while (!strstr(w->d->reports, "trying again every") && w->d->progress != STAGE_DONE)
+        pump(w);
+    assert_int_not_equal(w->d->progress, STAGE_DONE);
+    assert_non_null(inside(w)->requests);
+    atomic_store(&full, false);
+    write_line(&w->feeds[1], &seed);
+    pump_until_read(w);
+    while (inside(w)->requests)
+        pump(w);
+    while (!all_safe(w))
+        pump(w);
+    driver_free(&w->d);
+    w->feeds[0].open = w->feeds[1].open = false;
+    start(w, state, "state", 64 << 20);
+    while (!strstr(w->d->reports, "paused"))
+        pump(w);
+    drop(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -581,6 +790,11 @@ int main(void)
         STAGE_TEST(a_line_does_not_wait_for_books),
         STAGE_TEST(what_no_kept_checkpoint_needs_is_told),
         STAGE_TEST(neighbours_that_come_back_find_those_at_rest),
+        STAGE_TEST(one_that_gave_its_state_away_goes_on_after_a_pause),
+        STAGE_TEST(one_that_was_paused_before_its_first_token_goes_on),
+        STAGE_TEST(ten_thousand_names_may_be_asked_for),
+        STAGE_TEST(a_restart_reads_again_what_is_at_rest),
+        STAGE_TEST(a_pause_waits_for_room),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

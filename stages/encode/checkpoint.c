@@ -230,14 +230,14 @@ void checkpoint_commit(struct stream *s)
 }
 
 /* The disk is full. read tries the first commit that finds it so once more, and ends; follow takes no more tokens,
- * and tries all of them again until there is room. True: err is dealt with. */
+ * and tries all of them again, and the notes, until there is room. s NULL: a note did. True: err is dealt with. */
 static bool no_room(struct encode *e, struct stream *s, const struct err *err)
 {
     bool first = !e->full.code;
 
-    if (err->code != ERR_FULL || !s || s->snapshot.step != SNAPSHOT_COMMIT)
+    if (err->code != ERR_FULL || (s && s->snapshot.step != SNAPSHOT_COMMIT))
         return false;
-    if (!e->env->config->follow && !first)
+    if (!e->env->config->follow && (!first || !s))
         return false;
     e->full = *err;
     if (!e->env->config->follow) {
@@ -247,7 +247,7 @@ static bool no_room(struct encode *e, struct stream *s, const struct err *err)
     if (first)
         stage_report(e->env, STAGE_WARNING, NULL, "%s: trying again every %d s", err->text,
                      FULL_AGAIN_MS / 1000);
-    s->snapshot.again = true;
+    *(s ? &s->snapshot.again : &e->notes_again) = true;
     if (!e->full_ms)
         e->full_ms = e->now_ms + FULL_AGAIN_MS;
     return true;
@@ -261,6 +261,10 @@ static void try_again(struct encode *e)
             e->streams[i]->snapshot.again = false;
             checkpoint_commit(e->streams[i]);
         }
+    for (size_t i = 0; e->notes_again && i < e->stream_count; i++)
+        if (e->streams[i]->noted)
+            stream_set_note(e->streams[i], e->streams[i]->paused);
+    e->notes_again = false;
 }
 
 bool checkpoint_collect(struct encode *e)

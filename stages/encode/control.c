@@ -10,7 +10,7 @@
 
 void control_add(struct encode *e, const Riverrun__Request *request, uint64_t question)
 {
-    struct buffer bytes = buffer_of(1 << 20);
+    struct buffer bytes = buffer_of(SIZE_MAX);
     struct request *r = calloc(1, sizeof *r), **at = &e->requests;
 
     require(r && !proto_write(&request->base, &bytes, NULL));
@@ -178,7 +178,7 @@ static bool answer_flag(struct encode *e, struct request *r, Riverrun__Reply *re
         if (reply->code)
             return true;
     }
-    if (((pause && still_pausing(e)) || e->notes) && !e->over)
+    if (((pause && still_pausing(e)) || e->notes || e->notes_again) && !e->over)
         return false; /* not yet durable */
     if (pause)
         check_missed(e, q, reply);

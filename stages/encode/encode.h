@@ -119,6 +119,7 @@ struct stream {
     bool known;  /* the store has its name */
     bool peeked; /* of its checkpoint only what opens upstream was read */
     bool note_read, paused, want_pause;
+    bool noted;    /* this run has written a note of it */
     bool finished; /* the newest checkpoint says so */
     uint32_t faults;
     struct err why; /* PHASE_FAILED */
@@ -241,6 +242,7 @@ struct encode {
     bool over;        /* the last requests are answered */
     struct latency commit_latency, record_latency;
     uint64_t notes;           /* at the store's writer */
+    bool notes_again;         /* one found no room: all are written again with the commits */
     uint64_t points;          /* the same: what requests are to be answered for */
     struct err fatal;         /* ends the run when its code is set */
     struct err full;          /* a commit found the disk full: read tries it once more */

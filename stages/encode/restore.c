@@ -366,6 +366,7 @@ enum err_code restore_state(struct stream *s, struct err *err)
     if (code)
         return code;
     code = load_analysis(s, meta, false, err);
+    s->origin = meta->origin; /* token 0 may have been read since, and is then read again */
     join_parts(s, values);
     riverrun__checkpoint__free_unpacked(meta, NULL);
     store_checkpoint_free(&values);

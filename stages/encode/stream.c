@@ -155,7 +155,7 @@ void stream_leave(struct stream *s, enum phase phase)
     drift_leave(s);
     schedule_drop(s);
     checkpoint_clear(s->encode, &s->snapshot);
-    s->want_snapshot = s->want_pause = false;
+    s->want_snapshot = s->want_pause = s->give_up = false;
     if (s->jobs == 0)
         turn_state_close(s);
     free(s->loaded);
@@ -172,7 +172,7 @@ void stream_set_note(struct stream *s, bool paused)
     struct err err;
 
     s->paused = paused;
-    s->note_read = true; /* what the store still holds is older than this */
+    s->noted = s->note_read = true; /* what the store still holds is older than this */
     note.source = s->source;
     note.paused = paused;
     note.failed = s->phase == PHASE_FAILED;
@@ -181,6 +181,7 @@ void stream_set_note(struct stream *s, bool paused)
     note.faults = s->faults;
     note.fault_cursor = proto_bytes(s->accepted.cursor, s->accepted.cursor_bytes);
     if (!proto_write(&note.base, &bytes, &err) && !store_batch_open(&batch, &err) &&
+        !batch_stream(batch, s->id, s->name, &err) &&
         !batch_note(batch, s->id, (struct view){bytes.data, bytes.bytes}, &err)) {
         store_submit(s->encode->store, &batch, NULL);
         s->encode->notes++;
@@ -482,7 +483,7 @@ void stream_begin(struct stream *s)
     if (!count) {
         s->generation = 1;
         begin_new(s);
-    } else if (e->env->config->restart && !s->number) {
+    } else if (e->env->config->restart && !s->safe_number) { /* nothing of this run is there yet */
         s->faults = 0;
         if (restore_find(s, UINT64_MAX, &err))
             stage_report(e->env, STAGE_WARNING, s->name, "%s", err.text);
@@ -566,9 +567,9 @@ static void wake(struct stream *s)
             stream_fail(s, &err);
             return;
         }
-        if (!s->tokens)
+        if (s->origin)
             analysis_begin(&s->analysis, &options, 0);
-        if (s->tokens && restore_state(s, &err)) {
+        else if (restore_state(s, &err)) {
             stage_report(e->env, STAGE_WARNING, s->name, "%s", err.text);
             turn_state_close(s);
             schedule_drop(s);
@@ -585,8 +586,8 @@ static void wake(struct stream *s)
 /* Upstream is to be opened anew for one that waits there for something to come. */
 void stream_idle_again(struct stream *s)
 {
-    s->phase = s->number ? PHASE_SOURCE : PHASE_NEW_SOURCE;
-    if (!s->number)
+    s->phase = s->peeked ? PHASE_SOURCE : PHASE_NEW_SOURCE;
+    if (!s->peeked)
         s->accepted = (struct place){0};
     stream_open_up(s);
 }
@@ -595,7 +596,7 @@ void stream_turn(struct stream *s)
 {
     if (s->phase == PHASE_ANNOUNCED && !s->encode->stopping)
         stream_begin(s);
-    else if (s->phase == PHASE_IDLE && s->number)
+    else if (s->phase == PHASE_IDLE && s->peeked)
         resume(s);
     else if (s->phase == PHASE_IDLE)
         birth(s);
@@ -608,18 +609,13 @@ void stream_turn(struct stream *s)
 /* Not begun, or nothing of it in memory: the flag alone is made durable. */
 static void pause_at_rest(struct stream *s)
 {
-    struct store_batch *batch = NULL;
     struct err err;
 
-    if (stream_find_id(s, &err) || store_batch_open(&batch, &err) ||
-        batch_stream(batch, s->id, s->name, &err)) {
+    if (stream_find_id(s, &err)) {
         stage_report(s->encode->env, STAGE_WARNING, s->name, "not paused: %s", err.text);
-        store_batch_close(&batch);
         return;
     }
-    store_submit(s->encode->store, &batch, NULL);
-    s->encode->notes++;
-    s->known = s->note_read = true;
+    s->known = true;
     if (s->phase == PHASE_IDLE)
         close_neighbours(s);
     turn_over(s);
