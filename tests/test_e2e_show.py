@@ -6,20 +6,21 @@ import subprocess
 import sys
 
 import e2e
-from e2e import Job, check, generated_text, read
+from e2e import Follow, Job, check, generated_text, read, wait_for, write
 
-USAGE, ABSENT, NO_SOURCE = 2, 7, 10
+USAGE, ABSENT, NO_SOURCE, CHANGED = 2, 7, 10, 11
 TEXT = ("The copper mine above the town was opened in 1820. Nobody knew then how much copper there was.\n\n"
         "In 1850 the copper mine had a railway. The railway took copper to the harbour, and food to the mine.\n\n"
         "A storm in 1871 broke the harbour. The mine was closed, and the railway with it.\n\n") * 4
 
 
-def show(place, job, *words, status=0, environment=None):
-    done = subprocess.run([os.path.join(place.build, "riverrun"), "show", "book", "-o", job.output, *words],
+def show(place, job, *words, status=0, environment=None, said=b"", stream="book"):
+    """What it prints; said: in the one line on stderr, which there is of a failure too."""
+    done = subprocess.run([os.path.join(place.build, "riverrun"), "show", stream, "-o", job.output, *words],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=e2e.HANG_S,
                           env={**os.environ, "COLORTERM": "", "TERM": "xterm", "NO_COLOR": "", **(environment or {})})
     check(done.returncode == status, f"show {words}: status {done.returncode}: {done.stderr}")
-    check(done.stderr.count(b"\n") == (status != 0), f"show {words}: {done.stderr}")
+    check(done.stderr.count(b"\n") == (status != 0 or said != b"") and said in done.stderr, f"show {words}: {done.stderr}")
     return done.stdout
 
 
@@ -56,10 +57,57 @@ def what_is_not_there_is_said(place):
     show(place, job, "--summary", "--key", status=USAGE)
     show(place, job, "--source", os.path.join(job.output, "none"), status=NO_SOURCE)
     other = place.text("other.txt", TEXT.replace("copper", "silver").encode())
-    said = show(place, job, "--source", other)
+    said = show(place, job, "--source", other, said=b"other.txt' is not what was read")
     check(b"silver" not in said and b"The copper mine" in said, "another source was shown")
     return "refused in one line each"
 
 
+def a_key_passage_that_changed_is_refused(place):
+    source = place.text("book.txt", TEXT.encode() + generated_text(place.seed, 60000) + "Of it \ufffd\n".encode())
+    job = Job(place, "out", source, place.of_shared("models/tiny-rwkv-7v0-834K-FP32.bin"), ["--name", "book"])
+    job.run()
+    before = show(place, job, "--key")
+    (summary,) = [json.loads(line) for line in read(os.path.join(job.output, "book.jsonl")).splitlines()
+                  if b'"kind":"summary"' in line]
+    text = read(source)
+    write(source, text[:200] + b"x" + text[200:])
+    said = show(place, job, "--key", status=CHANGED, said=b"book.txt' is not what was read, up to byte ")
+    check(said == b"", "other bytes were shown as a key passage")
+    check(show(place, job, "--key", "--source", place.text("same.txt", text)) == before, "the same bytes elsewhere")
+    return f"{len(summary['passages'])} passages"
+
+
+def what_is_no_plain_text_is_shown_as_cut(place):
+    words = " ".join(f"word{i}" for i in range(60))
+    text = f"Short.\n\n{words}\n\n{words}\n\n".encode()
+    job = Job(place, "html", place.text("a.html", f"<p>Short.</p><p>{words}</p><p>{words}</p>".encode()),
+              options=["--name", "book"])
+    job.run()
+    no_text = b"the source is no file of plain text: units are shown by the first 160 bytes"
+    cut = f"Short.\n\n{words[:160]}\u2026\n\n{words[:160]}\u2026\n\n".encode()
+    check(show(place, job, said=no_text) == cut, "a cut unit looks whole")
+    other = place.text("other.txt", text.upper())
+    check(show(place, job, "--source", other, said=b"other.txt' is not what was read") == cut, "another text is shown")
+    job = Job(place, "stdin", "-", options=["--name", "book"])
+    with open(place.text("same.txt", text), "rb") as stdin:
+        job.run(stdin=stdin)
+    check(show(place, job, said=no_text) == cut, "standard input is cut and looks whole")
+    check(show(place, job, "--source", place.path("same.txt")) == text, "what was standard input, given as a file")
+    return "cut and said to be"
+
+
+def a_stream_of_a_key_is_not_the_file(place):
+    log = place.text("k.log", b"host1 a\nhost2 b\n\nnokey\nhost1 a\n")
+    job = Follow(place, "out", log, options=["--key", r"^(\S+) ", "--name", "book"])
+    process = job.start()
+    wait_for("5 records", lambda: sum(one["durable_records"] for one in job.statuses()) == 5 or process.poll() is not None)
+    process.terminate()
+    place.end_of(process)
+    check(show(place, job) == b"\nnokey\n", "bytes of another stream are shown")
+    check(show(place, job, stream="book+host1") == b"host1 a\nhost1 a\n", "lines of a key")
+    return "its own lines"
+
+
 if __name__ == "__main__":
-    sys.exit(e2e.main([text_is_shown_as_it_was_read, what_is_not_there_is_said]))
+    sys.exit(e2e.main([text_is_shown_as_it_was_read, what_is_not_there_is_said, a_key_passage_that_changed_is_refused,
+                       what_is_no_plain_text_is_shown_as_cut, a_stream_of_a_key_is_not_the_file]))

@@ -1,10 +1,16 @@
 /* riverrun show: a stream on the terminal, coloured by how much it surprised; its summary; its key passages.
  *
  * Places come from the records, the text from the source. Where the source is no plain text (or is gone, or is another
- * by now) its bytes do not begin as the record says, and the record's own excerpt is shown. */
+ * by now) there is no such text, or it does not begin as the record says: then the record's own excerpt is shown, and
+ * once is said why. */
 #include "pipeline/commands/commands.h"
 #include "pipeline/commands/target.h"
 #include "schemas/control.h"
+#include "schemas/record.h"
+#include "stages/encode/analysis/sentences.h"
+#include "stages/encode/points.h"
+#include "stages/ingest/entries.h"
+#include "stages/tokenize/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,9 +31,13 @@ struct show {
     int colour;
     bool summary, key;
     enum depth depth;
-    bool guarded; /* the text goes to a terminal */
-    bool checked; /* the source is the one that was read */
-    int fd;       /* of the source; -1: none */
+    bool guarded;  /* the text goes to a terminal */
+    char *file;    /* where the text is, malloc'ed; NULL: none is known */
+    bool made;     /* places are those of a text that is not the source's bytes */
+    bool composed; /* records have the text in normal form C */
+    bool differs;  /* a unit so far is not what was read */
+    bool told;     /* why the text is not shown */
+    int fd;        /* of file; -1: none */
     uint64_t shown;
 };
 
@@ -36,7 +46,10 @@ static const char help[] =
     "The text of a stream as it was read, unit by unit, coloured by `surprise`: from pale yellow,\n"
     "somewhat above what is usual, to red, far above. Without a terminal, or with NO_COLOR set,\n"
     "it is plain. --summary prints its sentences that say most (of a log what happened, period by\n"
-    "period), --key its key passages.\n";
+    "period), --key its key passages.\n\n"
+    "Of a source that is no file of plain text, is gone or is another by now, units are shown by\n"
+    "the first 160 bytes that records hold (… stands behind what is cut). Key passages of a\n"
+    "source that changed are refused, of one that cannot be had are shown by one sentence each.\n";
 
 /* ---- Colours ---- */
 
@@ -88,55 +101,159 @@ static void put_text(const struct show *s, const char *text, size_t bytes)
 
 /* ---- Text ---- */
 
-static bool begins_as(const char *text, size_t bytes, const json_t *record)
+static bool is_blank(char byte)
 {
-    const char *excerpt = json_string_value(json_object_get(record, "text"));
-    size_t at = 0, length = excerpt ? strlen(excerpt) : 0;
-
-    while (at < bytes && strchr(" \t\r\n\v\f", text[at]))
-        at++;
-    for (size_t i = 0; i < length; i++, at++)
-        if ((uint8_t)excerpt[i] == 0xEF && i + 2 < length && (uint8_t)excerpt[i + 1] == 0xBF)
-            i += 2; /* a byte that is no UTF-8 */
-        else if (at >= bytes || text[at] != excerpt[i])
-            return false;
-    return true;
+    return (uint8_t)byte <= ' ' || byte == 0x7F;
 }
 
-/* Bytes of the source into malloc'ed *out, or 0 where they are not there as the record says. */
-static size_t source_text(const struct show *s, const json_t *record, bool compare, char **out)
+static size_t skip_blanks(const char *text, size_t bytes, size_t at)
+{
+    while (at < bytes && is_blank(text[at]))
+        at++;
+    return at;
+}
+
+/* Does text go on at *at as the record's excerpt does, blanks aside? *at moves behind it. */
+static bool goes_on(const char *text, size_t bytes, size_t *at, const json_t *record)
+{
+    static const char no_text[] = "\xEF\xBF\xBD"; /* for a byte that is no UTF-8, or itself */
+    const json_t *excerpt = json_object_get(record, "text");
+    const char *said = json_string_value(excerpt);
+    size_t length = json_string_length(excerpt), i = skip_blanks(said, length, 0);
+
+    while (i < length && *at < bytes) {
+        bool any = length - i >= 3 && !memcmp(said + i, no_text, 3);
+        if (is_blank(said[i]) && is_blank(text[*at])) {
+            i = skip_blanks(said, length, i);
+            *at = skip_blanks(text, bytes, *at);
+            continue;
+        }
+        if (any && (bytes - *at < 3 || memcmp(text + *at, no_text, 3) != 0))
+            i += 2;
+        else if (text[*at] != said[i])
+            return false;
+        i++;
+        ++*at;
+    }
+    return i == length;
+}
+
+/* A unit of up to RECORD_TEXT_MAX bytes stands in its record whole. */
+static bool begins_as(const char *text, size_t bytes, const json_t *record)
+{
+    size_t begin = skip_blanks(text, bytes, 0), at = begin;
+
+    if (!goes_on(text, bytes, &at, record))
+        return false;
+    return bytes > RECORD_TEXT_MAX ? at > begin || at > RECORD_TEXT_MAX
+                                   : skip_blanks(text, bytes, at) == bytes;
+}
+
+/* The bytes of the source that a record is of, and up to ahead more in *got, malloc'ed; NULL where they are not. */
+static char *source_bytes(const struct show *s, const json_t *record, size_t ahead, size_t *bytes,
+                          size_t *got)
 {
     json_int_t begin = json_integer_value(json_object_get(record, "begin"));
     json_int_t end = json_integer_value(json_object_get(record, "end"));
-    size_t bytes = end > begin && end - begin <= UNIT_BYTES_MAX ? (size_t)(end - begin) : 0;
+    ssize_t count;
+    char *text;
 
-    if (s->fd < 0 || begin < 0 || !bytes)
-        return 0;
-    *out = malloc(bytes);
-    if (!*out || pread(s->fd, *out, bytes, begin) != (ssize_t)bytes ||
-        (compare && !begins_as(*out, bytes, record))) {
-        free(*out);
-        *out = NULL;
-        return 0;
+    if (s->fd < 0 || begin < 0 || end <= begin || end - begin > UNIT_BYTES_MAX)
+        return NULL;
+    *bytes = (size_t)(end - begin);
+    text = malloc(*bytes + ahead);
+    require(text);
+    count = pread(s->fd, text, *bytes + ahead, begin);
+    if (count < (ssize_t)*bytes) {
+        free(text);
+        return NULL;
     }
-    return bytes;
+    *got = (size_t)count;
+    return text;
+}
+
+/* Of a unit; NULL where the source does not begin there as its record says. */
+static char *unit_text(const struct show *s, const json_t *record, size_t *bytes)
+{
+    size_t got;
+    char *text = source_bytes(s, record, 0, bytes, &got);
+
+    if (text && begins_as(text, *bytes, record))
+        return text;
+    free(text);
+    *bytes = 0;
+    return NULL;
+}
+
+/* Of a key passage; NULL where the sentence that its record gives does not begin in it. */
+static char *passage_text(const struct show *s, const json_t *passage, size_t *bytes)
+{
+    size_t got;
+    char *text = source_bytes(s, passage, SENTENCE_MAX, bytes, &got);
+
+    for (size_t begin = 0; text && begin < *bytes; begin++) {
+        size_t at = begin;
+        if (goes_on(text, got, &at, passage))
+            return text;
+    }
+    free(text);
+    *bytes = 0;
+    return NULL;
+}
+
+/* Once: why it is not the text that is shown. */
+static void say_why(struct show *s)
+{
+    if (s->told)
+        return;
+    s->told = true;
+    if (s->file)
+        fprintf(stderr, "riverrun: '%s' %s", s->file,
+                s->fd < 0 ? "cannot be read" : "is not what was read");
+    else
+        fprintf(stderr, "riverrun: the source is %s",
+                s->made ? "no file of plain text" : "not known");
+    if (s->key)
+        fputs(": of a key passage the sentence is shown that its record holds\n", stderr);
+    else
+        fprintf(stderr, ": units are shown by the first %d bytes that records hold\n",
+                RECORD_TEXT_MAX);
+}
+
+/* As far as can be told: far less than there is room for was not cut, white space stands around it. */
+static bool is_cut(const json_t *record)
+{
+    json_int_t bytes = json_integer_value(json_object_get(record, "end")) -
+                       json_integer_value(json_object_get(record, "begin"));
+
+    return bytes > RECORD_TEXT_MAX &&
+           2 * json_string_length(json_object_get(record, "text")) > RECORD_TEXT_MAX;
+}
+
+static void show_excerpt(struct show *s, const json_t *record, const char *excerpt)
+{
+    bool cut = is_cut(record);
+
+    if (cut || s->source)
+        say_why(s);
+    put_text(s, excerpt, strlen(excerpt));
+    fputs(cut ? "…" : "", stdout);
+    fputs(strcmp(json_string_value(json_object_get(record, "kind")), "line") ? "\n\n" : "\n",
+          stdout);
 }
 
 static void show_unit(struct show *s, const json_t *record)
 {
     const json_t *surprise = json_object_get(record, "surprise");
     const char *excerpt = json_string_value(json_object_get(record, "text"));
-    char *text = NULL;
-    size_t bytes = source_text(s, record, true, &text);
+    size_t bytes;
+    char *text = unit_text(s, record, &bytes);
     bool coloured = begin_colour(s, json_number_value(surprise));
 
-    if (bytes) {
+    if (text)
         put_text(s, text, bytes);
-    } else if (excerpt) {
-        put_text(s, excerpt, strlen(excerpt));
-        fputs(strcmp(json_string_value(json_object_get(record, "kind")), "line") ? "\n\n" : "\n",
-              stdout);
-    }
+    else if (excerpt)
+        show_excerpt(s, record, excerpt);
     if (coloured)
         fputs("\033[0m", stdout);
     free(text);
@@ -203,29 +320,52 @@ static void show_period(const struct show *s, const json_t *record)
     }
 }
 
-static void show_key(struct show *s, const json_t *record)
+/* The text of a key passage; NULL where it is not there as it was read. Fails: ERR_CHANGED: something else is. */
+static enum err_code find_passage(const struct show *s, const json_t *passage, char **text,
+                                  size_t *bytes, struct err *err)
+{
+    *text = s->differs ? NULL : passage_text(s, passage, bytes);
+    if (*text || s->fd < 0 || s->composed)
+        return ERR_OK;
+    return err_set(err, ERR_CHANGED, 0,
+                   "'%s' is not what was read, up to byte %lld: give that with --source FILE",
+                   s->file, (long long)json_integer_value(json_object_get(passage, "end")));
+}
+
+static enum err_code show_key(struct show *s, const json_t *record, struct err *err)
 {
     const json_t *list = json_object_get(record, "passages");
 
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *passage = json_array_get(list, i);
-        char *text = NULL;
-        size_t bytes = source_text(s, passage, false, &text);
+        size_t bytes = 0;
+        char *text;
+        enum err_code code = find_passage(s, passage, &text, &bytes, err);
+        if (code)
+            return code;
         printf("%sbytes %lld to %lld\n", i ? "\n" : "",
                (long long)json_integer_value(json_object_get(passage, "begin")),
                (long long)json_integer_value(json_object_get(passage, "end")));
         while (bytes && strchr(" \t\r\n", text[bytes - 1]))
             bytes--;
-        if (bytes)
+        if (text) {
             put_text(s, text, bytes);
-        else
+        } else {
+            say_why(s);
             put_string(s, passage, "text");
+        }
         putchar('\n');
         free(text);
     }
+    return ERR_OK;
 }
 
 /* ---- Records ---- */
+
+static bool is_unit(const json_t *record, const char *kind)
+{
+    return json_object_get(record, "tokens") && strcmp(kind, "document") != 0;
+}
 
 static bool is_wanted(const struct show *s, const json_t *record, const char *kind)
 {
@@ -235,47 +375,53 @@ static bool is_wanted(const struct show *s, const json_t *record, const char *ki
         return summary;
     if (s->key)
         return summary && json_object_get(record, "passages");
-    return json_object_get(record, "tokens") && strcmp(kind, "document") != 0;
+    return is_unit(record, kind);
 }
 
-/* Passages are only taken from a source whose first unit is as its record says. */
-static void check_source(struct show *s, const json_t *record)
+/* Key passages are only taken from a source whose units up to them are as their records say. */
+static void check_unit(struct show *s, const json_t *record)
 {
-    char *text = NULL;
+    json_int_t bytes = json_integer_value(json_object_get(record, "end")) -
+                       json_integer_value(json_object_get(record, "begin"));
+    size_t got;
 
-    s->checked = true;
-    if (!source_text(s, record, true, &text) && s->fd >= 0) {
-        close(s->fd);
-        s->fd = -1;
-    }
+    if (s->fd < 0 || bytes <= 0 || bytes > UNIT_BYTES_MAX)
+        return;
+    char *text = unit_text(s, record, &got);
+    s->differs = s->differs || !text;
     free(text);
 }
 
-static void show_record(struct show *s, const json_t *record, const char *line)
+static enum err_code show_record(struct show *s, const json_t *record, const char *line,
+                                 struct err *err)
 {
     const char *kind = json_string_value(json_object_get(record, "kind"));
 
-    if (s->key && !s->checked && json_object_get(record, "tokens"))
-        check_source(s, record);
-    if (!kind || !is_wanted(s, record, kind))
-        return;
+    if (!kind)
+        return ERR_OK;
+    if (s->key && is_unit(record, kind))
+        check_unit(s, record);
+    if (!is_wanted(s, record, kind))
+        return ERR_OK;
     s->shown++;
     if (s->target.json)
         fputs(line, stdout);
     else if (s->key)
-        show_key(s, record);
+        return show_key(s, record, err);
     else if (s->summary && json_object_get(record, "lines"))
         show_period(s, record);
     else if (s->summary)
         show_sentences(s, record);
     else
         show_unit(s, record);
+    return ERR_OK;
 }
 
 static enum err_code show_file(struct show *s, const char *stream, struct err *err)
 {
     char *path = NULL, *line = NULL;
     size_t room = 0;
+    enum err_code code = ERR_OK;
     FILE *file;
 
     require(asprintf(&path, "%s/%s.jsonl", s->target.output, stream) >= 0);
@@ -286,30 +432,48 @@ static enum err_code show_file(struct show *s, const char *stream, struct err *e
                        "stream '%s' has no records in '%s': `riverrun status` names the streams",
                        stream, s->target.output);
     }
-    for (ssize_t bytes; (bytes = getline(&line, &room, file)) > 0 && !ferror(stdout);) {
+    for (ssize_t bytes; !code && (bytes = getline(&line, &room, file)) > 0 && !ferror(stdout);) {
         json_t *record = json_loadb(line, (size_t)bytes, JSON_ALLOW_NUL, NULL);
         if (record) /* a line that a kill cut is none */
-            show_record(s, record, line);
+            code = show_record(s, record, line, err);
         json_decref(record);
     }
     free(line);
     free(path);
     fclose(file);
-    if (s->shown == 0 && (s->summary || s->key))
+    if (!code && s->shown == 0 && (s->summary || s->key))
         return err_set(err, ERR_ABSENT, 0,
                        "stream '%s' has no %s: it comes at the end of a document, of a log after "
                        "--summary-lines, and from `--analyze summary`",
                        stream, s->key ? "key passages" : "summary");
-    return ERR_OK;
+    return code;
 }
 
-/* The file that the stream was read from, as the store has it; malloc'ed, NULL where it is not known. */
-static char *source_of(struct show *s, const char *stream)
+/* What the newest checkpoint says of the text; what has none has no records. */
+static void look_at_text(struct show *s, struct store *store, uint64_t id)
+{
+    const struct point newest = {.id = id};
+    struct store_checkpoint *values = NULL;
+    Riverrun__Checkpoint *meta = NULL;
+    struct view cursor;
+    struct err err;
+
+    if (point_read(store, &newest, false, &values, &meta, &err))
+        return;
+    cursor = (struct view){meta->cursor.data, meta->cursor.len};
+    s->made = s->made || meta->fingerprints->reader[0] ||
+              (!text_upstream(cursor, &cursor, &err) && entries_cursor_is_spooled(cursor));
+    s->composed = strcmp(meta->fingerprints->normalize, "none") != 0;
+    riverrun__checkpoint__free_unpacked(meta, NULL);
+    store_checkpoint_free(&values);
+}
+
+/* Where the text of stream is, as the store has it, unless --source says so. */
+static void find_text(struct show *s, const char *stream)
 {
     struct buffer bytes = buffer_of(1 << 20);
     struct store *store = NULL;
     Riverrun__Note *note = NULL;
-    char *source = NULL;
     uint64_t id;
     bool owned;
 
@@ -317,12 +481,15 @@ static char *source_of(struct show *s, const char *stream)
         !store_find(store, stream, &id, NULL) && !store_note(store, id, &bytes, NULL))
         note = riverrun__note__unpack(NULL, bytes.bytes, bytes.data);
     if (note) {
-        source = strdup(note->source);
-        riverrun__note__free_unpacked(note, NULL);
+        s->made = strcmp(note->source, "-") == 0;
+        look_at_text(s, store, id);
     }
+    if (s->source || (note && !s->made))
+        s->file = strdup(s->source ? s->source : note->source);
+    if (note)
+        riverrun__note__free_unpacked(note, NULL);
     buffer_release(&bytes);
     store_close(&store);
-    return source;
 }
 
 enum err_code command_show(char **arguments, size_t count, struct err *err)
@@ -330,7 +497,6 @@ enum err_code command_show(char **arguments, size_t count, struct err *err)
     struct show s = {.sentences = SENTENCES_DEFAULT, .fd = -1};
     struct option options[TARGET_OPTIONS + 6];
     size_t at = target_options(&s.target, false, options);
-    char *source = NULL;
     bool asked;
     enum err_code code;
 
@@ -357,8 +523,8 @@ enum err_code command_show(char **arguments, size_t count, struct err *err)
             err_set(err, ERR_USAGE, 0, "show needs one stream, and --summary or --key or neither");
     if (code)
         return code;
-    source = s.source ? strdup(s.source) : source_of(&s, arguments[0]);
-    s.fd = source ? open(source, O_RDONLY | O_CLOEXEC) : -1;
+    find_text(&s, arguments[0]);
+    s.fd = s.file ? open(s.file, O_RDONLY | O_CLOEXEC) : -1;
     if (s.source && s.fd < 0)
         code = err_set(err, ERR_SOURCE, errno, "source '%s'", s.source);
     s.depth = depth_of(&s);
@@ -367,7 +533,7 @@ enum err_code command_show(char **arguments, size_t count, struct err *err)
         code = show_file(&s, arguments[0], err);
     if (s.fd >= 0)
         close(s.fd);
-    free(source);
+    free(s.file);
     target_release(&s.target);
     return code;
 }

@@ -292,6 +292,15 @@ static enum err_code read_cursor(struct view cursor, struct entry_input *e, stru
     return ERR_OK;
 }
 
+bool entries_cursor_is_spooled(struct view cursor)
+{
+    if (cursor.bytes > ENTRIES_CURSOR_BYTES && cursor.data[1] == ENTRIES_CURSOR_KIND) {
+        cursor.data += ENTRIES_CURSOR_BYTES;
+        cursor.bytes -= ENTRIES_CURSOR_BYTES;
+    }
+    return cursor.bytes == SPOOLED_CURSOR_BYTES && cursor.data[1] == SPOOLED_CURSOR_KIND;
+}
+
 static enum err_code entries_open_input(void *self, struct view cursor, struct err *err)
 {
     struct entry_input *e = self;

@@ -40,4 +40,7 @@ void entries_unwrap(struct entry_input **e);
 void entries_bind(struct entry_input *e, struct input *in);
 extern const struct input_kind entries_kind;
 
+/* Does a cursor, of entries or not, lead into the spool? The offsets of what is read there are no file's. */
+bool entries_cursor_is_spooled(struct view cursor);
+
 #endif
