@@ -189,6 +189,11 @@ def test_a_finished_output_that_goes_on_is_found(world):
     want = world.finish()
     put(world.output, want + want.splitlines(True)[-1])
     verify(world, SINK, ["behind its document record"])
+    for more in (b"garbage\n", b'{"stream":"text","seq":', want.splitlines(True)[-1]):
+        put(world.output, want + more)
+        said = world.call(["verify", "-o", world.out]).stdout
+        assert said.count("\n") == 2 and "goes on behind its document record: put it back" in said, said
+        world.refused(SINK, ["is not what was written: put it back"], keep=[world.output])
 
 
 def test_nothing_to_verify_is_named(world):
