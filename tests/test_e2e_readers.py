@@ -120,6 +120,7 @@ def compressed_reads_as_the_plain_file(place):
         job = named(place, ending, place.text("a.txt." + ending, packed))
         same(job, plain.records(), ending)
         check(job.status()["reader"].endswith(", UTF-8"), f"{ending}: {job.status()['reader']}")
+        check(job.status()["percent"] == 100 and job.status()["bytes_total"] is None, f"{ending}: {job.status()}")
         job.run()  # finished: nothing changes
         same(job, plain.records(), ending + " again")
     members = named(place, "members", place.text("members.gz", squeeze(data[:9000]) + squeeze(b"") + squeeze(data[9000:]) + bytes(50)))

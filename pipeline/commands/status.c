@@ -27,9 +27,16 @@ static uint64_t clock_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* Of a text that a reader makes nobody knows how long it will be; at its end all of it is done. */
+static bool is_measured(const Riverrun__StreamStatus *s)
+{
+    return s->size_known || strcmp(s->state, "finished") == 0;
+}
+
 static double percent(const Riverrun__StreamStatus *s)
 {
-    return s->bytes_total ? 100.0 * (double)s->bytes / (double)s->bytes_total : 100.0;
+    return s->size_known && s->bytes_total ? 100.0 * (double)s->bytes / (double)s->bytes_total
+                                           : 100.0;
 }
 
 void show_table(const Riverrun__Reply *reply)
@@ -39,7 +46,7 @@ void show_table(const Riverrun__Reply *reply)
     for (size_t i = 0; i < reply->n_streams; i++) {
         const Riverrun__StreamStatus *s = reply->streams[i];
         char done[16] = "?", age[32] = "none";
-        if (s->size_known)
+        if (is_measured(s))
             snprintf(done, sizeof done, "%.1f %%", percent(s));
         if (s->checkpointed)
             report_time(age, sizeof age, (double)(clock_ms() - s->checkpoint_ms) / 1000);
@@ -64,7 +71,7 @@ static json_t *stream_json(const Riverrun__StreamStatus *s)
     require(o);
     json_object_set_new(o, "bytes_total",
                         s->size_known ? json_integer((json_int_t)s->bytes_total) : json_null());
-    json_object_set_new(o, "percent", s->size_known ? json_real(percent(s)) : json_null());
+    json_object_set_new(o, "percent", is_measured(s) ? json_real(percent(s)) : json_null());
     json_object_set_new(o, "checkpoint_age_seconds",
                         s->checkpointed ? json_real((double)(clock_ms() - s->checkpoint_ms) / 1000)
                                         : json_null());
