@@ -481,6 +481,12 @@ def a_state_that_is_none_is_refused(place):
     ask(job, "import", file, "--as", "terminal", want=DAMAGED)
     write(file, mended(data, meta[:-len(text)] + b"text"))
     ask(job, "import", file, "--as", "terminal")
+    # The same in a field `reader` of the fingerprints: a second message of a field is merged with the first.
+    reader = bytes([0x52, len(text) + 2, 0x4A, len(text)])
+    write(file, mended(data, meta[:-len(text) - 3] + reader + text))
+    ask(job, "import", file, "--as", "reader", want=DAMAGED)
+    write(file, mended(data, meta[:-len(text) - 3] + reader + b"text"))
+    ask(job, "import", file, "--as", "reader")
 
 
 CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_run_that_it_was_put_to,

@@ -308,7 +308,8 @@ static bool has_plain_texts(const Riverrun__Checkpoint *meta)
     bool plain = is_plain(meta->branched_from) && is_plain(meta->arithmetic) &&
                  is_plain(meta->unit) && is_plain(meta->analyze) &&
                  is_plain(meta->fingerprints->tokenizer) &&
-                 is_plain(meta->fingerprints->normalize) && is_plain(meta->fingerprints->unicode);
+                 is_plain(meta->fingerprints->normalize) && is_plain(meta->fingerprints->unicode) &&
+                 is_plain(meta->fingerprints->reader);
 
     for (size_t i = 0; i < meta->n_lineage; i++)
         plain = plain && is_plain(meta->lineage[i]);
