@@ -51,6 +51,11 @@ enum err_code counters_open(struct counters *c, int folder_fd, const char *path,
     c->fd = openat(folder_fd, "counters", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (c->fd < 0 || fstat(c->fd, &status) != 0)
         return err_set(err, place_code(errno), errno, "open '%s/counters'", path);
+    if (status.st_size > MAP_BYTES)
+        return err_set(err, ERR_DAMAGED, 0,
+                       "'%s/counters' has %lld bytes of at most %d: move it away (counts start "
+                       "anew)",
+                       path, (long long)status.st_size, MAP_BYTES);
     c->room = (uint64_t)status.st_size / COUNTER_BYTES;
     map = mmap(NULL, MAP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
     if (map == MAP_FAILED)

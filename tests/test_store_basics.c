@@ -473,6 +473,28 @@ static void counters_live_on_and_are_read_by_number(void **state)
     store_close(&store);
 }
 
+/* Counters of numbers that no stream can have lie behind the end of the map. */
+static void a_file_of_counters_beyond_the_map_is_refused(void **state)
+{
+    const struct store_options write = {.write = true};
+    struct store *store = open_store(folder_of(state));
+    uint64_t stream = add_stream(store, "book");
+    _Atomic uint64_t *counter;
+    struct err err;
+    char *path;
+
+    assert_int_equal(store_counter(store, stream, &counter, NULL), ERR_OK);
+    store_close(&store);
+    assert_true(asprintf(&path, "%s/counters", folder_of(state)) > 0);
+    assert_int_equal(truncate(path, 16 << 20), 0);
+    assert_int_equal(store_open(&store, folder_of(state), &write, &err), ERR_DAMAGED);
+    assert_non_null(strstr(err.text, "move it away"));
+    assert_int_equal(remove(path), 0);
+    store = open_store(folder_of(state));
+    store_close(&store);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -495,6 +517,7 @@ int main(void)
         STORE_TEST(close_waits_for_what_was_submitted),
         STORE_TEST(what_is_too_large_is_refused_at_the_door),
         STORE_TEST(counters_live_on_and_are_read_by_number),
+        STORE_TEST(a_file_of_counters_beyond_the_map_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
