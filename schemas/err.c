@@ -26,7 +26,8 @@ enum err_code err_set(struct err *err, enum err_code code, int cause, const char
     if (cause > 0 && used >= 0 && (size_t)used < sizeof err->text) {
         char reason[80];
         snprintf(err->text + used, sizeof err->text - (size_t)used, ": %s",
-                 strerror_r(cause, reason, sizeof reason));
+                 cause == EFBIG ? "the file size limit is reached (raise it with ulimit -f)"
+                                : strerror_r(cause, reason, sizeof reason));
     }
     return code;
 }

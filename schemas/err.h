@@ -40,7 +40,7 @@ struct err {
 };
 
 /* Fill *err, unless NULL, and return code: a failing line reads `return err_set(...)`. With a positive cause that is an
- * errno its text is appended after ": ". */
+ * errno its text is appended after ": "; of EFBIG one that says which limit that is. */
 enum err_code err_set(struct err *err, enum err_code code, int cause, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

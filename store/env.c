@@ -465,8 +465,10 @@ static enum err_code after_fault(struct env *env, const struct writing *w, int r
     pthread_rwlock_wrlock(&env->lock);
     int looked = look_again(env, w, &there, &later);
     pthread_rwlock_unlock(&env->lock);
-    if (rc == EIO && !looked && !there && is_full(ask_for_room(env, about)))
-        rc = ENOSPC;
+    if (rc == EIO && !looked && !there) {
+        int asked = ask_for_room(env, about);
+        rc = is_full(asked) ? asked : rc;
+    }
     code = env_fail(env, rc, "commit", err);
     fault = *err;
     if (is_full(rc) && !looked && !there)

@@ -50,6 +50,7 @@ def test_file_size_limits_hit_store_and_output_in_turn(world):
         print(f"  limit {limit}:")
         lines = full_then_room(world, want, world.out, file_bytes=limit)
         for line in lines or []:
+            assert "file size limit" in line and "ulimit -f" in line, line
             hit.add("store" if world.store in line else "output" if world.output in line else line)
     print(f"    hit: {sorted(hit)}")
     assert {"store", "output"} <= hit, hit
