@@ -624,6 +624,11 @@ enum err_code env_open(struct env **out, const char *path, const struct env_opti
     code = place_open(&env->place, path, options->write, err);
     if (!code)
         code = open_files(env, err);
+    if (code && !env->write && err->cause == EACCES)
+        code = err_set(err, ERR_SYSTEM, EACCES,
+                       "look into the store '%s': be its user, or get permission to read it (the "
+                       "folder, data.mdb) and to write lock.mdb in it",
+                       path);
     if (code)
         env_close(&env);
     else

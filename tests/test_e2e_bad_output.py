@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import e2e_world
-from e2e_world import (BUSY, DONE, FULL, NOBODY, SINK, check_line, fixture, get, put,
+from e2e_world import (BUSY, DONE, FULL, NOBODY, SINK, SYSTEM, check_line, fixture, get, put,
                        records, text, wait_until)
 
 FOREIGN = b'{"stream": "text", "seq": 7, "kind": "paragraph", "note": "not ours"}\n'
@@ -198,6 +198,22 @@ def test_read_only_output_file_is_named(world):
     world.refused(SINK, [world.output, "Permission denied"], user=user)
     os.chmod(world.output, 0o644)
     assert world.finish(user=user) == want
+
+
+def test_what_it_takes_to_look_at_another_users_job_is_named(world):
+    put(world.source, text(20000))
+    world.finish()
+    user = as_nobody(world)
+    for root, _, files in os.walk(world.out):
+        for name in files:
+            os.chown(os.path.join(root, name), 0, 0)
+    asked = (["status"], ["verify"], ["history", "text"])
+    for name, mode in (("lock.mdb", 0o644), ("data.mdb", 0o600), ("", 0)):
+        os.chmod(os.path.join(world.store, name), mode)
+        for words in asked if user else ():
+            check_line(world.call([*words, "-o", world.out], user=user), SYSTEM,
+                       [f"look into the store '{world.store}'", "to read", "to write lock.mdb", "Permission denied"])
+    os.chmod(world.store, 0o755)
 
 
 def test_two_jobs_cannot_write_one_output(world):

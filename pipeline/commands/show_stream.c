@@ -427,8 +427,16 @@ static enum err_code show_file(struct show *s, const char *stream, struct err *e
     require(asprintf(&path, "%s/%s.jsonl", s->target.output, stream) >= 0);
     file = fopen(path, "re");
     if (!file) {
+        int cause = errno;
         free(path);
-        return err_set(err, ERR_ABSENT, errno,
+        if (cause != ENOENT)
+            return err_set(err, ERR_SYSTEM, cause, "read the records of stream '%s' in '%s'",
+                           stream, s->target.output);
+        if (access(s->target.output, F_OK))
+            return err_set(err, ERR_ABSENT, 0,
+                           "there is no folder '%s': say with -o where the job's output is",
+                           s->target.output);
+        return err_set(err, ERR_ABSENT, 0,
                        "stream '%s' has no records in '%s': `riverrun status` names the streams",
                        stream, s->target.output);
     }
