@@ -1,8 +1,5 @@
 /* riverrun reader NAME: the file on standard input as text, in frames, on standard output. Ingest starts it for
- * each file that is no plain text (stages/ingest/readers/child.c); by hand it shows what a reader makes of a
- * file:
- *
- *     riverrun reader BOOK.epub < BOOK.epub | less */
+ * each file that is no plain text (stages/ingest/readers/child.c), with a pipe to write to: a file it cannot write. */
 #include "pipeline/commands/commands.h"
 #include "stages/ingest/readers/confine.h"
 #include "stages/ingest/readers/readers.h"
