@@ -298,6 +298,9 @@ static void on_command(struct run *run, struct worker *worker)
         for (size_t i = 0; i < run->count; i++)
             if (&run->workers[i] != worker)
                 command_stop(&run->workers[i]);
+    /* Another that is over before it has heard a goodbye failed: nobody would notice. */
+    if (worker->done && run->encode && worker != run->encode && !run->stopping)
+        stop(run);
 }
 
 static bool all_done(const struct run *run)
@@ -359,10 +362,22 @@ static void close_run(struct run *run)
     report_close(&run->report);
 }
 
+/* The run's outcome: encode's, unless that was stopped because another failed. */
+static struct err outcome(const struct run *run)
+{
+    const struct worker *main_worker = run->encode ? run->encode : &run->workers[0];
+
+    for (size_t i = 0; i < run->count; i++) {
+        enum err_code code = run->workers[i].err.code;
+        if (main_worker->err.code == ERR_STOPPED && code && code != ERR_STOPPED)
+            return run->workers[i].err;
+    }
+    return main_worker->err;
+}
+
 enum err_code run_stages(const struct run_options *options, struct err *err)
 {
     struct run run = {.options = options, .control_folder = -1, .signals = -1};
-    struct worker *main_worker;
     enum err_code code;
 
     code = open_signals(&run, err); /* first, so that the time without is as short as can be */
@@ -382,8 +397,7 @@ enum err_code run_stages(const struct run_options *options, struct err *err)
         return code;
     }
     supervise(&run);
-    main_worker = run.encode ? run.encode : &run.workers[0];
     close_run(&run);
-    *err = main_worker->err;
+    *err = outcome(&run);
     return err->code;
 }

@@ -51,6 +51,15 @@ def test_source_unreadable_again_and_again_goes_on_when_it_is_put_right(world):
     assert world.finish(user=user) == want
 
 
+def test_standard_input_that_cannot_be_read_ends_the_run(world):
+    """What fails is ingest, in a thread that encode does not hear of: the others have to be told."""
+    for more in ([], ["--key", "^(.)"]):
+        with open("/dev/null", "wb") as nothing:
+            process = world.place.start([world.place.riverrun, "follow", "-", "--model", world.model, "-o", world.out,
+                                         "--quiet", *more], stdin=nothing)
+        check_line(world.end(process), SOURCE, ["standard input", "Bad file descriptor"])
+
+
 def test_directory_without_files_is_named(world):
     os.makedirs(world.path("in/empty/deeper"))
     check_line(world.call(["read", world.path("in"), "--model", world.model, "-o", world.out,
