@@ -1,9 +1,12 @@
 /* riverrun: the command line. */
 #include "pipeline/commands/commands.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -83,12 +86,22 @@ static enum err_code run(const char *name, char **arguments, size_t count, struc
                    *name ? "no command '" : "what is to be done?", name, *name ? "':" : "");
 }
 
+/* A standard descriptor that is closed would become one of ours, a socket's or a signal's, and be read or written as
+ * what it is not. What takes its place can be neither read (0) nor written (1, 2). */
+static void hold_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char **argv)
 {
     struct err err = {.code = ERR_OK};
     size_t named = argc > 1;
     enum err_code code;
 
+    hold_standard();
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is a full disk, told by errno */
     code = run(named ? argv[1] : "", argv + 1 + named, (size_t)argc - 1 - named, &err);
     if (!code)

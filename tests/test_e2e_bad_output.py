@@ -243,5 +243,16 @@ def test_an_answer_that_is_not_taken_is_told(world):
         assert "standard output" in world.place.said(process), command
 
 
+def test_standard_output_that_is_closed_is_named(world):
+    """A descriptor of ours in its place would be written to."""
+    put(world.source, text(20000))
+    for command in (["help"], world.arguments("--sink", "stdout"), ["follow", *world.arguments("--sink", "stdout")[1:]]):
+        process = world.place.start(["sh", "-c", 'exec "$0" "$@" >&-', world.place.riverrun, *command])
+        check_line(world.end(process), SINK, ["standard output"])
+        shutil.rmtree(world.out, ignore_errors=True)
+    process = world.place.start(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', world.place.riverrun, *world.arguments()])
+    assert world.end(process).status == DONE and get(world.output) == world.undisturbed(text(20000))
+
+
 if __name__ == "__main__":
     sys.exit(e2e_world.main(globals()))

@@ -60,6 +60,14 @@ def test_standard_input_that_cannot_be_read_ends_the_run(world):
         check_line(world.end(process), SOURCE, ["standard input", "Bad file descriptor"])
 
 
+def test_standard_input_that_is_closed_is_named(world):
+    """A descriptor of ours in its place would be read as text, for ever."""
+    for command in ("read", "follow"):
+        process = world.place.start(["sh", "-c", 'exec "$0" "$@" <&-', world.place.riverrun, command, "-", "--model",
+                                     world.model, "-o", world.path(command), "--quiet"])
+        check_line(world.end(process), SOURCE, ["Bad file descriptor"])
+
+
 def test_directory_without_files_is_named(world):
     os.makedirs(world.path("in/empty/deeper"))
     check_line(world.call(["read", world.path("in"), "--model", world.model, "-o", world.out,

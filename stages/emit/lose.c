@@ -103,8 +103,9 @@ static void lose(struct emit *e, struct sink *s, struct err *why)
 
 void sink_fail(struct emit *e, struct sink *s, struct err *why)
 {
-    if (why->cause == EPIPE) {
-        err_set(&e->over, ERR_SINK, 0, "standard output was closed by its reader");
+    if (why->cause == EPIPE || why->cause == EBADF) {
+        err_set(&e->over, ERR_SINK, 0, "standard output %s",
+                why->cause == EPIPE ? "was closed by its reader" : "is closed");
         sink_tell_refused(e, s->stream, s->owner, &e->over, true);
         sink_forget(e, s);
         s->lost = true;
