@@ -23,8 +23,8 @@ from email.mime.message import MIMEMessage
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 
-from e2e import (DEAR, SOME_FAILED, SOURCE_CHANGED, Failed, Job, Pipe, check, generated_text, main, memory_bytes, read,
-                 same, undisturbed, wait_for, write)
+from e2e import (DEAR, OTHER_SETTINGS, SOME_FAILED, SOURCE_CHANGED, Failed, Job, Pipe, check, generated_text, main, memory_bytes,
+                 read, same, undisturbed, wait_for, write)
 
 CONTAINER = (b'<?xml version="1.0"?><container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
              b'<rootfile full-path="OPS/book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>')
@@ -677,6 +677,17 @@ def another_file_is_refused_by_name(place):
     job.run("--restart")
 
 
+def plain_does_not_go_on_with_what_a_reader_began(place):
+    path = place.text("a.gz", squeeze(generated_text(6, 20000)))
+    job = Job(place, "plain", [path])
+    job.run()
+    process = job.start("--plain")
+    status, said = place.end_of(process), place.said(process)
+    check(status == OTHER_SETTINGS and said.count("\n") == 1, f"{status}: {said}")
+    check(all(word in said for word in (path, "--plain", "--restart")), said)
+    job.run("--plain", "--restart")
+
+
 # ---- Damage ----
 
 def the_others_are_read(place):
@@ -789,6 +800,7 @@ if __name__ == "__main__":
                    html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, documents_of_offices,
                    readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member, documents_inside_archives,
                    mail_message_by_message, damaged_mail_costs_itself, a_field_of_json_lines, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
-                   killed_at_random_the_places_are_the_same, another_file_is_refused_by_name, the_others_are_read,
+                   killed_at_random_the_places_are_the_same, another_file_is_refused_by_name,
+                   plain_does_not_go_on_with_what_a_reader_began, the_others_are_read,
                    a_tree_of_sources, a_readers_death_is_one_line, endless_text_in_constant_memory,
                    a_reader_can_do_little]))

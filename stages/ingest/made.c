@@ -193,7 +193,10 @@ enum err_code made_open(struct made **out, const struct stage_env *env, const ch
     if (!code && cursor.bytes)
         code = decode(&place, cursor, file, err);
     if (!code && !env->config->reader)
-        code = err_set(err, ERR_SYSTEM, 0, "there is no reader for '%s'", file);
+        code = err_set(err, ERR_MISMATCH, 0,
+                       "'%s' was read by a reader, now --plain forbids it: leave that out as at "
+                       "first, or begin again with --restart",
+                       file);
     if (!code)
         code = know_file(m, err);
     if (!code && cursor.bytes)

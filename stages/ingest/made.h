@@ -21,7 +21,8 @@ bool made_wants(const struct config *config, const char *file);
 bool made_is_cursor(struct view cursor);
 
 /* file and name (of the stream) are lent until made_close. The calls are those of an input_kind.
- * Fails  ERR_SOURCE, ERR_CHANGED: the file is another; ERR_INPUT: no cursor of ours; ERR_SYSTEM; ERR_MEMORY. */
+ * Fails  ERR_SOURCE, ERR_CHANGED: the file is another; ERR_MISMATCH: readers are forbidden now; ERR_INPUT: no cursor of
+ *        ours; ERR_SYSTEM; ERR_MEMORY. */
 MUST_CHECK enum err_code made_open(struct made **out, const struct stage_env *env, const char *file,
                                    const char *name, struct view cursor, struct err *err);
 bool made_ready(const struct made *m);
