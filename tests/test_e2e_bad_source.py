@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Sources that are missing, strange, endless, or not what they were: one line, a status, no damage."""
+import gzip
 import os
 import stat
 import sys
@@ -237,6 +238,36 @@ def test_source_changed_where_it_was_read_is_refused(world):
     world.refused(CHANGED, [world.source, "64 KiB before", "--restart"])
     put(world.source, data)
     assert world.finish() == want
+
+
+def test_read_and_follow_do_not_go_on_with_each_other(world):
+    """Who began a stream is named; both write line by line here, so nothing else differs."""
+    packed = world.path("in/text.gz")
+    put(world.source, b"one\ntwo\n")
+    put(packed, gzip.compress(b"one\ntwo\n"))
+
+    def job(command, source, *more):
+        return [command, source, *more, "--model", world.model, "--unit", "line", "--quiet",
+                "-o", world.path("out-" + os.path.basename(source))]
+
+    def follow(source):
+        with open(world.source, "rb") as lines:
+            return world.place.start([world.place.riverrun, *job("follow", source)], stdin=lines)
+
+    process = follow("-")
+    assert world.end(process).status == DONE
+    process = follow(world.source)
+    wait_until(lambda: world.call(["status", "-o", world.path("out-text.txt")]).status == DONE, "a stream", process)
+    assert world.end(process, stop=True).status == STOPPED
+    for source in ("-", world.source):
+        check_line(world.call(job("read", source)), CHANGED, [source, "was begun by `follow`", "--restart"])
+        assert world.call(job("read", source, "--restart")).status == DONE
+    assert world.call(job("read", packed)).status == DONE
+    for source in (world.source, packed):
+        process = follow(source)
+        wait_until(lambda: world.said(process), "its line", process)
+        result = world.end(process, stop=True)
+        assert result.lines[0].count(source) == result.lines[0].count("was begun by `read`") == 1, result.stderr
 
 
 def test_restart_reads_what_the_source_is_now(world):

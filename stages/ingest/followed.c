@@ -16,6 +16,7 @@
  * beyond that, and after a restart, a segment is found again by what it holds (rotated.h). */
 #include "stages/ingest/chain.h"
 #include "stages/ingest/follow.h"
+#include "stages/ingest/made.h"
 #include "stages/ingest/rotated.h"
 #include "stages/ingest/segment.h"
 
@@ -532,7 +533,7 @@ static enum err_code followed_open(void *self, struct view cursor, struct err *e
         return code;
     if (!cursor.bytes)
         return open_origin(f, err);
-    if (cursor.bytes > 1 && cursor.data[1] < SEGMENT_CURSOR_KIND)
+    if (made_is_cursor(cursor) || (cursor.bytes > 1 && cursor.data[1] < SEGMENT_CURSOR_KIND))
         return err_set(
             err, ERR_CHANGED, 0,
             "'%s' was begun by `read`: follow it into another store (-o), or begin again "

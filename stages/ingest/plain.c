@@ -1,11 +1,14 @@
 /* The inputs of `read`: files as they were when they were opened, and pipes (source.h); files that are no plain
  * text are handed on to made.h. Which a file is, is asked once: from then on its cursor says so. */
+#include "stages/ingest/entries.h"
 #include "stages/ingest/input.h"
 #include "stages/ingest/made.h"
 #include "stages/ingest/paths.h"
 #include "stages/ingest/readers/encoding.h"
 #include "stages/ingest/readers/look.h"
+#include "stages/ingest/segment.h"
 #include "stages/ingest/source.h"
+#include "stages/ingest/spooled.h"
 
 #include <stdlib.h>
 
@@ -17,6 +20,16 @@ struct plain {
     bool drained; /* a pipe that was read: what was read is gone */
 };
 
+/* Is it one of `follow`'s? */
+static bool is_of_what_grows(struct view cursor)
+{
+    struct segment_place place;
+
+    return (cursor.bytes == SPOOLED_CURSOR_BYTES && cursor.data[1] == SPOOLED_CURSOR_KIND) ||
+           (cursor.bytes >= ENTRIES_CURSOR_BYTES && cursor.data[1] == ENTRIES_CURSOR_KIND) ||
+           (cursor.bytes && !segment_cursor_decode(&place, cursor, NULL));
+}
+
 static enum err_code plain_open(void *self, struct view cursor, struct err *err)
 {
     struct plain *p = self;
@@ -26,6 +39,12 @@ static enum err_code plain_open(void *self, struct view cursor, struct err *err)
             err, ERR_SOURCE, 0,
             "'%s' cannot be read again within a run: give the same input to the same command, and "
             "it goes on",
+            p->file);
+    if (is_of_what_grows(cursor))
+        return err_set(
+            err, ERR_CHANGED, 0,
+            "'%s' was begun by `follow`: read it into another store (-o), or begin again with "
+            "--restart",
             p->file);
     if (cursor.bytes ? made_is_cursor(cursor) : made_wants(p->env->config, p->file))
         return made_open(&p->made, p->env, p->file, p->name, cursor, err);
