@@ -86,6 +86,12 @@ def test_empty_file_has_a_document_record(world):
     assert world.finish() == before
 
 
+def test_file_with_text_and_no_size_is_named(world):
+    """As /proc has them: it is not read as if it were empty."""
+    world.source = "/proc/cpuinfo"
+    world.refused(SOURCE, [world.source, "0 bytes", "riverrun read -"])
+
+
 def anonymous_kb(process):
     with open(f"/proc/{process.pid}/status") as file:
         for line in file:

@@ -92,6 +92,23 @@ static enum err_code seek_file(struct source *s, uint64_t offset, uint64_t hash,
     return code;
 }
 
+/* What a kernel makes while it is read (/proc) has text and no size. */
+static enum err_code check_empty(struct source *s, struct err *err)
+{
+    struct stat st;
+    uint8_t byte;
+    ssize_t got = s->size ? 0 : pread(s->fd, &byte, 1, 0);
+
+    if (got < 0)
+        return err_set(err, ERR_SOURCE, errno, "read '%s'", s->file);
+    if (!got || fstat(s->fd, &st) || st.st_size) /* one that was empty may grow now */
+        return ERR_OK;
+    return err_set(err, ERR_SOURCE, 0,
+                   "'%s' says that it has 0 bytes and holds more: pipe it (cat FILE | riverrun "
+                   "read - --name NAME)",
+                   s->file);
+}
+
 static enum err_code open_pipe(struct source *s, struct err *err)
 {
     s->hash = XXH3_createState();
@@ -121,7 +138,9 @@ enum err_code source_open(struct source *s, const char *file, struct view cursor
     }
     s->pipe = !S_ISREG(st.st_mode) || !strcmp(file, "-");
     s->size = s->pipe ? 0 : (uint64_t)st.st_size;
-    code = s->pipe ? open_pipe(s, err) : head_hash(s, err);
+    code = s->pipe ? open_pipe(s, err) : check_empty(s, err);
+    if (!code && !s->pipe)
+        code = head_hash(s, err);
     if (!code && cursor.bytes && (kind == KIND_PIPE) != s->pipe)
         code = err_set(err, ERR_CHANGED, 0,
                        "'%s' was a %s and now is not; --restart begins it "
