@@ -26,6 +26,20 @@ def test_deleted_output_is_refused(world):
     put_back_and_finish(world, good, want)
 
 
+def test_output_gone_while_it_is_written_is_told(world):
+    """All that is written goes well, to files of another name or none: the run must not end as if they were there."""
+    data = text(400000)
+    put(world.source, data)
+    for world.out, lost in (world.path("one"), world.path("one/text.jsonl")), (world.path("two"), world.path("two")):
+        process, kept = world.start(), lost + ".kept"
+        wait_until(lambda: os.path.exists(world.output) and get(world.output), "the first records", process)
+        os.rename(lost, kept)
+        check_line(world.end(process), SINK, [world.output, "was removed", "--restart"])
+        assert not os.path.exists(world.output)
+        os.rename(kept, lost)
+        assert world.finish() == world.undisturbed(data)
+
+
 def test_deleted_output_folder_is_refused(world):
     """With its checkpoints elsewhere, the job is known though its outputs are not there."""
     store = ["--store", world.path("state")]

@@ -233,6 +233,32 @@ static void a_file_that_changed_while_it_was_closed_is_refused(void **state)
     driver_free(&d);
 }
 
+/* Its descriptor is open, so writes and syncs go well: what is gone is not durable, asked for behind them or not. */
+static void a_file_that_is_removed_while_it_is_written_is_refused(void **state)
+{
+    for (unsigned way = 0; way < 4; way++) {
+        struct driver *d = start(state);
+        const char *path = in_folder(state, "out/book.jsonl");
+        char other[600];
+        struct open o = FIRST;
+        snprintf(other, sizeof other, "%s.kept", path);
+        o.owner = way + 1;
+        o.generation = way + 1;
+        assert_int_equal(open_sink(d, &o, NULL), 0);
+        send_records(d, &o, 0, 5);
+        assert_int_equal(sync_to(d, &o, 5).n, 5);
+        assert_int_equal(rename(path, other), 0);
+        if (way & 1)
+            put_file(path, "", 0);
+        if (way < 2)
+            send_records(d, &o, 5, 6);
+        assert_int_equal(send_sync(d, &o, way < 2 ? 6 : 5), ERR_OK);
+        expect_refused(d, ERR_SINK, "was removed or replaced");
+        assert_int_equal(rename(other, path), 0);
+        driver_free(&d);
+    }
+}
+
 /* ---- Two owners ---- */
 
 #define STORE_A "73746f72652061000000000000000000"
@@ -570,6 +596,7 @@ int main(void)
         STAGE_TEST(folders_are_synced_once_for_many_new_files),
         STAGE_TEST(sinks_that_rest_sync_nothing),
         STAGE_TEST(a_file_that_changed_while_it_was_closed_is_refused),
+        STAGE_TEST(a_file_that_is_removed_while_it_is_written_is_refused),
         STAGE_TEST(the_claim_keeps_others_out_of_closed_files),
         STAGE_TEST(a_superseded_process_writes_nothing),
         STAGE_TEST(two_stores_share_a_folder_and_no_file),

@@ -136,6 +136,10 @@ static void sync_sink(struct emit *e, struct sink *s)
 
     LEAVE(e, s, due);
     task.whole = task.asked && s->whole;
+    if (e->ops->stands(&s->file, &why)) {
+        sink_fail(e, s, &why);
+        return;
+    }
     if (!s->unsynced && !task.whole) {
         tell_durable(e, s, &s->durable, task.asked);
         s->asked = false;

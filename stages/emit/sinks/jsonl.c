@@ -386,6 +386,22 @@ static int mark_file(struct sync_task *task, int halt)
     return sidecar_write(task->folder, task->name, task->text);
 }
 
+/* A file that was removed takes writes and syncs as ever. Whether it may be opened is no matter here. */
+static enum err_code jsonl_stands(struct sink_file *f, struct err *err)
+{
+    char *path = sink_path(f->folder, f->name);
+    struct stat st;
+    bool stands = !f->there || (!stat(path, &st) && st.st_ino == f->inode);
+
+    free(path);
+    if (stands)
+        return ERR_OK;
+    return refuse(f, ERR_SINK,
+                  "was removed or replaced while it was written: put it back, or begin again with "
+                  "--restart",
+                  err);
+}
+
 static enum err_code jsonl_token(struct sink_file *f, struct sync_task *task, struct err *err)
 {
     task->work = sync_file;
@@ -423,6 +439,7 @@ const struct sink_ops jsonl_ops = {
     .attach = jsonl_attach,
     .mark = jsonl_mark,
     .write = jsonl_write,
+    .stands = jsonl_stands,
     .token = jsonl_token,
     .cut = jsonl_cut,
     .unlock = jsonl_unlock,

@@ -3,6 +3,7 @@
  *     open      look at what is there, and choose the token to go on from; writes nothing but a cut
  *     attach    get a descriptor, where the kind has one for each stream: there may be too many to keep them
  *     write     the next lines
+ *     stands    is it still there?
  *     token     where that is, and what makes it durable: a task for the syncer
  *     cut       back to a token, durably
  *     close     forget it; while a task of it is under way, unlock first and close later
@@ -68,6 +69,8 @@ struct sink_ops {
     void (*mark)(struct sink_file *f, struct sync_task *task);
     /* Whole lines, each with its newline; last: nothing may follow them. */
     enum err_code (*write)(struct sink_file *f, struct view lines, bool last, struct err *err);
+    /* Is what was written still where its reader looks for it? Asked before any of it is called durable. */
+    enum err_code (*stands)(struct sink_file *f, struct err *err);
     /* Fills in the task: its work, token and what that needs. */
     enum err_code (*token)(struct sink_file *f, struct sync_task *task, struct err *err);
     enum err_code (*cut)(struct sink_file *f, const struct sink_token *token, struct err *err);

@@ -34,7 +34,8 @@ static enum err_code stdout_open(struct sink_file *f, struct claim **claim,
     return ERR_OK;
 }
 
-static enum err_code stdout_attach(struct sink_file *f, struct err *err)
+/* To be attached, and to stand. */
+static enum err_code always(struct sink_file *f, struct err *err)
 {
     (void)f;
     (void)err;
@@ -168,8 +169,9 @@ static void stdout_close(struct sink_file *f)
 const struct sink_ops stdout_ops = {
     .eager = true,
     .open = stdout_open,
-    .attach = stdout_attach,
+    .attach = always,
     .write = stdout_write,
+    .stands = always,
     .token = stdout_token,
     .cut = stdout_cut,
     .unlock = nothing,
