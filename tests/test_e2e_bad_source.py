@@ -205,6 +205,9 @@ def test_a_directory_takes_all_files_but_its_own_output(world):
         result = world.call(command)
         assert result.status == DONE and not result.lines, result.stderr
         assert len([n for n in os.listdir(world.out) if n.endswith(".jsonl")]) == 2
+    world.out = command[-2] = world.path("in/later")  # another job's is none of its own
+    result = world.call(command)
+    assert result.status == DONE and len([n for n in os.listdir(world.out) if n.endswith(".jsonl")]) == 2
 
 
 # ---- Not what it was: killed in the middle, then the source is another ----

@@ -250,6 +250,38 @@ static void what_nobody_means_is_passed_over_and_counted(void **state)
     path_list_release(&list);
 }
 
+/* Other jobs', or an older store of one's own: records of records would come out. */
+static void what_jobs_made_is_passed_over(void **state)
+{
+    const char *paths[] = {in_folder(state, "in")};
+    struct config config = {.paths = paths, .path_count = 1};
+    struct path_list list;
+    char words[PASSED_WORDS_MAX];
+    struct err err;
+
+    make(state, "in/a.txt");
+    make(state, "in/out/.riverrun/x.sidecar");
+    make(state, "in/out/x.jsonl");
+    make(state, "in/out/notes.txt");
+    make(state, "in/st/counters");
+    put(state, "in/st/owner.lock", "", 0);
+    put(state, "in/other/state/owner.lock", "", 0);
+    make(state, "in/other/b.txt");
+    make(state, "in/tools/owner.lock");
+    assert_list(state, &config, "in/a.txt in/tools/owner.lock ");
+    assert_int_equal(path_list_make(&list, &config, &err), ERR_OK);
+    assert_non_null(strstr(passed_words(&list.passed, words), "3 outputs of jobs, first '"));
+    path_list_release(&list);
+    /* Who names a folder of outputs means what else is in it. */
+    paths[0] = in_folder(state, "in/out");
+    put(state, "in/out/begun.jsonl", "", 0);
+    make(state, "in/out/foreign.jsonl");
+    make(state, "in/out/report.html");
+    assert_list(state, &config, "in/out/foreign.jsonl in/out/notes.txt ");
+    paths[0] = in_folder(state, "in/out/x.jsonl");
+    assert_list(state, &config, "in/out/x.jsonl ");
+}
+
 static void each_file_is_read_once_and_links_to_folders_are_not_followed(void **state)
 {
     const char *paths[4];
@@ -352,6 +384,7 @@ int main(void)
         cmocka_unit_test(long_paths_keep_their_tail_and_differ),
         STAGE_TEST(directories_are_read_in_order_without_output_and_store),
         STAGE_TEST(what_nobody_means_is_passed_over_and_counted),
+        STAGE_TEST(what_jobs_made_is_passed_over),
         STAGE_TEST(each_file_is_read_once_and_links_to_folders_are_not_followed),
         STAGE_TEST(what_cannot_be_read_is_named),
         STAGE_TEST(a_name_is_for_one_input_and_a_file_name),

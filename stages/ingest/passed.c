@@ -1,10 +1,13 @@
 #include "stages/ingest/passed.h"
 
+#include "stages/emit/sinks/claim.h"
 #include "stages/ingest/readers/look.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { HEAD_BYTES = 8000 }; /* as git looks at */
@@ -33,12 +36,73 @@ static bool count(struct passed *p, uint64_t *kind, const char *path)
     return true;
 }
 
+/* Its lock is the first file of a store, and stays empty. */
+static bool is_store(const char *folder, const char *inside)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    return snprintf(path, sizeof path, "%s/%sowner.lock", folder, inside) < PATH_MAX &&
+           !lstat(path, &st) && S_ISREG(st.st_mode) && !st.st_size;
+}
+
+/* They are made before the first file of outputs. */
+static bool has_sidecars(const char *folder)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    return snprintf(path, sizeof path, "%s/.riverrun", folder) < PATH_MAX && !lstat(path, &st) &&
+           S_ISDIR(st.st_mode);
+}
+
+bool passed_job(const char *path)
+{
+    return !strcmp(last_part(path), ".riverrun") || has_sidecars(path) || is_store(path, "") ||
+           is_store(path, "state/");
+}
+
+/* Is name a record file's, and does its sidecar say so? One that is empty has none yet: nobody knows. */
+static bool is_records(const char *folder, const char *name, const char *path)
+{
+    size_t bytes = strlen(name);
+    char *stream, *sidecar;
+    struct stat st;
+    bool is;
+
+    if (bytes < 6 || strcmp(name + bytes - 6, ".jsonl"))
+        return false;
+    if (!lstat(path, &st) && !st.st_size)
+        return true;
+    stream = strndup(name, bytes - 6);
+    require(stream);
+    sidecar = sidecar_path(folder, stream);
+    is = !access(sidecar, F_OK);
+    free(sidecar);
+    free(stream);
+    return is;
+}
+
+bool passed_output(const char *path)
+{
+    const char *name = last_part(path);
+    char folder[PATH_MAX];
+
+    if (name == path ||
+        snprintf(folder, sizeof folder, "%.*s", (int)(name - path), path) >= PATH_MAX)
+        return false;
+    return has_sidecars(folder) &&
+           (!strncmp(name, "report.html", 11) || !strncmp(name, "embeddings.npy", 14) ||
+            is_records(folder, name, path));
+}
+
 bool passed_folder(struct passed *p, const char *path)
 {
     static const char *const names[] = {".git",         ".hg",         ".svn", "CVS",
                                         "node_modules", "__pycache__", NULL};
 
-    return is_one_of(last_part(path), names) && count(p, &p->folders, path);
+    return (is_one_of(last_part(path), names) && count(p, &p->folders, path)) ||
+           (passed_job(path) && count(p, &p->outputs, path));
 }
 
 /* Written by programs for programs, often larger than all that people wrote beside it. */
@@ -73,7 +137,8 @@ static bool has_wide_characters(const uint8_t *head, size_t bytes)
            (10 * all >= 7 * bytes && 10 * all <= 8 * bytes);
 }
 
-static bool is_no_text(const char *path)
+/* grows: a hole in front is no sign, since a log whose writer goes on behind its truncation begins so. */
+static bool is_no_text(const char *path, bool grows)
 {
     uint8_t head[HEAD_BYTES];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -83,22 +148,25 @@ static bool is_no_text(const char *path)
 
     if (fd >= 0)
         close(fd);
-    return begin.bytes && look_at(begin, path) == LOOK_OTHER && memchr(head, 0, begin.bytes) &&
-           !look_mark(begin, &mark) && !has_wide_characters(head, begin.bytes);
+    return begin.bytes && !(grows && !head[0]) && look_at(begin, path) == LOOK_OTHER &&
+           memchr(head, 0, begin.bytes) && !look_mark(begin, &mark) &&
+           !has_wide_characters(head, begin.bytes);
 }
 
 bool passed_file(struct passed *p, const struct config *config, const char *path)
 {
+    if (passed_output(path))
+        return count(p, &p->outputs, path);
     if (is_lock(last_part(path)))
         return count(p, &p->locks, path);
     if (!config->reader || config->encoding) /* they say what all files are */
         return false;
-    return is_no_text(path) && count(p, &p->no_text, path);
+    return is_no_text(path, config->follow) && count(p, &p->no_text, path);
 }
 
 uint64_t passed_all(const struct passed *p)
 {
-    return p->no_text + p->locks + p->folders;
+    return p->no_text + p->locks + p->folders + p->outputs;
 }
 
 const char *passed_words(const struct passed *p, char words[PASSED_WORDS_MAX])
@@ -108,7 +176,8 @@ const char *passed_words(const struct passed *p, char words[PASSED_WORDS_MAX])
         const char *one, *many;
     } kinds[] = {{p->no_text, "file that is no text", "files that are no text"},
                  {p->locks, "lock file", "lock files"},
-                 {p->folders, "folder of tools'", "folders of tools'"}};
+                 {p->folders, "folder of tools'", "folders of tools'"},
+                 {p->outputs, "output of a job", "outputs of jobs"}};
     size_t at = 0;
 
     words[0] = 0;

@@ -1,5 +1,5 @@
 /* stages/ingest/passed.h: what nobody means who names a folder: the files that version control and tools keep for
- * themselves, and those that are no text. Whoever names such a file itself has it read.
+ * themselves, those that jobs of ours made, and those that are no text. Whoever names such a file itself has it read.
  *
  * Memory  the path of the first one, and 8 KiB for a moment. */
 #ifndef STAGES_INGEST_PASSED_H
@@ -11,7 +11,7 @@
 enum { PASSED_WORDS_MAX = 300 };
 
 struct passed {
-    uint64_t no_text, locks, folders;
+    uint64_t no_text, locks, folders, outputs;
     char *first; /* file or folder; malloc'ed */
 };
 
@@ -19,6 +19,10 @@ struct passed {
 bool passed_folder(struct passed *p, const char *path);
 /* a file by its name and how it begins. What cannot be looked at is not: opening it will say why. */
 bool passed_file(struct passed *p, const struct config *config, const char *path);
+/* Does a job keep its outputs or its store in the folder at path? Known by what stands there before any other file. */
+bool passed_job(const char *path);
+/* Did a job write the file at path: records that have a sidecar, a report, an array? Or may it be going to. */
+bool passed_output(const char *path);
 uint64_t passed_all(const struct passed *p);
 /* "3 files that are no text, 1 lock file, first '...'"; "" for none. */
 const char *passed_words(const struct passed *p, char words[PASSED_WORDS_MAX]);
