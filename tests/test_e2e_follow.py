@@ -284,8 +284,39 @@ def what_is_not_there_yet_is_said(place):
                       for what in (f"'{absent}'", f"'{pattern}'", f"file in '{nothing}'")], missing)
 
 
-CASES = (what_is_not_there_yet_is_said, renamed_and_killed, copied_and_killed, either_and_killed, one_of_four_processes_is_killed,
-         copied_while_it_is_written)
+def no_job_follows_what_jobs_write(place):
+    """Into the folder that is followed; below it, made by the run itself, its store elsewhere in it; two jobs at once."""
+    def job(name, inputs, *options):
+        return FollowOne(place, name, [place.path(inputs)], options=["--max-latency", "100", *options])
+    worlds = {"same": [job("same", "same/*")], "folder": [job("folder", "folder")],
+              "below": [job("below/out", "below", "--store", place.path("below/st"))],
+              "two": [job("two/one", "two"), job("two/other", "two/")]}
+    for name, jobs in worlds.items():
+        log = os.path.join(place.path(name), "a.log")
+        os.mkdir(place.path(name))
+        write(log, b"")
+        running = [(job, place.start(job.command())) for job in jobs]
+        for count in range(1, 9):
+            with open(log, "ab") as file:
+                file.write(b"line %d\n" % count)
+            for one, process in running:
+                wait_for(f"line {count}: {place.said(process)}",
+                         lambda one=one, count=count: os.path.isdir(one.output) and any(
+                             b"line %d" % count in records for records in one.records().values()))
+        for one, process in running:
+            stop(one, process)
+            made = sorted(one.records())
+            check(len(made) == 1 and made[0].endswith("a.log.jsonl"), f"{name}: {made}")
+        with place.start(job("again", name).command("--sink", "stdout"), stdout=subprocess.PIPE) as process:
+            lines = [process.stdout.readline() for _ in range(8)]
+            process.send_signal(signal.SIGTERM)
+            lines += process.stdout.readlines()
+            check(len(lines) == 8 and all(b'+a.log"' in line for line in lines), f"{name}, read by another: {lines}")
+        shutil.rmtree(place.path("again"))
+
+
+CASES = (what_is_not_there_yet_is_said, no_job_follows_what_jobs_write, renamed_and_killed, copied_and_killed,
+         either_and_killed, one_of_four_processes_is_killed, copied_while_it_is_written)
 
 if __name__ == "__main__":
     sys.exit(main(CASES))

@@ -119,6 +119,66 @@ static void folders_are_followed_with_what_comes_into_them(void **state)
     feed_free(f);
 }
 
+/* As in folders that are read. What a job writes is known before its first byte, whoever looks at whatever moment. */
+static void what_jobs_and_tools_keep_is_not_followed(void **state)
+{
+    static const char *const made[] = {"logs/.git/HEAD",
+                                       "logs/out/.riverrun/x.sidecar",
+                                       "logs/out/x.jsonl",
+                                       "logs/out/note.txt",
+                                       "logs/bare/state/owner.lock",
+                                       "logs/bare/a.txt",
+                                       "logs/st/owner.lock",
+                                       "logs/st/ingest/any"};
+    static const char *const later[] = {"logs/late", "logs/late/.riverrun", "logs/late/state"};
+    static const uint8_t binary[] = "\x7F"
+                                    "ELF\2\1\1\0\0\0\0\xFF\xFE\x80\x80";
+    static const uint8_t hole[9000];
+    struct feed *f = feed_new(state);
+
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        char folder[80];
+        for (const char *at = made[i]; (at = strchr(at, '/')); at++) {
+            snprintf(folder, sizeof folder, "%.*s", (int)(at - made[i]), made[i]);
+            (void)mkdir(in_folder(state, folder), 0777);
+        }
+        world_append(state, made[i], strstr(made[i], "owner.lock") ? "" : "x\n");
+    }
+    put_file(in_folder(state, "logs/program"), binary, sizeof binary);
+    put_file(in_folder(state, "logs/a.log"), hole, sizeof hole); /* truncated under its writer */
+    feed_want(f, "logs");
+    feed_want(f, "logs/*/[a-z]*");
+    feed_want(f, "logs/out/*.jsonl");
+    feed_start(f);
+    assert_int_equal(f->name_count, 1);
+    assert_non_null(
+        strstr(f->d->reports, "1 file that is no text, 1 folder of tools', 3 outputs of jobs"));
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+        world_folder(state, later[i]);
+        feed_work(f);
+    }
+    world_append(state, "logs/late/state/owner.lock", "");
+    world_append(state, "logs/late/state/counters", "x\n");
+    world_append(state, "logs/late/x.jsonl", "x\n");
+    feed_work(f);
+    assert_int_equal(f->name_count, 1);
+    /* The folder itself becomes a job's: what is not the job's is followed on, once that is known. */
+    world_folder(state, "logs/.riverrun");
+    world_append(state, "logs/mine.jsonl", "");
+    world_append(state, "logs/foreign.jsonl", "");
+    feed_work(f);
+    world_append(state, "logs/.riverrun/mine.sidecar", "x\n");
+    world_append(state, "logs/mine.jsonl", "x\n");
+    world_append(state, "logs/report.html", "x\n");
+    feed_work(f);
+    assert_int_equal(f->name_count, 1);
+    world_append(state, "logs/foreign.jsonl", "x\n");
+    feed_work(f);
+    assert_int_equal(f->name_count, 2);
+    assert_non_null(announced(f, "+logs+foreign.jsonl"));
+    feed_free(f);
+}
+
 static void a_folder_that_goes_and_comes_back_is_watched_again(void **state)
 {
     struct feed *f = feed_new(state);
@@ -451,6 +511,7 @@ int main(void)
         STAGE_TEST(what_was_written_last_is_announced_first),
         STAGE_TEST(files_that_match_are_announced_when_they_come),
         STAGE_TEST(folders_are_followed_with_what_comes_into_them),
+        STAGE_TEST(what_jobs_and_tools_keep_is_not_followed),
         STAGE_TEST(a_folder_that_goes_and_comes_back_is_watched_again),
         STAGE_TEST(what_cannot_be_read_is_told_once_and_tried_again),
         STAGE_TEST(a_damaged_file_in_between_is_not_passed_over),

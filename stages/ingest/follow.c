@@ -2,10 +2,12 @@
  *
  * A path that is named is an input from the start, whether it is there or not. Of a folder (and those
  * in it) and of a pattern (`*`, `?`, `[...]` in any part of a path) the files that there are, and those
- * that come. A name that rotation made of another one that is followed is left to that one. Inotify says
- * what happens in the folders that matter; of a folder that is not there yet, its nearest one above is
- * watched. When a folder comes or goes, or events were lost, all is looked at again. */
+ * that come, but for what jobs write, this one too, and of folders what `read` passes over in them. A name that
+ * rotation made of another one that is followed is left to that one. Inotify says what happens in the folders
+ * that matter; of a folder that is not there yet, its nearest one above is watched. When a folder comes or goes, or
+ * events were lost, all is looked at again. */
 #include "stages/ingest/follow.h"
+#include "stages/ingest/passed.h"
 #include "stages/ingest/paths.h"
 #include "stages/ingest/rotated.h"
 
@@ -41,7 +43,8 @@ struct feeder {
     struct table files;    /* struct entry, by the hash of the path */
     struct followed **all; /* (count), to wake */
     size_t count, room;
-    char output[PATH_MAX], store[PATH_MAX]; /* canonical, "" where not there yet: not read */
+    char output[PATH_MAX], store[PATH_MAX]; /* canonical, whether there yet or not: not read */
+    struct passed passed;                   /* in folders, when all was looked at first */
     bool again;                             /* look at everything again */
     bool found; /* a file of what is being looked at: cleared by who asks */
 };
@@ -158,23 +161,56 @@ static bool is_below(const char *path, const char *folder)
            (path[length] == '/' || path[length] == 0 || folder[length - 1] == '/');
 }
 
-static bool left_out(const struct feeder *g, const char *path)
+/* Of a folder below what is wanted. */
+static bool is_own(const struct feeder *g, const char *folder)
 {
-    return is_below(path, g->output) || is_below(path, g->store);
+    return !strcmp(folder, g->output) || !strcmp(folder, g->store);
 }
 
-static bool matches(const struct feeder *g, const char *path)
+/* Does path, wanted by its first bytes and what is below them, lie in a folder that is passed over? */
+static bool left_out(const struct feeder *g, const struct wanted *w, const char *path)
 {
-    for (size_t i = 0; i < g->wanted_count; i++) {
-        const struct wanted *w = &g->wanted[i];
-        if (w->kind == WANTED_FILE && !strcmp(path, w->path))
-            return true;
-        if (w->kind == WANTED_FOLDER && is_below(path, w->path) && !left_out(g, path))
-            return true;
-        if (w->kind == WANTED_PATTERN && !fnmatch(w->path, path, FNM_PATHNAME | FNM_PERIOD))
-            return true;
+    size_t above = w->kind == WANTED_PATTERN ? w->plain : strlen(w->path) + 1;
+    struct passed none = {.first = NULL};
+    bool out = is_below(path, g->store);
+
+    for (const char *at = above < strlen(path) ? strchr(path + above, '/') : NULL; at && !out;
+         at = strchr(at + 1, '/')) {
+        char folder[PATH_MAX];
+        snprintf(folder, sizeof folder, "%.*s", (int)(at - path), path);
+        out = is_own(g, folder) ||
+              (w->kind == WANTED_PATTERN ? passed_job(folder) : passed_folder(&none, folder));
     }
-    return false;
+    passed_release(&none);
+    return out;
+}
+
+/* Is the file, wanted as one of many, passed over? Who gives a pattern means what is no text as well. */
+static bool is_passed(const struct feeder *g, const struct wanted *w, const char *path,
+                      struct passed *passed)
+{
+    if (w->kind == WANTED_FOLDER)
+        return passed_file(passed, g->follow.config, path);
+    return w->kind == WANTED_PATTERN && passed_output(path);
+}
+
+/* As what is the file at path wanted? NULL: it is not. */
+static const struct wanted *matches(const struct feeder *g, const char *path)
+{
+    const struct wanted *found = NULL;
+    struct passed none = {.first = NULL};
+
+    for (size_t i = 0; i < g->wanted_count && !found; i++) {
+        const struct wanted *w = &g->wanted[i];
+        bool fits = w->kind == WANTED_FILE     ? !strcmp(path, w->path)
+                    : w->kind == WANTED_FOLDER ? is_below(path, w->path)
+                                               : !fnmatch(w->path, path, FNM_PATHNAME | FNM_PERIOD);
+        if (fits &&
+            (w->kind == WANTED_FILE || (!left_out(g, w, path) && !is_passed(g, w, path, &none))))
+            found = w;
+    }
+    passed_release(&none);
+    return found;
 }
 
 struct beside {
@@ -207,12 +243,15 @@ static bool is_new(const struct feeder *g, const char *path)
 }
 
 /* A file that a folder or a pattern has. */
-static enum err_code add_match(struct feeder *g, const char *path, struct err *err)
+static enum err_code add_match(struct feeder *g, const struct wanted *w, const char *path,
+                               struct err *err)
 {
     char real[PATH_MAX];
     struct stat st;
 
     if (stat(path, &st) || !S_ISREG(st.st_mode) || !realpath(path, real))
+        return ERR_OK;
+    if (!find(g, real) && is_passed(g, w, real, &g->passed))
         return ERR_OK;
     g->found = true;
     if (!is_new(g, real))
@@ -251,24 +290,37 @@ static enum err_code each_entry(struct feeder *g, const char *folder, entry_fn *
 static enum err_code expand_folder(struct feeder *g, const char *path, const char *name,
                                    const void *more, struct err *err)
 {
+    const struct wanted *w = more;
     struct stat st;
 
     (void)name;
-    (void)more;
-    if (lstat(path, &st) || left_out(g, path))
+    if (lstat(path, &st) || is_below(path, g->store))
         return ERR_OK;
-    g->found = g->found || S_ISREG(st.st_mode);
-    if (S_ISREG(st.st_mode))
-        return is_new(g, path) ? add_watched(g, path, NULL, &st, err) : ERR_OK;
-    return S_ISDIR(st.st_mode) ? each_entry(g, path, expand_folder, NULL, err)
-                               : add_match(g, path, err);
+    if (S_ISDIR(st.st_mode))
+        return is_own(g, path) || passed_folder(&g->passed, path)
+                   ? ERR_OK
+                   : each_entry(g, path, expand_folder, w, err);
+    if (!S_ISREG(st.st_mode))
+        return add_match(g, w, path, err);
+    if (find(g, path) || !is_passed(g, w, path, &g->passed))
+        g->found = true;
+    else
+        return ERR_OK;
+    return is_new(g, path) ? add_watched(g, path, NULL, &st, err) : ERR_OK;
 }
 
-/* Descend where name matches the first part of the pattern more. */
+/* What is left of a pattern. */
+struct part {
+    const struct wanted *wanted;
+    const char *pattern;
+};
+
+/* Descend where name matches the first part of more. */
 static enum err_code expand_part(struct feeder *g, const char *path, const char *name,
                                  const void *more, struct err *err)
 {
-    const char *pattern = more, *rest = strchr(pattern, '/');
+    const struct part *of = more;
+    const char *pattern = of->pattern, *rest = strchr(pattern, '/');
     char part[PATH_MAX];
     struct stat st;
 
@@ -279,8 +331,10 @@ static enum err_code expand_part(struct feeder *g, const char *path, const char 
     while (rest && *rest == '/')
         rest++;
     if (!rest || !*rest)
-        return S_ISDIR(st.st_mode) ? ERR_OK : add_match(g, path, err);
-    return S_ISDIR(st.st_mode) ? each_entry(g, path, expand_part, rest, err) : ERR_OK;
+        return S_ISDIR(st.st_mode) ? ERR_OK : add_match(g, of->wanted, path, err);
+    if (!S_ISDIR(st.st_mode) || is_own(g, path) || passed_job(path))
+        return ERR_OK;
+    return each_entry(g, path, expand_part, &(struct part){of->wanted, rest}, err);
 }
 
 /* A wrong path waits for ever: who gave it is to know that. */
@@ -303,12 +357,23 @@ static enum err_code expand_all(struct feeder *g, bool first, struct err *err)
         snprintf(plain, sizeof plain, "%.*s", (int)(w->plain > 1 ? w->plain - 1 : 1), w->path);
         g->found = w->kind == WANTED_FILE && access(w->path, F_OK) == 0;
         if (w->kind == WANTED_FOLDER)
-            code = each_entry(g, w->path, expand_folder, NULL, err);
+            code = each_entry(g, w->path, expand_folder, w, err);
         if (w->kind == WANTED_PATTERN)
-            code = each_entry(g, plain, expand_part, w->path + w->plain, err);
+            code = each_entry(g, plain, expand_part, &(struct part){w, w->path + w->plain}, err);
         if (!code && first && !g->found)
             tell_absent(g, w);
     }
+    return code;
+}
+
+static enum err_code expand_first(struct feeder *g, struct err *err)
+{
+    char words[PASSED_WORDS_MAX];
+    enum err_code code = expand_all(g, true, err);
+
+    if (!code && passed_all(&g->passed))
+        stage_report(ingest_env(g->follow.ingest), STAGE_NOTE, NULL, "passed over in folders: %s",
+                     passed_words(&g->passed, words));
     return code;
 }
 
@@ -338,6 +403,24 @@ static bool canonical(const char *path, char out[PATH_MAX])
         while (cut > 1 && path[cut - 1] == '/')
             cut--;
     }
+}
+
+static void own_folder(const char *path, char out[PATH_MAX])
+{
+    size_t length = path && canonical(path, out) ? strlen(out) : 0;
+
+    while (length > 1 && out[length - 1] == '/')
+        length--;
+    out[length] = 0;
+}
+
+/* Would the run read what it writes? */
+static bool is_own_output(const struct feeder *g, const char *path)
+{
+    size_t length = strlen(g->output);
+
+    return is_below(path, g->store) || (is_below(path, g->output) && path[length] == '/' &&
+                                        !strchr(path + length + 1, '/') && passed_output(path));
 }
 
 static enum err_code make_wanted(const char *path, struct wanted *out, struct err *err)
@@ -383,6 +466,10 @@ static enum err_code take_paths(struct feeder *g, struct err *err)
             continue; /* another feeder's */
         code = make_wanted(config->paths[i], w, err);
         g->wanted_count += !code;
+        if (!code && w->kind == WANTED_FILE && is_own_output(g, w->path))
+            code = err_set(err, ERR_USAGE, 0,
+                           "input '%s' is an output of this job: leave it out, or give another -o",
+                           config->paths[i]);
         if (!code && config->name && w->kind != WANTED_FILE)
             code = err_set(err, ERR_USAGE, 0, "--name is for a single input; '%s' may be many",
                            config->paths[i]);
@@ -390,7 +477,7 @@ static enum err_code take_paths(struct feeder *g, struct err *err)
     for (size_t i = 0; i < g->wanted_count && !code; i++)
         if (g->wanted[i].kind == WANTED_FILE && !find(g, g->wanted[i].path))
             code = add_file(g, g->wanted[i].path, config->name, NULL, err);
-    return code ? code : expand_all(g, true, err);
+    return code ? code : expand_first(g, err);
 }
 
 /* ---- The feeder ---- */
@@ -426,6 +513,7 @@ static void follow_close(void **self)
         free(g->wanted[i].path);
     free(g->wanted);
     free(g->all);
+    passed_release(&g->passed);
     watch_close(&g->follow.watch);
     free(g->follow.scratch);
     free(g);
@@ -445,10 +533,8 @@ static enum err_code follow_open(void **self, struct ingest *ingest, struct err 
     g->follow.open_most = raise_limit();
     g->follow.ingest = ingest;
     g->follow.config = config;
-    if (!config->output || !realpath(config->output, g->output))
-        g->output[0] = 0;
-    if (!config->store || !realpath(config->store, g->store))
-        g->store[0] = 0;
+    own_folder(config->output, g->output);
+    own_folder(config->store, g->store);
     g->follow.scratch = malloc(FOLLOW_SCRATCH_BYTES(config->read_bytes));
     if (!g->follow.scratch)
         return err_set(err, ERR_MEMORY, 0, "ingest's buffer");
@@ -476,6 +562,7 @@ static bool wake_base(void *self, const char *base)
 static enum err_code happened(struct feeder *g, const struct watch_event *event, struct err *err)
 {
     struct beside beside = {g, NULL};
+    const struct wanted *wanted;
     char path[PATH_MAX];
     struct followed *file;
 
@@ -491,8 +578,8 @@ static enum err_code happened(struct feeder *g, const struct watch_event *event,
         followed_wake(file);
     else if (rotated_base(event->name, wake_base, &beside))
         return ERR_OK; /* what it waits for may be there now */
-    else if ((event->what & (WATCH_CAME | WATCH_CHANGED)) && matches(g, path))
-        return add_match(g, path, err);
+    else if ((event->what & (WATCH_CAME | WATCH_CHANGED)) && (wanted = matches(g, path)))
+        return add_match(g, wanted, path, err);
     return ERR_OK;
 }
 
