@@ -198,10 +198,14 @@ static bool ask_encode(struct run *run, const Riverrun__Request *request, struct
     return true;
 }
 
+/* Our own question is asked again when it was answered: while encode is busy the places are for others. */
 static void ask_progress(struct run *run)
 {
     Riverrun__Request request = RIVERRUN__REQUEST__INIT;
 
+    for (size_t i = 0; i < QUESTIONS_MAX; i++)
+        if (run->questions[i].number && !run->questions[i].peer_bytes)
+            return;
     request.verb = proto_text("status");
     ask_encode(run, &request, (struct view){NULL, 0});
 }

@@ -1,10 +1,14 @@
 /* Links: a stage sees every message in order, or LINK_GONE and LINK_PEER; whoever dies, whatever is
- * lost. Two links in one process, or one and a socket that speaks their protocol on its own. */
+ * lost. Two links in one process, or one and a socket that speaks their protocol on its own. And the
+ * questions that a run puts to its encode. */
 #include "pipeline/link.h"
+#include "pipeline/run.h"
 #include "tests/stages_help.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <zmq.h>
 
 struct pair {
@@ -640,6 +644,97 @@ static void other_endpoints_are_refused(void **state)
     pair_end(&p);
 }
 
+/* ---- A run's own questions ---- */
+
+enum { BUSY_MS = 1000 }; /* four times as long as a progress line on a terminal stands */
+
+/* An encode that is busy for a while before it answers; done when it was asked again after that. */
+static struct busy {
+    uint64_t first_ms, now_ms, question;
+    unsigned asked, asked_while_busy;
+    bool answered;
+} busy;
+
+static enum err_code busy_open(void **self, const struct stage_env *env, struct err *err)
+{
+    (void)env;
+    (void)err;
+    *self = &busy;
+    return ERR_OK;
+}
+
+static void busy_event(void *self, const struct stage_event *event)
+{
+    (void)self;
+    busy.now_ms = event->now_ms;
+    if (event->kind != EVENT_REQUEST)
+        return;
+    if (!busy.asked++) {
+        busy.first_ms = event->now_ms;
+        busy.question = event->question;
+    }
+}
+
+static enum stage_progress busy_work(void *self, uint64_t budget_us, const struct stage_out *out,
+                                     struct err *err)
+{
+    const Riverrun__Reply reply = RIVERRUN__REPLY__INIT;
+
+    (void)self;
+    (void)budget_us;
+    if (!busy.answered && busy.asked && busy.now_ms - busy.first_ms >= BUSY_MS) {
+        busy.asked_while_busy = busy.asked;
+        busy.answered = true;
+        out->reply(out->self, busy.question, &reply);
+    }
+    *err = (struct err){.code = ERR_OK};
+    return busy.answered && busy.asked > busy.asked_while_busy ? STAGE_DONE : STAGE_IDLE;
+}
+
+static size_t busy_descriptors(void *self, int *fds)
+{
+    (void)self;
+    (void)fds;
+    return 0;
+}
+
+static uint64_t busy_deadline(void *self)
+{
+    (void)self;
+    return busy.now_ms + 20;
+}
+
+static void busy_close(void **self)
+{
+    *self = NULL;
+}
+
+static void progress_is_not_asked_for_again_before_it_was_answered(void **state)
+{
+    static const struct stage_ops ops = {.name = "encode",
+                                         .open = busy_open,
+                                         .event = busy_event,
+                                         .work = busy_work,
+                                         .descriptors = busy_descriptors,
+                                         .deadline = busy_deadline,
+                                         .close = busy_close};
+    const struct stage_ops *const alone[] = {&ops, NULL};
+    const struct config config = {.store = *state};
+    const struct run_options options = {.config = &config, .ops = alone};
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY), kept = dup(STDERR_FILENO), end;
+    struct err err;
+
+    assert_true(terminal >= 0 && !grantpt(terminal) && !unlockpt(terminal));
+    end = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    assert_true(end >= 0 && dup2(end, STDERR_FILENO) >= 0);
+    assert_int_equal(run_stages(&options, &err), ERR_OK);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    close(end);
+    close(terminal);
+    assert_int_equal(busy.asked_while_busy, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -655,6 +750,7 @@ int main(void)
         STAGE_TEST(messages_of_an_unknown_session_are_answered_with_reset),
         STAGE_TEST(garbage_is_nobody),
         STAGE_TEST(other_endpoints_are_refused),
+        STAGE_TEST(progress_is_not_asked_for_again_before_it_was_answered),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
 }
