@@ -166,8 +166,9 @@ def without_a_mark_and_as_asked(place):
     plain = named(place, "plain", place.text("plain.txt", text.encode()))
     same(job, plain.records(), "--encoding IBM037")
     check(job.status()["reader"] == "IBM037", job.status()["reader"])
-    unknown = named(place, "unknown", odd, ["--encoding", "KLINGON"], want=2)
-    check(not os.path.exists(unknown.output), "an unknown encoding has output")
+    for name in ("KLINGON", ""):
+        unknown = named(place, "unknown", odd, ["--encoding", name], want=2)
+        check(not os.path.exists(unknown.output), "an unknown encoding has output")
 
 
 def html_is_its_text(place):

@@ -178,7 +178,8 @@ static void set_name(struct encoding *e, const char *name)
 
 static bool open_table(struct encoding *e, const char *name)
 {
-    if (strlen(name) >= sizeof e->name || strchr(name, '/')) /* iconv's options stand behind one */
+    /* To iconv "" is the locale's, and its options stand behind a slash. */
+    if (!*name || strlen(name) >= sizeof e->name || strchr(name, '/'))
         return false;
     set_name(e, name);
     if (!strcmp(e->name, "UTF-8") || !strcmp(e->name, "UTF8"))
@@ -369,10 +370,11 @@ enum err_code encoding_open_said(struct encoding **out, const struct pull *in, c
 
 enum err_code encoding_check(const char *asked, struct err *err)
 {
-    iconv_t table = strchr(asked, '/') ? (iconv_t)-1 : iconv_open("UTF-8", asked);
+    const bool named = *asked && !strchr(asked, '/');
+    iconv_t table = named ? iconv_open("UTF-8", asked) : (iconv_t)-1;
 
     if (table == (iconv_t)-1)
-        return err_set(err, ERR_USAGE, 0, "--encoding %s: `iconv -l` names those that are known",
+        return err_set(err, ERR_USAGE, 0, "--encoding '%s': `iconv -l` names those that are known",
                        asked);
     iconv_close(table);
     return ERR_OK;
