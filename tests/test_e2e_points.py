@@ -100,6 +100,24 @@ def a_question_ends_with_the_run_that_it_was_put_to(place):
         pipe.kill(stage)
 
 
+def a_savepoint_of_a_point_that_is_not_there_is_refused(place):
+    """It is not said to be one already, at rest and beside a run; one that is there has its name already."""
+    job = Job(place, "out", text_of(place, "text.txt", 1, 400000), options=[*QUICK, "--name", "text"])
+    pipe = Pipe(Job(place, "out", job.inputs, options=QUICK))
+    job.run(program=place.steps, crash="encode_committed:3", want=KILLED)
+    ask(job, "savepoint", "text", "there")
+    for beside in (False, True):
+        if beside:
+            pipe.start("encode")  # alone: it waits for its neighbours for ever
+            wait_for("a run", lambda: job.answer().get("pid"))
+        for point, words in (("WRONG", "no point 'WRONG'"), ("77777", "no such checkpoint")):
+            said = ask(job, "savepoint", f"text@{point}", "new", want=ABSENT).stderr.decode()
+            check(words in said, said)
+        check("already" in ask(job, "savepoint", "text@there", "new", want=USAGE).stderr.decode(), "there")
+    check(sorted(savepoints(job, "text")) == ["there"], f"{savepoints(job, 'text')}")
+    pipe.kill("encode")
+
+
 # ---- Branches ----
 
 def a_branch_reads_as_the_stream_would_have_read_on(place):
@@ -490,6 +508,7 @@ def a_state_that_is_none_is_refused(place):
 
 
 CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_run_that_it_was_put_to,
+         a_savepoint_of_a_point_that_is_not_there_is_refused,
          a_branch_reads_as_the_stream_would_have_read_on, a_branch_is_begun_again_where_it_was_branched,
          a_branch_crashes_at_every_step, points_of_a_running_stream_do_not_disturb_it,
          killed_at_every_step_while_points_are_made, commands_at_rest_are_killed_at_every_step,

@@ -8,6 +8,13 @@ enum { META_MAX = 1 << 20, CHAIN_BYTES = 16 };
 
 /* ---- Found and read ---- */
 
+static enum err_code no_point(const struct point *point, struct err *err)
+{
+    return err_set(err, ERR_ABSENT, 0,
+                   "stream '%s' has no point '%s': `riverrun history` names them", point->stream,
+                   point->name);
+}
+
 enum err_code point_parse(struct store *store, const char *text, struct point *out, struct err *err)
 {
     struct point p = {0};
@@ -99,8 +106,7 @@ enum err_code point_read(struct store *store, const struct point *point, bool wi
             code = store_checkpoint_read(store, point->id, number, with_parts, values, err);
     }
     if (code == ERR_ABSENT && point->name[0])
-        err_set(err, code, 0, "stream '%s' has no point '%s': `riverrun history` names them",
-                point->stream, point->name);
+        no_point(point, err);
     if (code)
         return code;
     code = point_decode((*values)->meta, meta, err);
@@ -141,8 +147,13 @@ enum err_code point_save(struct store *store, const struct point *point, const c
                        point->stream, name);
     if (code != ERR_ABSENT)
         return code;
-    if (point->name[0] && !is_number(point->name, &number))
+    if (point->name[0] && !is_number(point->name, &number)) {
+        code = store_point_read(store, point->id, point->name, false, &there, err);
+        store_checkpoint_free(&there);
+        if (code)
+            return code == ERR_ABSENT ? no_point(point, err) : code;
         return err_set(err, ERR_USAGE, 0, "'%s' is a savepoint already", point->name);
+    }
     code = store_batch_open(&batch, err);
     if (!code)
         code = batch_savepoint(batch, point->id, number, name, err);
