@@ -105,6 +105,11 @@ static enum err_code set(const struct option *o, const char *value, struct err *
             return err_set(err, ERR_USAGE, 0, "--%s takes no value", o->name);
         *(bool *)o->value = true;
         return ERR_OK;
+    case OPTION_PATH:
+        if (!*value)
+            return err_set(err, ERR_USAGE, 0, "--%s '': want %s", o->name, o->argument);
+        *(const char **)o->value = value;
+        return ERR_OK;
     case OPTION_TEXT:
         *(const char **)o->value = value;
         return ERR_OK;

@@ -13,6 +13,7 @@ struct json_t;
 enum option_kind {
     OPTION_FLAG,
     OPTION_TEXT,
+    OPTION_PATH, /* a text that is not empty: a name behind that would lie in the root folder */
     OPTION_COUNT,
     OPTION_SECONDS,
     OPTION_BYTES, /* with K, M or G behind it: times 1024, 1024^2, 1024^3 */
@@ -24,7 +25,8 @@ struct option {
     const char *name; /* without the dashes; NULL ends a table */
     char letter;      /* 0: none */
     enum option_kind kind;
-    void *value; /* bool, const char *, uint64_t, uint64_t (milliseconds), uint64_t, double, int */
+    /* bool; const char * of a text or a path; uint64_t, also of milliseconds and bytes; double; int */
+    void *value;
     uint64_t least, most;
     const char *argument; /* for --help: "FILE"; of a choice: "a|b|c", the value is its place */
     const char *help;

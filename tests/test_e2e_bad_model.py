@@ -389,6 +389,8 @@ def test_wrong_command_lines_say_what_is_wrong(world):
     put(world.path("in/second.txt"), text(1000))
     read = ["read", world.source, "-o", world.out]
     model = ["--model", world.model]
+    made = {"state", ".riverrun"}  # by `-o ''`, once
+    before = made & set(os.listdir("/"))
     for arguments, words in (
             ([], ["riverrun help"]), (["raed"], ["raed", "riverrun help"]),
             (["read"], ["something to read"]), (read + ["--model"], ["--model", "FILE"]),
@@ -408,6 +410,11 @@ def test_wrong_command_lines_say_what_is_wrong(world):
             (read + model + ["--blas", "atlas"], ["atlas", "onednn"]),
             (read + model + ["--isa", "sse"], ["sse", "avx2"]),
             (read + model + ["--name", "a", world.path("in/second.txt")], ["--name", "single"]),
+            (["read", world.source, "-o", ""] + model, ["--output ''", "DIR"]),
+            (read + model + ["--store="], ["--store ''", "DIR"]),
+            (["verify", "-o", ""], ["--output ''"]), (["status", "--store", ""], ["--store ''"]),
+            (["train", world.source, "-o", ""], ["--output ''", "MODEL"]),
+            (["eval", world.source, "--plot", ""] + model, ["--plot ''", "OUT.svg"]),
             (read + model + ["--name", "a/b"], ["--name", "a/b"]),
             (read + model + ["--name", ""], ["--name"]),
             (["read", world.path("in"), "--name", "a"] + model, ["--name", "single"]),
@@ -416,7 +423,7 @@ def test_wrong_command_lines_say_what_is_wrong(world):
             (["stage", "emit"], ["--connect"]), (["stage", "encode", "--connect", "ipc://a",
                                                  "--listen", "ipc://b"], ["--model"])):
         check_line(world.call(arguments), USAGE, words)
-    assert not os.path.exists(world.out)
+    assert not os.path.exists(world.out) and made & set(os.listdir("/")) == before, "something was made in the root"
 
 
 def test_help_documents_every_status(world):

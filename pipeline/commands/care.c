@@ -9,14 +9,14 @@ size_t care_target_options(struct care_target *t, struct option *options)
     options[0] = (struct option){
         "output",
         'o',
-        OPTION_TEXT,
+        OPTION_PATH,
         &t->output,
         0,
         0,
         "DIR",
         "the output folder of the job (default: out, or none where only --store is given)"};
     options[1] =
-        (struct option){"store", 0, OPTION_TEXT, &t->store,
+        (struct option){"store", 0, OPTION_PATH, &t->store,
                         0,       0, "DIR",       "the store (default: state in the output folder)"};
     options[2] = (struct option){"json", 0, OPTION_FLAG, &t->json, 0, 0, NULL, "answer as JSON"};
     return CARE_OPTIONS;

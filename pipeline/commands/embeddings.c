@@ -40,7 +40,7 @@ enum err_code command_embeddings(char **arguments, size_t count, struct err *err
     struct vectors_options o = {.folder = "out"};
     struct vectors_made made = {.rows = 0};
     bool json = false, asked;
-    const struct option options[] = {{"output", 'o', OPTION_TEXT, &o.array, 0, 0, "FILE",
+    const struct option options[] = {{"output", 'o', OPTION_PATH, &o.array, 0, 0, "FILE",
                                       "the array (default: embeddings.npy beside the records)"},
                                      {"raw", 0, OPTION_FLAG, &o.raw, 0, 0, NULL,
                                       "the vectors as the records have them, not whitened"},

@@ -56,7 +56,7 @@ void engine_settings_options(struct engine_settings *s, struct option *options)
          "rows of one batch; changes speed alone (default: 0, the engine's choice)"},
         {"gn-eps", 0, OPTION_REAL, &s->gn_eps, 0, 1, "EPS",
          "epsilon of the group norm (default: 0, what the file or its version says)"},
-        {"initial-state", 0, OPTION_TEXT, &s->initial_state, 0, 0, "FILE",
+        {"initial-state", 0, OPTION_PATH, &s->initial_state, 0, 0, "FILE",
          "begin with this state, as of `adapt --state` (default: the model's own, or zeros)"},
         {.name = NULL},
     };

@@ -31,15 +31,15 @@ struct evaluation {
 static void make_options(struct evaluation *e, struct option *options)
 {
     const struct option rows[] = {
-        {"model", 'm', OPTION_TEXT, &e->model, 0, 0, "FILE",
+        {"model", 'm', OPTION_PATH, &e->model, 0, 0, "FILE",
          "the RWKV model (default: riverrun-small, which comes with the program)"},
-        {"vocab", 0, OPTION_TEXT, &e->vocab, 0, 0, "FILE",
+        {"vocab", 0, OPTION_PATH, &e->vocab, 0, 0, "FILE",
          "vocabulary of the model (default: its file's own, else bytes)"},
         {"reset", 0, OPTION_COUNT, &e->reset_tokens, 1, (uint64_t)1 << 40, "N",
          "the pass beside begins afresh every N tokens (default: 4096)"},
-        {"lambada", 0, OPTION_TEXT, &e->lambada, 0, 0, "FILE.jsonl",
+        {"lambada", 0, OPTION_PATH, &e->lambada, 0, 0, "FILE.jsonl",
          "also: can the last word of each passage be told"},
-        {"plot", 0, OPTION_TEXT, &e->plot, 0, 0, "OUT.svg", "the curves by position as a picture"},
+        {"plot", 0, OPTION_PATH, &e->plot, 0, 0, "OUT.svg", "the curves by position as a picture"},
         {"json", 0, OPTION_FLAG, &e->json, 0, 0, NULL, "the result as JSON, at the end"},
     };
 

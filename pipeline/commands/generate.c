@@ -375,12 +375,12 @@ enum err_code command_generate(char **arguments, size_t count, struct err *err)
 {
     struct wishes w = {.temperature = 1, .top_p = 0.85, .tokens = TOKENS_DEFAULT, .decay = 0.996};
     const struct option own[] = {
-        {"model", 'm', OPTION_TEXT, &w.model, 0, 0, "FILE",
+        {"model", 'm', OPTION_PATH, &w.model, 0, 0, "FILE",
          "the RWKV model (default: riverrun-small, which comes with the program)"},
-        {"vocab", 0, OPTION_TEXT, &w.vocab, 0, 0, "FILE",
+        {"vocab", 0, OPTION_PATH, &w.vocab, 0, 0, "FILE",
          "its vocabulary (default: the model file's own, or bytes)"},
         {"prompt", 'p', OPTION_TEXT, &w.prompt, 0, 0, "TEXT", "what to go on from"},
-        {"prompt-file", 0, OPTION_TEXT, &w.prompt_file, 0, 0, "FILE",
+        {"prompt-file", 0, OPTION_PATH, &w.prompt_file, 0, 0, "FILE",
          "the same from a file of any length; - is standard input"},
         {"tokens", 'n', OPTION_COUNT, &w.tokens, 0, UINT64_MAX / 2, "N",
          "at most so many (default: 256); 0: no limit"},

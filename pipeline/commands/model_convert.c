@@ -33,7 +33,7 @@ enum err_code model_convert(char **arguments, size_t count, struct err *err)
     int dtype = 0, weights = 0;
     bool quiet = false, help;
     const struct option options[] = {
-        {"output", 'o', OPTION_TEXT, &output, 0, 0, "FILE", "the safetensors file to write"},
+        {"output", 'o', OPTION_PATH, &output, 0, 0, "FILE", "the safetensors file to write"},
         {"dtype", 0, OPTION_CHOICE, &dtype, 0, 0, "f32|bf16|f16",
          "of the matrices (default: f32); vectors stay f32"},
         {"auto", 0, OPTION_CHOICE, &weights, 0, 0, "source|f32|bf16|int8",

@@ -205,8 +205,8 @@ enum err_code model_logits(char **arguments, size_t count, struct err *err)
     struct option options[3 + ENGINE_SETTINGS_OPTIONS + 1] = {
         {"tokens", 't', OPTION_TEXT, &tokens, 0, 0, "1,2,3|@FILE",
          "token numbers, or a file of them with anything between"},
-        {"output", 'o', OPTION_TEXT, &output, 0, 0, "FILE", "logits go here"},
-        {"state", 0, OPTION_TEXT, &state, 0, 0, "FILE", "the state goes here (default: nowhere)"}};
+        {"output", 'o', OPTION_PATH, &output, 0, 0, "FILE", "logits go here"},
+        {"state", 0, OPTION_PATH, &state, 0, 0, "FILE", "the state goes here (default: nowhere)"}};
     bool help;
     enum err_code code;
 

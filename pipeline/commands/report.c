@@ -34,7 +34,7 @@ enum err_code command_report(char **arguments, size_t count, struct err *err)
     struct report_options o = {.folder = "out", .most_bytes = UINT64_MAX};
     struct report_made made;
     bool json = false, asked;
-    const struct option options[] = {{"output", 'o', OPTION_TEXT, &o.path, 0, 0, "FILE",
+    const struct option options[] = {{"output", 'o', OPTION_PATH, &o.path, 0, 0, "FILE",
                                       "the page (default: report.html beside the records)"},
                                      {"json", 0, OPTION_FLAG, &json, 0, 0, NULL, "answer as JSON"},
                                      {.name = NULL}};

@@ -515,7 +515,7 @@ enum err_code command_show(char **arguments, size_t count, struct err *err)
         (struct option){"sentences", 0,  OPTION_COUNT, &s.sentences,
                         1,           32, "N",          "of a summary (default: 3, at most 32)"};
     options[at++] =
-        (struct option){"source", 0, OPTION_TEXT, &s.source,
+        (struct option){"source", 0, OPTION_PATH, &s.source,
                         0,        0, "FILE",      "the text (default: the file that was read)"};
     options[at++] = (struct option){"color", 0, OPTION_CHOICE,       &s.colour,
                                     0,       0, "auto|never|always", "(default: on a terminal)"};

@@ -10,10 +10,10 @@ size_t target_options(struct target *t, bool with_all, struct option *options)
 
     *t = (struct target){.output = "out"};
     options[i++] =
-        (struct option){"store", 0, OPTION_TEXT, &t->store,
+        (struct option){"store", 0, OPTION_PATH, &t->store,
                         0,       0, "DIR",       "the store (default: state in the output folder)"};
     options[i++] =
-        (struct option){"output", 'o', OPTION_TEXT, &t->output,
+        (struct option){"output", 'o', OPTION_PATH, &t->output,
                         0,        0,   "DIR",       "the output folder of the job (default: out)"};
     options[i++] = (struct option){"json", 0, OPTION_FLAG, &t->json, 0, 0, NULL, "answer as JSON"};
     if (with_all)

@@ -146,9 +146,9 @@ enum err_code command_tokenize(char **arguments, size_t count, struct err *err)
 {
     struct tokenize_run r = {.fd = -1};
     const struct option options[] = {
-        {"vocab", 0, OPTION_TEXT, &r.vocab, 0, 0, "FILE",
+        {"vocab", 0, OPTION_PATH, &r.vocab, 0, 0, "FILE",
          "World's text or NeoX's JSON (default: bytes)"},
-        {"model", 'm', OPTION_TEXT, &r.model, 0, 0, "FILE", "the vocabulary in this model's file"},
+        {"model", 'm', OPTION_PATH, &r.model, 0, 0, "FILE", "the vocabulary in this model's file"},
         {"special-tokens", 0, OPTION_FLAG, &r.specials, 0, 0, NULL,
          "NeoX: `<|endoftext|>` in the text is that token"},
         {"json", 0, OPTION_FLAG, &r.json, 0, 0, NULL, "one JSON object, with counts"},

@@ -41,7 +41,7 @@ enum err_code command_vocab(char **arguments, size_t count, struct err *err)
     uint64_t size = 4096, sample_mib = 16;
     struct learn_options options = {.output = NULL};
     const struct option table[] = {
-        {"output", 'o', OPTION_TEXT, &options.output, 0, 0, "FILE", "the vocabulary"},
+        {"output", 'o', OPTION_PATH, &options.output, 0, 0, "FILE", "the vocabulary"},
         {"size", 0, OPTION_COUNT, &size, LEARN_IDS_MIN, LEARN_IDS_MAX, "N",
          "ids, the end of a document included (4096)"},
         {"sample-mib", 0, OPTION_COUNT, &sample_mib, 0, 1 << 20, "N",
