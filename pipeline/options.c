@@ -1,4 +1,5 @@
 #include "pipeline/options.h"
+#include "schemas/utf8.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -172,6 +173,28 @@ void options_print(const struct option *options)
         printf("  %-34s %s\n", left, options->help);
     }
     printf("  %-34s %s\n", "-h, --help", "this text");
+}
+
+json_t *answer_text(const char *bytes)
+{
+    const struct view text = {(const uint8_t *)bytes, strlen(bytes)};
+    char *escaped = malloc(3 * text.bytes + 1), *to = escaped;
+    json_t *answer;
+
+    require(escaped);
+    for (size_t at = 0, length; at < text.bytes; at += length) {
+        utf8proc_int32_t point;
+        length = utf8_next(text, at, &point);
+        if (point < 0)
+            to += sprintf(to, "%%%02X", text.data[at]);
+        else
+            to = mempcpy(to, text.data + at, length);
+    }
+    *to = 0;
+    answer = json_string(escaped);
+    require(answer);
+    free(escaped);
+    return answer;
 }
 
 void answer_json(json_t *answer, unsigned digits)

@@ -40,6 +40,8 @@ MUST_CHECK enum err_code options_parse(const struct option *options, char **argu
 /* What --help prints for the options, on stdout. */
 void options_print(const struct option *options);
 
+/* Bytes as a JSON string: those that are no UTF-8 are escaped as in a stream's name, caf%E9. */
+struct json_t *answer_text(const char *bytes);
 /* A command's answer to --json, released; reals with so many digits. */
 void answer_json(struct json_t *answer, unsigned digits);
 /* All that was to be printed has been taken. Fails: ERR_SINK, ERR_FULL. */

@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Sources that are missing, strange, endless, or not what they were: one line, a status, no damage."""
 import gzip
+import json
 import os
 import stat
 import sys
 
 import e2e_world
-from e2e_world import (CHANGED, DONE, NOBODY, SOURCE, STOPPED, check_line, fixture,
+from e2e_world import (CHANGED, DAMAGED, DONE, NOBODY, SOURCE, STOPPED, check_line, fixture,
                        get, put, records, text, wait_until)
 
 MIB = 1 << 20
@@ -315,6 +316,34 @@ def test_finished_and_then_changed_is_reported(world):
     world.refused(CHANGED, [world.source, "--restart"])
     put(world.source, data)
     assert world.finish() == want
+
+
+def test_names_that_are_no_utf8_are_escaped_in_json(world):
+    """Of sources, folders and models, in every answer for programs; none is left out, and none ends the program."""
+    world.source = world.path("in", os.fsdecode(b"caf\xe9.txt"))
+    world.out, model = world.path(os.fsdecode(b"out\xe9")), world.path(os.fsdecode(b"model\xe9.safetensors"))
+    out, where = world.path("out%E9"), ["-o", world.out]
+    put(world.source, text(60000))
+    put(model, get(world.model))
+
+    def answer(*arguments, status=DONE):
+        result = world.call([*arguments, "--json"])
+        assert result.status == status, f"{arguments}: status {result.status}: {result.stderr}"
+        assert "\N{REPLACEMENT CHARACTER}" not in result.stdout, result.stdout
+        return json.loads(result.stdout)
+    for said in (answer("read", world.source, "--model", model, *where, *world.options, "-q"), answer("status", *where)):
+        assert [one["source"] for one in said["streams"]] == [world.path("in/caf%E9.txt")], said
+    assert answer("report", world.out)["report"] == out + "/report.html"
+    assert answer("embeddings", world.out)["array"] == out + "/embeddings.npy"
+    assert answer("model", "info", model)["file"] == world.path("model%E9.safetensors")
+    said = answer("eval", world.source, "--model", model)
+    assert said["files"][0]["file"] == world.path("in/caf%E9.txt") and said["model"] == world.path("model%E9.safetensors")
+    data = os.path.join(world.store, "data.mdb")
+    put(data, bytes(len(get(data))))
+    (found,) = answer("verify", *where, status=DAMAGED)["findings"]
+    assert found["thing"] == out + "/state", found
+    said = answer("repair", *where)
+    assert said["repaired"] and out + "/state" in [one["thing"] for one in said["lines"]], said
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ static void show(const struct vectors_options *o, const struct vectors_made *mad
                (unsigned long long)made->without, o->index);
         return;
     }
-    answer = json_pack("{s:s, s:s, s:I, s:I, s:I}", "array", o->array, "index", o->index, "rows",
-                       (json_int_t)made->rows, "dimensions", (json_int_t)made->dimensions,
-                       "without", (json_int_t)made->without);
+    answer = json_pack("{s:o, s:o, s:I, s:I, s:I}", "array", answer_text(o->array), "index",
+                       answer_text(o->index), "rows", (json_int_t)made->rows, "dimensions",
+                       (json_int_t)made->dimensions, "without", (json_int_t)made->without);
     require(answer);
     answer_json(answer, 17);
 }

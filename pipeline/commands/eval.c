@@ -181,23 +181,6 @@ static json_t *count_of(uint64_t value)
     return json_integer((json_int_t)value);
 }
 
-/* A path that is no UTF-8 has each byte beyond ASCII replaced. */
-static json_t *path_of(const char *path)
-{
-    json_t *text = json_string(path);
-    char *plain;
-
-    if (text)
-        return text;
-    plain = strdup(path);
-    require(plain);
-    for (char *at = plain; *at; at++)
-        *at = (unsigned char)*at >= 0x80 ? '?' : *at;
-    text = json_string(plain);
-    free(plain);
-    return text;
-}
-
 static void set_part(json_t *o, const struct curve_part *part)
 {
     json_t *reset = json_object();
@@ -235,7 +218,7 @@ static json_t *document_json(const char *path, const struct curve *curve)
 {
     json_t *o = json_object(), *positions = json_array();
 
-    json_object_set_new(o, "file", path_of(path));
+    json_object_set_new(o, "file", answer_text(path));
     set_part(o, &curve->whole);
     for (size_t i = 0; i < curve->bin_count; i++) {
         json_t *bin = json_object();
@@ -255,7 +238,7 @@ static json_t *passages_json(const char *path, const struct passages *p)
 {
     json_t *o = json_object();
 
-    json_object_set_new(o, "file", path_of(path));
+    json_object_set_new(o, "file", answer_text(path));
     json_object_set_new(o, "passages", count_of(p->count));
     json_object_set_new(o, "hits", count_of(p->hits));
     json_object_set_new(o, "accuracy", number((double)p->hits / (double)p->count));
@@ -275,7 +258,7 @@ static void print_json(const struct evaluation *e, const struct engine_info *inf
         snprintf(print + 2 * i, 3, "%02x", info->fingerprint[i]);
     for (size_t i = 0; i < e->count; i++)
         json_array_append_new(files, document_json(e->files[i], &e->curves[i]));
-    json_object_set_new(o, "model", path_of(e->model));
+    json_object_set_new(o, "model", answer_text(e->model));
     json_object_set_new(o, "fingerprint", json_string(print));
     json_object_set_new(o, "arithmetic", json_string(info->arithmetic));
     json_object_set_new(o, "tokenizer", json_string(tokenizer));

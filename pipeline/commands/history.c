@@ -77,10 +77,10 @@ json_t *shown_json(const struct shown *s)
     json_t *o = json_object();
 
     if (s->name[0])
-        json_object_set_new(o, "name", json_string(s->name));
+        json_object_set_new(o, "name", answer_text(s->name));
     json_object_set_new(o, "checkpoint", json_integer((json_int_t)s->number));
     if (s->wrong) {
-        json_object_set_new(o, "wrong", json_string(s->wrong));
+        json_object_set_new(o, "wrong", answer_text(s->wrong));
         return o;
     }
     json_object_set_new(o, "records", json_integer((json_int_t)s->records));
@@ -91,8 +91,8 @@ json_t *shown_json(const struct shown *s)
     json_object_set_new(o, "finished", json_boolean(s->finished));
     json_object_set_new(o, "unbound", json_boolean(s->unbound));
     json_object_set_new(o, "state_bytes", json_integer((json_int_t)s->state_bytes));
-    json_object_set_new(o, "lineage", s->lineage ? json_string(s->lineage) : json_null());
-    json_object_set_new(o, "branched_from", s->from ? json_string(s->from) : json_null());
+    json_object_set_new(o, "lineage", s->lineage ? answer_text(s->lineage) : json_null());
+    json_object_set_new(o, "branched_from", s->from ? answer_text(s->from) : json_null());
     return o;
 }
 
@@ -145,7 +145,7 @@ void shown_print(const struct shown *s, const char *what, bool json)
 {
     if (json) {
         json_t *o = shown_json(s);
-        json_object_set_new(o, "done", json_string(what));
+        json_object_set_new(o, "done", answer_text(what));
         answer_json(o, 17);
         return;
     }
@@ -196,7 +196,7 @@ static void print_from(struct list *l)
 static enum err_code list_all(struct list *l, struct err *err)
 {
     uint64_t numbers[STORE_KEEP];
-    json_t *o = json_pack("{s:s}", "stream", l->point.stream);
+    json_t *o = json_pack("{s:o}", "stream", answer_text(l->point.stream));
     size_t count = 0;
     enum err_code code = store_checkpoints(l->store, l->point.id, numbers, &count, err);
 

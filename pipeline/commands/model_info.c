@@ -101,7 +101,7 @@ static void print_json(const char *path, const struct engine_description *d)
 
     fingerprint_text(i, fingerprint);
     snprintf(version, sizeof version, "%u.%u", i->version_major, i->version_minor);
-    put(o, "file", json_string(path)); /* null where the name is not UTF-8 */
+    put(o, "file", answer_text(path));
     put(o, "version", json_string(version));
     put(o, "container", json_string(i->container));
     put_count(o, "file_bytes", d->file_bytes);

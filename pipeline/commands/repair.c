@@ -24,7 +24,8 @@ static void say(void *user, enum care_kind kind, const char *thing, const char *
 
     (void)kind;
     if (lines->json)
-        json_array_append_new(lines->list, json_pack("{s:s, s:s}", "thing", thing, "text", text));
+        json_array_append_new(lines->list, json_pack("{s:o, s:o}", "thing", answer_text(thing),
+                                                     "text", answer_text(text)));
     else
         printf("%s: %s\n", thing, text);
 }

@@ -22,7 +22,7 @@ static void show_made(const struct report_options *o, const struct report_made *
                (unsigned long long)made->records);
         return;
     }
-    answer = json_pack("{s:s, s:I, s:I, s:I}", "report", o->path, "documents",
+    answer = json_pack("{s:o, s:I, s:I, s:I}", "report", answer_text(o->path), "documents",
                        (json_int_t)made->documents, "records", (json_int_t)made->records, "torn",
                        (json_int_t)made->torn);
     require(answer);

@@ -62,11 +62,11 @@ void show_table(const Riverrun__Reply *reply)
 
 static json_t *stream_json(const Riverrun__StreamStatus *s)
 {
-    json_t *o =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "stream", s->name, "source",
-                  s->source, "state", s->state, "bytes", (json_int_t)s->bytes, "tokens",
-                  (json_int_t)s->tokens, "records", (json_int_t)s->records, "durable_records",
-                  (json_int_t)s->durable_records, "computed", (json_int_t)s->computed);
+    json_t *o = json_pack("{s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I}", "stream",
+                          answer_text(s->name), "source", answer_text(s->source), "state", s->state,
+                          "bytes", (json_int_t)s->bytes, "tokens", (json_int_t)s->tokens, "records",
+                          (json_int_t)s->records, "durable_records", (json_int_t)s->durable_records,
+                          "computed", (json_int_t)s->computed);
 
     require(o);
     json_object_set_new(o, "bytes_total",
@@ -75,8 +75,8 @@ static json_t *stream_json(const Riverrun__StreamStatus *s)
     json_object_set_new(o, "checkpoint_age_seconds",
                         s->checkpointed ? json_real((double)(clock_ms() - s->checkpoint_ms) / 1000)
                                         : json_null());
-    json_object_set_new(o, "reader", json_string(s->reader ? s->reader : ""));
-    json_object_set_new(o, "text", json_string(s->text ? s->text : ""));
+    json_object_set_new(o, "reader", answer_text(s->reader ? s->reader : ""));
+    json_object_set_new(o, "text", answer_text(s->text ? s->text : ""));
     return o;
 }
 
@@ -89,7 +89,7 @@ void show_json(const Riverrun__Reply *reply)
     json_object_set_new(o, "running", json_boolean(reply->owner_pid != 0));
     if (reply->owner_pid) {
         json_object_set_new(o, "pid", json_integer((json_int_t)reply->owner_pid));
-        json_object_set_new(o, "waiting", json_string(reply->waiting ? reply->waiting : ""));
+        json_object_set_new(o, "waiting", answer_text(reply->waiting ? reply->waiting : ""));
         json_object_set_new(o, "checkpoint_us", json_integer((json_int_t)reply->checkpoint_us));
         json_object_set_new(o, "run_us", json_integer((json_int_t)reply->run_us));
         json_object_set_new(o, "latency_us",

@@ -26,11 +26,11 @@ static void say(void *user, enum care_kind kind, const char *thing, const char *
 
     if (lines->json)
         json_array_append_new(kind == CARE_NOTE ? lines->notes : lines->findings,
-                              json_pack("{s:s, s:s, s:s}", "thing", thing, "kind",
+                              json_pack("{s:o, s:s, s:o}", "thing", answer_text(thing), "kind",
                                         kind == CARE_NOTE      ? "note"
                                         : kind == CARE_DAMAGED ? "store"
                                                                : "output",
-                                        "text", text));
+                                        "text", answer_text(text)));
     else
         printf("%s: %s\n", thing, text);
 }
