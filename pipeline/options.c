@@ -204,12 +204,21 @@ void answer_json(json_t *answer, unsigned digits)
     json_decref(answer);
 }
 
+static int flush_cause; /* the errno of the first flush that failed */
+
+void answer_flush(void)
+{
+    errno = 0;
+    if (fflush(stdout) && !flush_cause)
+        flush_cause = errno;
+}
+
 enum err_code answer_end(struct err *err)
 {
-    bool failed = ferror(stdout);
+    bool failed = ferror(stdout); /* without a flush the cause is not known any more */
 
-    errno = 0; /* of what failed before nothing is known any more */
-    if (fflush(stdout) || failed)
-        return err_set(err, err_full_or(errno, ERR_SINK), errno, "standard output");
+    answer_flush();
+    if (flush_cause || failed)
+        return err_set(err, err_full_or(flush_cause, ERR_SINK), flush_cause, "standard output");
     return ERR_OK;
 }

@@ -44,6 +44,8 @@ void options_print(const struct option *options);
 struct json_t *answer_text(const char *bytes);
 /* A command's answer to --json, released; reals with so many digits. */
 void answer_json(struct json_t *answer, unsigned digits);
+/* What is printed so far is to be seen now; why it could not be, answer_end tells. */
+void answer_flush(void);
 /* All that was to be printed has been taken. Fails: ERR_SINK, ERR_FULL. */
 MUST_CHECK enum err_code answer_end(struct err *err);
 

@@ -247,14 +247,16 @@ def test_an_answer_that_is_not_taken_is_told(world):
     """What a command has to say on standard output, and a disk that is full: no exit status of 0."""
     fixture(world)
     model, out = world.model, os.path.dirname(world.output)
+    train = ["train", world.source, "-o", world.path("made.safetensors"), "--layers", "1", "--channels", "32",
+             "--head-size", "16", "--streams", "4", "--window", "32", "--steps", "1"]
     for command in (["help"], ["--version"], ["read", "--help"], ["status", "-o", out], ["status", "-o", out, "--json"],
                     ["history", "text", "-o", out], ["verify", "-o", out, "--json"], ["model", "info", model],
                     ["model", "info", model, "--json"], ["show", "text", "-o", out],
-                    ["tokenize", world.source]):
+                    ["eval", world.source, "--model", model], train, ["tokenize", world.source]):
         with open("/dev/full", "wb") as full:
             process = world.place.start([world.place.riverrun, *command], stdout=full)
         assert world.place.end_of(process) == FULL, command
-        assert "standard output" in world.place.said(process), command
+        assert "standard output: No space left on device" in world.place.said(process), command
 
 
 def test_standard_output_that_is_closed_is_named(world):

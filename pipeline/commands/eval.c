@@ -154,7 +154,7 @@ static void print_document(const char *path, const struct curve *curve, const ch
     for (size_t i = 0; i < curve->bin_count; i++)
         print_bin(curve, i);
     printf("\n  %s\n\n", words);
-    fflush(stdout);
+    answer_flush();
 }
 
 static void print_passages(const char *path, const struct passages *p)

@@ -60,7 +60,7 @@ static void say(struct session *s, bool end)
            (unsigned long long)t->step, (unsigned long long)t->steps, (unsigned long long)t->epoch,
            t->loss, held_out, t->rate, t->norm, speed,
            s->peak > 0 ? 100 * 6e-9 * (double)t->parameters * speed / s->peak : 0, time_left);
-    fflush(stdout);
+    answer_flush();
 }
 
 /* MODEL.svg for MODEL.safetensors. NULL: no memory. */
@@ -222,7 +222,7 @@ static void say_begin(struct session *s)
     printf("%llu parameters, %.1f MB of text, %u threads (%s), sgemm peak %.0f GFLOP/s%s\n",
            (unsigned long long)t->parameters, (double)t->corpus_bytes / 1e6, threads, t->level,
            s->peak, t->resumed ? "; goes on where it was saved" : "");
-    fflush(stdout);
+    answer_flush();
 }
 
 /* What adapting has gained, where it was measured before and after. */
