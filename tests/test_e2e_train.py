@@ -13,7 +13,7 @@ import e2e
 from e2e import HANG_S, STOPPED, check, read, wait_for
 from e2e_faults import EVERYWHERE, KILL, MOMENTS, Page
 
-USAGE, MISMATCH, BUSY = 2, 13, 18
+USAGE, INPUT, MISMATCH, BUSY = 2, 6, 13, 18
 SVG = "{http://www.w3.org/2000/svg}"
 SMALL = ["--layers", "2", "--channels", "32", "--head-size", "16", "--rank-w", "16", "--rank-a", "16",
          "--rank-v", "16", "--rank-g", "16", "--streams", "4", "--window", "32", "--warm-up", "4", "--rate", "4e-3"]
@@ -196,6 +196,15 @@ def a_learned_vocabulary_trains_and_reads(place):
     check(len(job.records()) == 1, "nothing was read")
 
 
+def a_vocabulary_of_nothing_is_refused(place):
+    """Texts that all have weight 0, as those that are empty."""
+    text, empty, vocabulary = text_of(place), place.text("empty", b""), place.path("vocab.txt")
+    for texts in ([text + ":0"], [text + ":0", empty], [empty]):
+        process = place.start([place.riverrun, "vocab", "learn", *texts, "-o", vocabulary])
+        check(place.end_of(process) == INPUT and "there is no text" in place.said(process), place.said(process))
+        check(not os.path.exists(vocabulary), f"{texts}: a vocabulary")
+
+
 def an_adaptation_lowers_what_a_text_costs(place):
     """Defaults but for the size of a step: so many that the text is read ten times. What was gained is said."""
     model = Training(place, "model", text_of(place), 60)
@@ -298,4 +307,4 @@ if __name__ == "__main__":
                        an_adaptation_lowers_what_a_text_costs, a_state_is_trained_and_read, one_training_at_a_time,
                        the_curve_shows_every_point,
                        a_finished_training_stays_as_it_is, another_text_is_refused,
-                       a_learned_vocabulary_trains_and_reads]))
+                       a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused]))

@@ -232,6 +232,10 @@ static enum err_code one_round(struct learn *l, size_t tokens, struct err *err)
     if (!code)
         count_sample(l, reader);
     tokenizer_reader_close(&reader);
+    if (!code && !l->report.tokens)
+        code = err_set(err, ERR_INPUT, 0,
+                       "there is no text to learn from in '%s': what is not empty has weight 0",
+                       l->options->files[0].path);
     if (!code && !gather(l))
         code = err_set(err, ERR_MEMORY, 0, "candidates of a vocabulary");
     if (code)
