@@ -235,6 +235,11 @@ MUST_CHECK enum err_code tokenizer_open(struct tokenizer **out, const char *path
  * Fails  ERR_ABSENT: the file has none; ERR_INPUT with the token; as engine_fingerprint otherwise */
 MUST_CHECK enum err_code tokenizer_open_model(struct tokenizer **out, const char *path,
                                               struct err *err);
+/* A vocabulary of the file `vocab`, for the model in a file: is it the one that this carries? One that carries none,
+ * or none that can be read, takes any.
+ * Fails  ERR_MISMATCH, naming both */
+MUST_CHECK enum err_code tokenizer_check_model(const struct tokenizer *tokenizer, const char *vocab,
+                                               const char *path, struct err *err);
 /* Readers first. */
 void tokenizer_close(struct tokenizer **tokenizer);
 

@@ -109,6 +109,15 @@ def a_model_files_own_vocabulary_is_used(place):
     same(job, want.records(), "the same vocabulary from a file")
     ids = subprocess.run([place.riverrun, "tokenize", "--model", model, source], capture_output=True, check=True).stdout
     check([int(i) for i in ids.split()] == [byte + 1 for byte in read(source)], "ids by --model")
+    other = place.text("other.txt", "".join(f"{i + 1} b'\\x{255 - i:02x}' 1\n" for i in range(256)).encode())
+    text = place.text("short.txt", b"A river runs.\n")
+    for verb in (["read", text, "-q", "-o", place.path("other")], ["eval", text], ["generate", "--tokens", "1"]):
+        asked = [place.riverrun, *verb, "--model", model]
+        done = subprocess.run([*asked, "--vocab", other], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        said = done.stderr.decode()
+        check(done.returncode == MISMATCH and said.count("\n") == 1 and not done.stdout, f"{verb[0]}: {done}")
+        check(f"'{other}' is not the vocabulary that model '{model}' carries" in said, said)
+        subprocess.run([*asked, "--vocab", vocab], capture_output=True, check=True, stdin=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -146,3 +146,18 @@ enum err_code tokenizer_open_model(struct tokenizer **out, const char *path, str
     container_close(&c);
     return code;
 }
+
+enum err_code tokenizer_check_model(const struct tokenizer *tokenizer, const char *vocab,
+                                    const char *path, struct err *err)
+{
+    struct tokenizer *own = NULL;
+    struct err none;
+    bool other = !tokenizer_open_model(&own, path, &none) &&
+                 tokenizer_fingerprint(own) != tokenizer_fingerprint(tokenizer);
+
+    tokenizer_close(&own);
+    return other ? err_set(err, ERR_MISMATCH, 0,
+                           "'%s' is not the vocabulary that model '%s' carries: leave out --vocab",
+                           vocab, path)
+                 : ERR_OK;
+}

@@ -38,7 +38,8 @@ void engine_settings_options(struct engine_settings *s, struct option *options);
 struct engine_options engine_settings_end(const struct engine_settings *s);
 /* The tokenizer of a model: of the file vocab; else, with NULL, of the model's own file; else bytes, which only a
  * model of 256 tokens reads.
- * Fails  as tokenizer_open; ERR_MISMATCH: it does not fit, or the model needs one that is not here */
+ * Fails  as tokenizer_open; ERR_MISMATCH: it does not fit or is not the one that the model carries, or the model
+ *        needs one that is not here */
 MUST_CHECK enum err_code open_tokenizer_of(struct tokenizer **out, const char *vocab,
                                            const char *model, const struct engine_info *info,
                                            struct err *err);

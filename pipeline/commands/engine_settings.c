@@ -96,6 +96,8 @@ enum err_code open_tokenizer_of(struct tokenizer **out, const char *vocab, const
                     vocab ? vocab : tokenizer_name(t), tokenizer_vocab(t) - 1, model, info->vocab,
                     info->vocab == 256 ? "leave out --vocab, this model reads bytes"
                                        : "give the model's own with --vocab FILE");
+    if (!code && vocab)
+        code = tokenizer_check_model(t, vocab, model, err);
     if (!code) {
         *out = t;
         t = NULL;

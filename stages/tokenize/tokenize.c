@@ -42,7 +42,8 @@ struct tokenize {
 
 static void tokenize_close(void **self);
 
-/* The vocabulary that is asked for, or the model's own where its file has one, or bytes. */
+/* The vocabulary that is asked for, if the model carries no other, or the model's own where its file has one, or
+ * bytes. */
 static enum err_code open_tokenizer(struct tokenizer **out, const struct config *config,
                                     struct err *err)
 {
@@ -50,8 +51,12 @@ static enum err_code open_tokenizer(struct tokenizer **out, const struct config 
     enum err_code code = ERR_ABSENT;
     struct err why;
 
-    if (config->vocab)
-        return tokenizer_open(out, config->vocab, &options, err);
+    if (config->vocab) {
+        code = tokenizer_open(out, config->vocab, &options, err);
+        return code || !config->model
+                   ? code
+                   : tokenizer_check_model(*out, config->vocab, config->model, err);
+    }
     if (config->model)
         code = tokenizer_open_model(out, config->model, &why);
     if (code == ERR_ABSENT)
