@@ -15,12 +15,12 @@
 #include "engine/formats/write.h"
 #include "engine/model.h"
 #include "engine/tokenizer/vocabulary.h"
+#include "schemas/outfile.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 enum { PARTS = 5, OWN_TEXTS = 6 };
 
@@ -299,17 +299,6 @@ static void release(struct conversion *c)
 
 /* ---- The whole ---- */
 
-static enum err_code check_output(const char *path, const char *output, struct err *err)
-{
-    struct stat from, to;
-
-    if (!stat(path, &from) && !stat(output, &to) && from.st_dev == to.st_dev &&
-        from.st_ino == to.st_ino)
-        return err_set(err, ERR_USAGE, 0, "'%s' is the model itself: choose another output",
-                       output);
-    return ERR_OK;
-}
-
 /* The vocabulary that travels in the source, as the text of a World file. */
 static enum err_code add_vocabulary(struct conversion *c, struct err *err)
 {
@@ -365,7 +354,7 @@ enum err_code engine_convert(const char *path, const char *output, const char *d
     static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
     struct conversion c = {.dtype = DTYPE_COUNT};
     struct model *model = NULL;
-    enum err_code code = check_output(path, output, err);
+    enum err_code code = outfile_not_input(output, path, err);
 
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (!strcasecmp(dtype, dtypes[types[i]].name))

@@ -82,6 +82,17 @@ done:
     return code;
 }
 
+enum err_code outfile_not_input(const char *path, const char *input, struct err *err)
+{
+    struct stat out, in;
+
+    if (input && !stat(path, &out) && !stat(input, &in) && S_ISREG(out.st_mode) &&
+        out.st_dev == in.st_dev && out.st_ino == in.st_ino)
+        return err_set(err, ERR_USAGE, 0, "'%s' is an input too: give the output another name",
+                       path);
+    return ERR_OK;
+}
+
 static enum err_code write_all(struct outfile *f, const char *data, size_t bytes, struct err *err)
 {
     while (bytes > 0) {

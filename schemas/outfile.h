@@ -16,6 +16,9 @@ struct outfile;
 
 /* Fails: ERR_SINK: cannot be written there; ERR_FULL; ERR_MEMORY. */
 MUST_CHECK enum err_code outfile_open(struct outfile **out, const char *path, struct err *err);
+/* An output is no input of the same command: path is not the regular file that `input` is, by whatever name. NULL:
+ * there is none. Fails: ERR_USAGE */
+MUST_CHECK enum err_code outfile_not_input(const char *path, const char *input, struct err *err);
 /* Append. After a failure only a close is of use. Fails: ERR_SINK, ERR_FULL. */
 MUST_CHECK enum err_code outfile_write(struct outfile *file, const void *data, size_t bytes,
                                        struct err *err);

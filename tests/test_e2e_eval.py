@@ -321,6 +321,7 @@ def what_is_wrong_is_one_line_and_a_status(place):
             ([good, *model, "--vocab", vocab], MISMATCH, ["--vocab", "256"]),
             ([good, *model, "--plot", place.path("no/p.svg")], SINK, [place.path("no/p.svg")]),
             ([good, *model, "--plot", place.folder], SINK, [place.folder]),
+            ([good, *model, "--plot", good], USAGE, [good, "input"]),
             *((["--lambada", bad[name], *model], INPUT, [bad[name], f"line {line}"]) for name, line in
               (("torn", 2), ("words", 1), ("end", 1), ("first", 1), ("kind", 1), ("list", 1), ("none", 1),
                ("nul", 1), ("long", 1)))):

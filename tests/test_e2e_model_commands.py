@@ -332,7 +332,7 @@ def test_convert_is_refused_with_one_line(world):
     refused(FULL, ["/dev/full"], world.model, "-o", "/dev/full")
     copy = world.path("copy.safetensors")
     put(copy, get(world.model))
-    refused(USAGE, ["the model itself"], copy, "-o", copy)
+    refused(USAGE, ["an input too", "another name"], copy, "-o", copy)
     assert get(copy) == get(world.model)
 
 

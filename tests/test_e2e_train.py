@@ -222,7 +222,7 @@ def an_adaptation_lowers_what_a_text_costs(place):
     check(0 <= 128 * steps - 10 * size <= 10 * (2 + size // 512) + 128, f"{steps} steps for {size} bytes")
     check(read(model.output) == before, "the model that was adapted has changed")
     process = place.start([place.riverrun, "adapt", model.output, text, "-o", model.output, "-q"])
-    check(place.end_of(process) == USAGE and "give -o another name" in place.said(process), place.said(process))
+    check(place.end_of(process) == USAGE and "give the output another name" in place.said(process), place.said(process))
     return " ".join(last)
 
 
@@ -243,6 +243,29 @@ def a_state_is_trained_and_read(place):
         sums.append(sum(json.loads(line).get("nats") or 0 for line in lines.splitlines()))
     check(sums[1] < sums[0], f"{sums[1]} nats with the state, {sums[0]} without")
     return f"{sums[0]:.1f} nats without, {sums[1]:.1f} with the state"
+
+
+def an_input_is_no_output(place):
+    """By whatever name: text, model, vocabulary and held-out text stay as they are, and nothing is done."""
+    text, vocabulary = text_of(place), place.path("vocab.txt")
+    subprocess.run([place.riverrun, "vocab", "learn", text, "-o", vocabulary, "--size", "384"], check=True,
+                   stdout=subprocess.DEVNULL, timeout=HANG_S)
+    model = Training(place, "model", text, 2)
+    model.run()
+    link, there = place.path("link.svg"), sorted([*os.listdir(place.folder), "link.svg"])
+    os.link(text, link)
+    before = {path: read(path) for path in (text, vocabulary, model.output)}
+    train = ["train", text, *SMALL, "-q", "--steps", "2", "-o"]
+    for command in (["vocab", "learn", text, "-o", link], [*train, text], [*train, link],
+                    [*train, place.path("link.safetensors")],  # whose curve is link.svg
+                    [*train, place.path("new"), "--curve", text], [*train, vocabulary, "--vocab", vocabulary],
+                    [*train, place.path("new"), "--model", model.output, "--curve", model.output],
+                    [*train, vocabulary, "--held-out", vocabulary], ["adapt", model.output, text, "-o", text]):
+        process = place.start([place.riverrun, *command])
+        check(place.end_of(process) == USAGE and place.said(process).count("\n") == 1 and
+              "is an input too" in place.said(process), f"{command}: {place.said(process)}")
+        check({path: read(path) for path in before} == before and sorted(os.listdir(place.folder)) == there,
+              f"{command}: {sorted(os.listdir(place.folder))}")
 
 
 def one_training_at_a_time(place):
@@ -307,4 +330,5 @@ if __name__ == "__main__":
                        an_adaptation_lowers_what_a_text_costs, a_state_is_trained_and_read, one_training_at_a_time,
                        the_curve_shows_every_point,
                        a_finished_training_stays_as_it_is, another_text_is_refused,
-                       a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused]))
+                       a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused,
+                       an_input_is_no_output]))

@@ -287,12 +287,15 @@ enum err_code learn_vocabulary(const struct learn_options *options, struct learn
                                struct err *err)
 {
     struct learn l = {.options = options};
-    enum err_code code;
+    enum err_code code = ERR_OK;
 
     if (options->ids < LEARN_IDS_MIN || options->ids > LEARN_IDS_MAX)
         return err_set(err, ERR_USAGE, 0, "a vocabulary has from %d to %d ids, not %u",
                        LEARN_IDS_MIN, LEARN_IDS_MAX, options->ids);
-    code = learn_all(&l, err);
+    for (size_t i = 0; !code && i < options->file_count; i++)
+        code = outfile_not_input(options->output, options->files[i].path, err);
+    if (!code)
+        code = learn_all(&l, err);
     if (!code) {
         *report = l.report;
         report->ids = tokenizer_vocab(l.tokenizer);

@@ -3,12 +3,12 @@
 #include "engine/kernels/kernels.h"
 #include "engine/train/init.h"
 #include "engine/train/inside.h"
+#include "schemas/outfile.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -280,23 +280,24 @@ static void find_steps(struct train *t)
     o->steps = 1 + (uint64_t)(tokens / ((double)o->streams * o->tokens));
 }
 
-/* A training that begins anew would read what it has itself written. */
-static enum err_code check_model(const struct train_options *o, struct err *err)
+/* The text, the model and the vocabulary that a training begins with are to be there when it begins anew. */
+enum err_code train_not_input(const struct train_options *o, const char *path, struct err *err)
 {
-    struct stat model, output;
+    const char *const inputs[] = {o->model, o->vocabulary, o->held_out};
+    enum err_code code = ERR_OK;
 
-    if (o->model && !stat(o->model, &model) && !stat(o->output, &output) &&
-        model.st_dev == output.st_dev && model.st_ino == output.st_ino)
-        return err_set(err, ERR_USAGE, 0, "'%s' is what to begin with: give -o another name",
-                       o->output);
-    return ERR_OK;
+    for (size_t i = 0; !code && i < sizeof inputs / sizeof *inputs; i++)
+        code = outfile_not_input(path, inputs[i], err);
+    for (size_t i = 0; !code && i < o->file_count; i++)
+        code = outfile_not_input(path, o->files[i].path, err);
+    return code;
 }
 
 /* Where things lie, and that they are nobody else's. */
 static enum err_code claim(struct train *t, struct err *err)
 {
     const struct train_options *o = &t->options;
-    enum err_code code = check_model(o, err);
+    enum err_code code = train_not_input(o, o->output, err);
 
     if (code)
         return code;

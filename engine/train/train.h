@@ -62,6 +62,10 @@ struct train_status {
 
 struct train;
 
+/* path, to be written, is nothing that the training reads; train_open asks it for the output. Fails: ERR_USAGE */
+MUST_CHECK enum err_code train_not_input(const struct train_options *options, const char *path,
+                                         struct err *err);
+
 /* Fails  ERR_USAGE, ERR_SOURCE, ERR_INPUT, ERR_MEMORY, ERR_MODEL: the model to begin with;
  *        ERR_MISMATCH: a saved training with other settings: the text names the first;
  *        ERR_DAMAGED: a saved training that is no longer whole;

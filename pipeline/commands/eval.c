@@ -100,6 +100,19 @@ static enum err_code check_file(const char *path, struct err *err)
     return ERR_OK;
 }
 
+/* The plot is none of what is read. */
+static enum err_code check_plot(const struct evaluation *e, struct err *err)
+{
+    const char *const inputs[] = {e->model, e->vocab, e->lambada, e->engine.initial_state};
+    enum err_code code = ERR_OK;
+
+    for (size_t i = 0; !code && i < sizeof inputs / sizeof *inputs; i++)
+        code = outfile_not_input(e->plot, inputs[i], err);
+    for (size_t i = 0; !code && i < e->count; i++)
+        code = outfile_not_input(e->plot, e->files[i], err);
+    return code;
+}
+
 static enum err_code check_files(const struct evaluation *e, struct err *err)
 {
     size_t standard = e->lambada && is_standard(e->lambada);
@@ -356,6 +369,8 @@ static enum err_code evaluate(struct evaluation *e, struct err *err)
     struct outfile *plot = NULL;
     enum err_code code = check_files(e, err);
 
+    if (!code && e->plot)
+        code = check_plot(e, err);
     if (!code && e->plot)
         code = outfile_open(&plot, e->plot, err);
     if (!code)

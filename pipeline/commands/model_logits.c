@@ -151,6 +151,18 @@ static enum err_code check_finite(const char *path, const float *logits, uint32_
                  : ERR_OK;
 }
 
+/* Neither output is what is read. */
+static enum err_code check_output(const char *path, const char *model,
+                                  const struct engine_settings *settings, const char *tokens,
+                                  struct err *err)
+{
+    enum err_code code = outfile_not_input(path, model, err);
+
+    if (!code)
+        code = outfile_not_input(path, settings->initial_state, err);
+    return code || *tokens != '@' ? code : outfile_not_input(path, tokens + 1, err);
+}
+
 static enum err_code run(const char *model, const struct engine_settings *settings,
                          const char *tokens, const char *output, const char *state_path,
                          struct err *err)
@@ -160,8 +172,12 @@ static enum err_code run(const char *model, const struct engine_settings *settin
     struct engine *engine = NULL;
     struct numbers numbers = {0};
     struct result result = {0};
-    enum err_code code = read_numbers(&numbers, tokens, err);
+    enum err_code code = check_output(output, model, settings, tokens, err);
 
+    if (!code && state_path)
+        code = check_output(state_path, model, settings, tokens, err);
+    if (!code)
+        code = read_numbers(&numbers, tokens, err);
     if (!code)
         code = engine_open(&engine, model, &options, err);
     if (code)

@@ -246,9 +246,6 @@ static enum err_code run_session(struct session *s, struct err *err)
     const struct train_status *t = train_status(s->train);
     enum err_code code;
 
-    s->curve = curve_path(s->settings);
-    if (!s->curve)
-        return err_set(err, ERR_MEMORY, 0, "a training");
     say_begin(s);
     if (s->settings->compare && s->settings->train.held_out && !t->step && !t->resumed)
         train_evaluate(s->train);
@@ -271,7 +268,11 @@ enum err_code training_run(const struct training *training, struct err *err)
 
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    code = train_open(&s.train, &training->train, err);
+    s.curve = curve_path(training);
+    code = s.curve ? train_not_input(&training->train, s.curve, err)
+                   : err_set(err, ERR_MEMORY, 0, "a training");
+    if (!code)
+        code = train_open(&s.train, &training->train, err);
     if (!code)
         code = run_session(&s, err);
     train_close(&s.train);
