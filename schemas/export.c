@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <xxhash.h>
 
-static const uint8_t magic[8] = {0x89, 'R', 'V', 'R', 'U', 'N', '\r', '\n'};
+static const uint8_t magic[8] = EXPORT_MAGIC;
 
 enum { VERSION_AT = 8, LEAST_BYTES = EXPORT_HEAD_BYTES + 8 + 8 };
 

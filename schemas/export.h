@@ -22,6 +22,8 @@ enum {
     EXPORT_HEAD_BYTES = 24
 };
 
+#define EXPORT_MAGIC "\x89RVRUN\r\n" /* without the NUL */
+
 /* An exported checkpoint. Where it was read the views are lent by the file's bytes. */
 struct exported {
     struct view name, point; /* the stream's; of the savepoint, or empty */

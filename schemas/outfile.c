@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 1 << 18 };
+enum { BUFFER_BYTES = 1 << 18, BEGIN_MAX = 128 };
 
 struct outfile {
     int fd;
@@ -91,6 +91,32 @@ enum err_code outfile_not_input(const char *path, const char *input, struct err 
         return err_set(err, ERR_USAGE, 0, "'%s' is an input too: give the output another name",
                        path);
     return ERR_OK;
+}
+
+static bool begins_with(const char *path, const void *begin, size_t bytes)
+{
+    char head[BEGIN_MAX];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t got;
+
+    require(bytes <= sizeof head);
+    got = fd < 0 ? -1 : pread(fd, head, bytes, 0);
+    if (fd >= 0)
+        close(fd);
+    return got == (ssize_t)bytes && !memcmp(head, begin, bytes);
+}
+
+enum err_code outfile_may_replace(const char *path, const char *kind, const void *begin,
+                                  size_t bytes, struct err *err)
+{
+    struct stat st;
+
+    /* What cannot be looked at outfile_open will tell. */
+    if (stat(path, &st) || !S_ISREG(st.st_mode) || st.st_size == 0 ||
+        begins_with(path, begin, bytes))
+        return ERR_OK;
+    return err_set(err, ERR_SINK, 0,
+                   "'%s' is no %s of riverrun's: move it away, or name another file", path, kind);
 }
 
 static enum err_code write_all(struct outfile *f, const char *data, size_t bytes, struct err *err)

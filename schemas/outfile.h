@@ -19,6 +19,10 @@ MUST_CHECK enum err_code outfile_open(struct outfile **out, const char *path, st
 /* An output is no input of the same command: path is not the regular file that `input` is, by whatever name. NULL:
  * there is none. Fails: ERR_USAGE */
 MUST_CHECK enum err_code outfile_not_input(const char *path, const char *input, struct err *err);
+/* A file of somebody's stays: under path is nothing, an empty file, one that begins as outputs of this kind ("report")
+ * do, or what is no regular file. Fails: ERR_SINK */
+MUST_CHECK enum err_code outfile_may_replace(const char *path, const char *kind, const void *begin,
+                                             size_t bytes, struct err *err);
 /* Append. After a failure only a close is of use. Fails: ERR_SINK, ERR_FULL. */
 MUST_CHECK enum err_code outfile_write(struct outfile *file, const void *data, size_t bytes,
                                        struct err *err);

@@ -184,6 +184,35 @@ def test_damaged_sidecar_is_named(world):
     assert world.finish() == want
 
 
+def test_an_output_takes_the_place_of_its_own_kind_alone(world):
+    """What is made of records, models and states: nothing there, an empty file, an older one; never a file of somebody's."""
+    put(world.source, text(20000))
+    world.finish()
+    mine, model = b"my own notes\n", ["--model", world.model]
+    train = ["train", world.source, "-o", world.path("made.safetensors"), "--layers", "1", "--channels", "32",
+             "--head-size", "16", "--streams", "4", "--window", "32", "--steps", "1", "-q", "--curve"]
+    for kind, command, path in (("export", ["export", "text", None, "-o", world.out], world.path("point")),
+                                ("export", ["export", "text", None, "-o", world.out], world.source),
+                                ("report", ["report", world.out, "-o", None], world.path("page")),
+                                ("array", ["embeddings", world.out, "-o", None], world.path("array")),
+                                ("table", ["embeddings", world.out, "-o", None], world.path("other.tsv")),
+                                ("picture", ["eval", world.source, *model, "--plot", None], world.path("plot")),
+                                ("picture", [*train, None], world.path("curve"))):
+        arguments = [word or path.removesuffix(".tsv") for word in command]
+        if path != world.source:
+            put(path, mine)
+        before = get(path)
+        check_line(world.call(arguments), SINK, [f"'{path}' is no {kind} of riverrun's", "move it away"])
+        assert get(path) == before, arguments
+        if path == world.source:
+            continue
+        put(path, b"")
+        for _ in range(2):
+            result = world.call(arguments)
+            assert result.status == DONE, result.stderr
+            assert len(get(path)) > len(mine), arguments
+
+
 def as_nobody(world):
     if os.getuid() != 0:
         return None

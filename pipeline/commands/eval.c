@@ -3,6 +3,7 @@
 #include "pipeline/eval/plot.h"
 #include "pipeline/eval/score.h"
 #include "schemas/outfile.h"
+#include "stages/emit/report/svg.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -100,7 +101,7 @@ static enum err_code check_file(const char *path, struct err *err)
     return ERR_OK;
 }
 
-/* The plot is none of what is read. */
+/* The plot is none of what is read, nor another file of somebody's. */
 static enum err_code check_plot(const struct evaluation *e, struct err *err)
 {
     const char *const inputs[] = {e->model, e->vocab, e->lambada, e->engine.initial_state};
@@ -110,7 +111,7 @@ static enum err_code check_plot(const struct evaluation *e, struct err *err)
         code = outfile_not_input(e->plot, inputs[i], err);
     for (size_t i = 0; !code && i < e->count; i++)
         code = outfile_not_input(e->plot, e->files[i], err);
-    return code;
+    return code ? code : svg_may_replace(e->plot, err);
 }
 
 static enum err_code check_files(const struct evaluation *e, struct err *err)

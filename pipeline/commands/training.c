@@ -4,6 +4,7 @@
 #include "pipeline/commands/train.h"
 #include "pipeline/eval/score.h"
 #include "pipeline/report.h"
+#include "stages/emit/report/svg.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -271,6 +272,8 @@ enum err_code training_run(const struct training *training, struct err *err)
     s.curve = curve_path(training);
     code = s.curve ? train_not_input(&training->train, s.curve, err)
                    : err_set(err, ERR_MEMORY, 0, "a training");
+    if (!code)
+        code = svg_may_replace(s.curve, err);
     if (!code)
         code = train_open(&s.train, &training->train, err);
     if (!code)

@@ -79,6 +79,8 @@ enum err_code command_export(char **arguments, size_t count, struct err *err)
     if (!code && count != 2)
         code = err_set(err, ERR_USAGE, 0, "export needs STREAM or STREAM@POINT, and a file");
     if (!code)
+        code = outfile_may_replace(arguments[1], "export", EXPORT_MAGIC, 8, err);
+    if (!code)
         code = target_end(&target, err);
     if (!code)
         code = target_look(&target, &store, &owned, err);

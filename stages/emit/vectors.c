@@ -170,16 +170,27 @@ static enum err_code read_all(struct exporting *e, const struct documents *docum
     return code;
 }
 
-/* Numpy's header, version 1.0, padded to HEADER_BYTES. */
+/* Numpy's format, version 1.0. */
+static const char array_begin[] = "\x93NUMPY\x01";
+static const char columns[] = "row\tstream\tseq\tkind\tbegin\tend\n";
+
+static enum err_code check_files(const struct vectors_options *o, struct err *err)
+{
+    enum err_code code =
+        outfile_may_replace(o->array, "array", array_begin, sizeof array_begin, err);
+
+    return code ? code : outfile_may_replace(o->index, "table", columns, sizeof columns - 1, err);
+}
+
+/* Padded to HEADER_BYTES. */
 static enum err_code write_header(struct exporting *e, struct err *err)
 {
-    static const char columns[] = "row\tstream\tseq\tkind\tbegin\tend\n";
     char header[HEADER_BYTES], dict[HEADER_BYTES - 16];
 
     snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %llu), }",
              (unsigned long long)e->made.rows, (unsigned long long)e->made.dimensions);
     memset(header, ' ', sizeof header);
-    memcpy(header, "\x93NUMPY\x01\0", 8);
+    memcpy(header, array_begin, sizeof array_begin); /* with the minor version, 0 */
     header[8] = HEADER_BYTES - 10;
     header[9] = 0;
     memcpy(header + 10, dict, strlen(dict));
@@ -213,9 +224,12 @@ enum err_code vectors_export(const struct vectors_options *options, struct vecto
                              struct err *err)
 {
     struct documents documents = {.count = 0};
-    struct exporting *e = calloc(1, sizeof *e);
-    enum err_code code;
+    enum err_code code = check_files(options, err);
+    struct exporting *e;
 
+    if (code)
+        return code;
+    e = calloc(1, sizeof *e);
     if (!e)
         return err_set(err, ERR_MEMORY, 0, "embeddings");
     e->raw = options->raw;

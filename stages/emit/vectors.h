@@ -30,7 +30,7 @@ struct vectors_made {
 };
 
 /* Fails  ERR_ABSENT: no records, or no vectors in them; ERR_SINK: a record is damaged, or two have vectors of
- *        different models; a file cannot be written; ERR_FULL, ERR_MEMORY. */
+ *        different models; a file cannot be written, or is none of these; ERR_FULL, ERR_MEMORY. */
 MUST_CHECK enum err_code vectors_export(const struct vectors_options *options,
                                         struct vectors_made *made, struct err *err);
 

@@ -219,7 +219,8 @@ static const char style[] =
 
 void page_begin(FILE *out, struct view title)
 {
-    fputs("<!DOCTYPE html>" PAGE_MARK "\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+    fputs(PAGE_BEGIN
+          "\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
           out);
     page_text(out, title);

@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 /* In the first line of each page, so that one is known again, and a file of somebody else is not written over. */
-#define PAGE_MARK "<!-- riverrun report -->"
+#define PAGE_BEGIN "<!DOCTYPE html><!-- riverrun report -->"
 
 /* title  in front of "riverrun report" in the window's frame; may be empty */
 void page_begin(FILE *out, struct view title);

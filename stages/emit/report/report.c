@@ -5,11 +5,8 @@
 #include "stages/emit/report/documents.h"
 #include "stages/emit/report/page.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { STREAM_BYTES = 1 << 16, TITLE_BYTES = 512 };
 
@@ -372,25 +369,6 @@ static ssize_t write_sheet(void *self, const char *data, size_t bytes)
     return (ssize_t)bytes;
 }
 
-/* Nothing there, an empty file, or an older report; a device or a pipe is written to as it is. */
-static bool may_replace(const char *path)
-{
-    char head[sizeof "<!DOCTYPE html>" PAGE_MARK - 1];
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat status;
-    ssize_t got;
-
-    if (fd < 0)
-        return true; /* what it is outfile_open will say */
-    if (fstat(fd, &status) || !S_ISREG(status.st_mode) || status.st_size == 0) {
-        close(fd);
-        return true;
-    }
-    got = pread(fd, head, sizeof head, 0);
-    close(fd);
-    return got == (ssize_t)sizeof head && !memcmp(head, "<!DOCTYPE html>" PAGE_MARK, sizeof head);
-}
-
 static enum err_code write_file(const struct report_options *o, const struct documents *documents,
                                 struct err *err)
 {
@@ -420,14 +398,13 @@ static enum err_code write_file(const struct report_options *o, const struct doc
 enum err_code report_make(const struct report_options *options, struct report_made *made,
                           struct err *err)
 {
+    static const char begin[] = PAGE_BEGIN;
     struct documents documents;
     enum err_code code;
 
-    if (!may_replace(options->path))
-        return err_set(
-            err, ERR_SINK, 0,
-            "'%s' is no report of riverrun's: move it away, or name another file with -o",
-            options->path);
+    code = outfile_may_replace(options->path, "report", begin, sizeof begin - 1, err);
+    if (code)
+        return code;
     code =
         documents_read(&documents, options->folder, REPORT_SECTIONS_MAX, options->most_bytes, err);
     if (code)

@@ -1,5 +1,7 @@
 #include "stages/emit/report/svg.h"
 
+#include "schemas/outfile.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -7,10 +9,10 @@ enum { TICKS_MOST = 8 };
 
 /* Presentation attributes say the light colours, for readers without style sheets. */
 static const char head[] =
-    "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
-    "font-family=\"system-ui, sans-serif\" font-size=\"12\" role=\"img\">\n"
-    "<title>%s</title>\n"
-    "<style>\n";
+    SVG_BEGIN " viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
+              "font-family=\"system-ui, sans-serif\" font-size=\"12\" role=\"img\">\n"
+              "<title>%s</title>\n"
+              "<style>\n";
 static const char colours[] =
     ".paper { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #59636e }\n"
     ".grid { stroke: #d1d9e0 } .axis { stroke: #59636e }\n"
@@ -80,6 +82,13 @@ void svg_line(FILE *out, const char *class, const char *colour, double x1, doubl
 void svg_colours(FILE *out)
 {
     fputs(colours, out);
+}
+
+enum err_code svg_may_replace(const char *path, struct err *err)
+{
+    static const char begin[] = SVG_BEGIN;
+
+    return outfile_may_replace(path, "picture", begin, sizeof begin - 1, err);
 }
 
 void svg_begin(FILE *out, int width, int height, const char *title)

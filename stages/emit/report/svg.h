@@ -8,11 +8,17 @@
 #ifndef STAGES_EMIT_REPORT_SVG_H
 #define STAGES_EMIT_REPORT_SVG_H
 
+#include "schemas/err.h"
 #include <stdio.h>
 
 #define SVG_FIRST  "#0550ae"
 #define SVG_SECOND "#bc4c00"
 
+/* What all of them begin with. */
+#define SVG_BEGIN "<svg xmlns=\"http://www.w3.org/2000/svg\""
+
+/* May a picture be put under path, where something stands already? Fails: ERR_SINK: it is none */
+MUST_CHECK enum err_code svg_may_replace(const char *path, struct err *err);
 /* title  without < and & */
 void svg_begin(FILE *out, int width, int height, const char *title);
 /* The rules of these classes, for the style sheet of a page with pictures inside. */
