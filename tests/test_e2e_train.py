@@ -13,7 +13,7 @@ import e2e
 from e2e import HANG_S, STOPPED, check, read, wait_for
 from e2e_faults import EVERYWHERE, KILL, MOMENTS, Page
 
-USAGE, INPUT, MISMATCH, BUSY = 2, 6, 13, 18
+USAGE, INPUT, MISMATCH, SINK, BUSY = 2, 6, 13, 14, 18
 SVG = "{http://www.w3.org/2000/svg}"
 SMALL = ["--layers", "2", "--channels", "32", "--head-size", "16", "--rank-w", "16", "--rank-a", "16",
          "--rank-v", "16", "--rank-g", "16", "--streams", "4", "--window", "32", "--warm-up", "4", "--rate", "4e-3"]
@@ -268,6 +268,19 @@ def an_input_is_no_output(place):
               f"{command}: {sorted(os.listdir(place.folder))}")
 
 
+def a_place_that_cannot_be_written_is_known_first(place):
+    """A folder, a folder that is not there, one below a file: one line, and nothing was trained or learned."""
+    text, folder = text_of(place), place.path("folder")
+    os.mkdir(folder)
+    before = sorted(os.listdir(place.folder))
+    for output in (folder, folder + "/no/model", text + "/model"):
+        for command in (["train", text, *SMALL, "-q", "--steps", "2"], ["vocab", "learn", text]):
+            process = place.start([place.riverrun, *command, "-o", output])
+            said = (place.end_of(process), place.said(process))
+            check(said[0] == SINK and said[1].count("\n") == 1 and f"'{output}" in said[1], f"{command}: {said}")
+            check(sorted(os.listdir(place.folder)) == before and not os.listdir(folder), f"{os.listdir(place.folder)}")
+
+
 def one_training_at_a_time(place):
     """The second is refused, in a line that names the file and what to do; what the first makes is what it makes."""
     text = text_of(place)
@@ -331,4 +344,4 @@ if __name__ == "__main__":
                        the_curve_shows_every_point,
                        a_finished_training_stays_as_it_is, another_text_is_refused,
                        a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused,
-                       an_input_is_no_output]))
+                       an_input_is_no_output, a_place_that_cannot_be_written_is_known_first]))

@@ -244,19 +244,15 @@ static enum err_code one_round(struct learn *l, size_t tokens, struct err *err)
     return rebuild(l, tokens, err);
 }
 
-static enum err_code write_vocabulary(const struct learn *l, struct err *err)
+static enum err_code write_vocabulary(const struct learn *l, struct outfile **file, struct err *err)
 {
     char *text = NULL;
-    struct outfile *file = NULL;
     enum err_code code = world_text(l->tokenizer, &text, err);
 
     if (!code)
-        code = outfile_open(&file, l->options->output, err);
+        code = outfile_write(*file, text, strlen(text), err);
     if (!code)
-        code = outfile_write(file, text, strlen(text), err);
-    if (!code)
-        code = outfile_commit(&file, err);
-    outfile_close(&file);
+        code = outfile_commit(file, err);
     free(text);
     return code;
 }
@@ -264,12 +260,14 @@ static enum err_code write_vocabulary(const struct learn *l, struct err *err)
 static enum err_code learn_all(struct learn *l, struct err *err)
 {
     const size_t wanted = l->options->ids - BYTES_IDS;
-    enum err_code code;
+    struct outfile *file = NULL; /* first: a place that cannot be written to is better known now */
+    enum err_code code = outfile_open(&file, l->options->output, err);
 
     l->counts = calloc(LEARN_IDS_MAX, sizeof *l->counts);
     l->pairs = calloc(PAIR_SLOTS, sizeof *l->pairs);
-    code = l->counts && l->pairs ? rebuild(l, 0, err)
-                                 : err_set(err, ERR_MEMORY, 0, "counts of a vocabulary");
+    if (!code)
+        code = l->counts && l->pairs ? rebuild(l, 0, err)
+                                     : err_set(err, ERR_MEMORY, 0, "counts of a vocabulary");
     if (!code)
         code = corpus_open(&l->corpus,
                            &(struct corpus_options){.files = l->options->files,
@@ -280,7 +278,10 @@ static enum err_code learn_all(struct learn *l, struct err *err)
     /* The rest settle: what greedy matching does not use goes. */
     for (size_t round = 0; !code && round < 3; round++)
         code = one_round(l, wanted, err);
-    return code ? code : write_vocabulary(l, err);
+    if (!code)
+        code = write_vocabulary(l, &file, err);
+    outfile_close(&file);
+    return code;
 }
 
 enum err_code learn_vocabulary(const struct learn_options *options, struct learn_report *report,

@@ -297,8 +297,12 @@ enum err_code train_not_input(const struct train_options *o, const char *path, s
 static enum err_code claim(struct train *t, struct err *err)
 {
     const struct train_options *o = &t->options;
+    struct outfile *model = NULL;
     enum err_code code = train_not_input(o, o->output, err);
 
+    if (!code)
+        code = outfile_open(&model, o->output, err); /* known now, not when hours have passed */
+    outfile_close(&model);
     if (code)
         return code;
     t->output = strdup(o->output);
