@@ -415,6 +415,23 @@ def an_export_goes_on_in_another_store(place):
     return f"joined at record {first} of {len(want.splitlines())}"
 
 
+def an_export_to_standard_output_is_the_file(place):
+    """A pipe and a file, by each name; what is said of it is beside it."""
+    job = undisturbed(place, "out", text_of(place, "text.txt", 1, 9000), options=[*QUICK, "--name", "text"])
+    file, redirected = place.path("point.export"), place.path("redirected")
+    ask(job, "export", "text", file)
+    for name in ("-", "/dev/stdout"):
+        for more in ((), ("--json",)):
+            done = ask(job, "export", "text", name, *more)
+            check(done.stdout == read(file), f"{name}: {len(done.stdout)} bytes of {len(read(file))}")
+            check(b"exported stream 'text'" in done.stderr, f"{name}: {done.stderr}")
+            with open(redirected, "wb") as out:
+                said = subprocess.run([place.riverrun, "export", "text", name, "--store", job.store, *more], stdout=out,
+                                      stderr=subprocess.PIPE, check=True, timeout=HANG_S).stderr
+            check(read(redirected) == read(file) and said == done.stderr, f"{name}, redirected: {said}")
+    check(b"exported" in ask(job, "export", "text", file).stdout, "nothing is said of a file")
+
+
 def import_needs_a_store_that_nobody_runs(place):
     source = text_of(place, "text.txt", 1, 400000)
     job = undisturbed(place, "done", place.text("small.txt", b"small\n"), options=[*QUICK, "--name", "small"])
@@ -513,7 +530,8 @@ CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_r
          a_branch_crashes_at_every_step, points_of_a_running_stream_do_not_disturb_it,
          killed_at_every_step_while_points_are_made, commands_at_rest_are_killed_at_every_step,
          points_of_a_followed_stream,
-         an_export_goes_on_in_another_store, import_needs_a_store_that_nobody_runs,
+         an_export_goes_on_in_another_store, an_export_to_standard_output_is_the_file,
+         import_needs_a_store_that_nobody_runs,
          a_damaged_export_is_refused_whole, a_state_that_is_none_is_refused)
 
 if __name__ == "__main__":

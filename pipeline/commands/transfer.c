@@ -48,12 +48,22 @@ static enum err_code export_to(struct store *store, const struct point *point, c
     return code;
 }
 
+static bool is_standard_output(const char *path)
+{
+    struct stat file, out;
+
+    return !stat(path, &file) && !fstat(STDOUT_FILENO, &out) && file.st_dev == out.st_dev &&
+           file.st_ino == out.st_ino;
+}
+
 static void print_export_help(const struct option *options)
 {
-    puts("usage: riverrun export STREAM[@POINT] FILE [--store DIR] [--json]\n\n"
-         "Writes the newest checkpoint of a stream, or a savepoint or kept checkpoint of it, as "
-         "one\n"
-         "file: state, place in the source, fingerprints, checksums. Works beside a run.\n");
+    puts(
+        "usage: riverrun export STREAM[@POINT] FILE [--store DIR] [--json]\n\n"
+        "Writes the newest checkpoint of a stream, or a savepoint or kept checkpoint of it, as "
+        "one\n"
+        "file: state, place in the source, fingerprints, checksums. Works beside a run. FILE - is\n"
+        "standard output; what there is to say goes to standard error then.\n");
     options_print(options);
     puts("\nexit status: 0 the whole file is there, 7 no such stream or point, 14 the file cannot "
          "be\n"
@@ -67,7 +77,8 @@ enum err_code command_export(char **arguments, size_t count, struct err *err)
     struct store *store = NULL;
     struct point point;
     struct shown s;
-    bool help, owned;
+    const char *file = NULL;
+    bool help, owned, standard = false;
     enum err_code code;
 
     target_options(&target, false, options);
@@ -79,7 +90,9 @@ enum err_code command_export(char **arguments, size_t count, struct err *err)
     if (!code && count != 2)
         code = err_set(err, ERR_USAGE, 0, "export needs STREAM or STREAM@POINT, and a file");
     if (!code)
-        code = outfile_may_replace(arguments[1], "export", EXPORT_MAGIC, 8, err);
+        file = strcmp(arguments[1], "-") ? arguments[1] : "/dev/stdout";
+    if (!code)
+        code = outfile_may_replace(file, "export", EXPORT_MAGIC, 8, err);
     if (!code)
         code = target_end(&target, err);
     if (!code)
@@ -88,8 +101,12 @@ enum err_code command_export(char **arguments, size_t count, struct err *err)
         code = point_parse(store, arguments[0], &point, err);
     if (!code && !point.name[0])
         code = point_pin(store, &point, err);
-    if (!code)
-        code = export_to(store, &point, arguments[1], err);
+    if (!code) {
+        standard = is_standard_output(file); /* asked first: it may be replaced */
+        code = export_to(store, &point, file, err);
+    }
+    if (!code && standard && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+        code = err_set(err, ERR_SYSTEM, errno, "standard error");
     if (!code) {
         char text[STORE_NAME_MAX + 40];
         snprintf(text, sizeof text, "exported stream '%s'", point.stream);
