@@ -285,7 +285,7 @@ def what_is_not_there_yet_is_said(place):
 
 
 def no_job_follows_what_jobs_write(place):
-    """Into the folder that is followed; below it, made by the run itself, its store elsewhere in it; two jobs at once."""
+    """Into the folder that is followed; below it, made by the run itself, its store elsewhere; two jobs at once."""
     def job(name, inputs, *options):
         return FollowOne(place, name, [place.path(inputs)], options=["--max-latency", "100", *options])
     worlds = {"same": [job("same", "same/*")], "folder": [job("folder", "folder")],
@@ -307,6 +307,9 @@ def no_job_follows_what_jobs_write(place):
             stop(one, process)
             made = sorted(one.records())
             check(len(made) == 1 and made[0].endswith("a.log.jsonl"), f"{name}: {made}")
+            named = FollowOne(place, os.path.relpath(one.output, place.folder), [os.path.join(one.output, made[0])])
+            process = place.start(named.command())
+            check(place.end_of(process) == 2 and named.inputs[0] in place.said(process), place.said(process))
         with place.start(job("again", name).command("--sink", "stdout"), stdout=subprocess.PIPE) as process:
             lines = [process.stdout.readline() for _ in range(8)]
             process.send_signal(signal.SIGTERM)

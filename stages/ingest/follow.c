@@ -466,17 +466,22 @@ static enum err_code take_paths(struct feeder *g, struct err *err)
             continue; /* another feeder's */
         code = make_wanted(config->paths[i], w, err);
         g->wanted_count += !code;
-        if (!code && w->kind == WANTED_FILE && is_own_output(g, w->path))
-            code = err_set(err, ERR_USAGE, 0,
-                           "input '%s' is an output of this job: leave it out, or give another -o",
-                           config->paths[i]);
         if (!code && config->name && w->kind != WANTED_FILE)
             code = err_set(err, ERR_USAGE, 0, "--name is for a single input; '%s' may be many",
                            config->paths[i]);
     }
-    for (size_t i = 0; i < g->wanted_count && !code; i++)
-        if (g->wanted[i].kind == WANTED_FILE && !find(g, g->wanted[i].path))
-            code = add_file(g, g->wanted[i].path, config->name, NULL, err);
+    for (size_t i = 0; i < g->wanted_count && !code; i++) {
+        const char *path = g->wanted[i].path;
+        require(path);
+        if (g->wanted[i].kind != WANTED_FILE || find(g, path))
+            continue;
+        if (is_own_output(g, path))
+            code = err_set(err, ERR_USAGE, 0,
+                           "input '%s' is an output of this job: leave it out, or give another -o",
+                           path);
+        else
+            code = add_file(g, path, config->name, NULL, err);
+    }
     return code ? code : expand_first(g, err);
 }
 
