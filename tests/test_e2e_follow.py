@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 
-from e2e import STAGES, STOPPED, Follow, Job, Pipe, as_a_feed, check, main, read, wait_for, write
+from e2e import OTHER_SETTINGS, STAGES, STOPPED, Follow, Job, Pipe, as_a_feed, check, main, read, wait_for, write
 
 RECORD_LEAST = 100  # bytes: no record is shorter
 QUICK = ["--unit", "line", "--checkpoint-seconds", "0.3"]
@@ -318,7 +318,28 @@ def no_job_follows_what_jobs_write(place):
         shutil.rmtree(place.path("again"))
 
 
-CASES = (what_is_not_there_yet_is_said, no_job_follows_what_jobs_write, renamed_and_killed, copied_and_killed,
+def it_ends_where_nothing_can_come(place):
+    """Every file that is named has failed; a folder may have others."""
+    one, two = place.text("one.log", b"a\n"), place.text("two.log", b"b\n")
+    for path, job in ((one, Job(place, "out", one)), (two, Job(place, "out", two))):
+        job.run()
+    for named in ([one], [one, two]):
+        process = place.start(Follow(place, "out", named).command())
+        status, said = place.end_of(process), place.said(process)
+        check(status == OTHER_SETTINGS and said.count("begun with --unit paragraph") == len(named), f"{status}: {said}")
+    folder = place.path("folder")
+    os.mkdir(folder)
+    for named in ([one, folder], [one, place.path("none.log")]):
+        job = Follow(place, "out", named)
+        process = place.start(job.command())
+        wait_for("its failure", lambda: "begun with" in place.said(process))
+        write(os.path.join(folder, "new.log") if folder in named else named[1], b"c\n")
+        wait_for("what came", lambda: any(s["records"] == 1 and s["state"] == "running" for s in job.statuses()))
+        process.send_signal(signal.SIGTERM)
+        check(place.end_of(process) == STOPPED, place.said(process))
+
+
+CASES = (what_is_not_there_yet_is_said, it_ends_where_nothing_can_come, no_job_follows_what_jobs_write, renamed_and_killed, copied_and_killed,
          either_and_killed, one_of_four_processes_is_killed, copied_while_it_is_written)
 
 if __name__ == "__main__":

@@ -96,6 +96,7 @@ static enum err_code accept_from_up(struct encode *e, const Riverrun__Control *c
         return ERR_OK;
     case RIVERRUN__CONTROL__IS_ANNOUNCED:
         e->announced = true;
+        e->complete = control->announced->complete;
         return ERR_OK;
     case RIVERRUN__CONTROL__IS_OPENED:
         s = table_get(&e->by_id, control->opened->stream);
@@ -344,7 +345,7 @@ static bool all_over(struct encode *e)
         return (over && !e->points) || e->now_ms - e->stop_ms > STAGE_STOP_MS;
     }
     if (!e->announced || e->points || e->active_count || e->waiting[0].head ||
-        e->env->config->follow)
+        (e->env->config->follow && (!e->complete || e->stream_count == 0)))
         return false;
     for (size_t i = 0; i < e->stream_count; i++)
         if (e->streams[i]->phase != PHASE_FINISHED && e->streams[i]->phase != PHASE_FAILED)

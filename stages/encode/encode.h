@@ -237,6 +237,7 @@ struct encode {
     uint64_t speed_ms, speed_tokens, idle_ms, tokens_per_s; /* measured */
     uint64_t checkpoints, checkpoint_us; /* committed; time in their code and blocked by them */
     bool announced, stopping, up_there, down_there;
+    bool complete;    /* what was announced is all that there will be */
     bool drained;     /* upstream says that nothing more will come */
     bool ingest_gone; /* so tokenize says; for `status` */
     bool over;        /* the last requests are answered */

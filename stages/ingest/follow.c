@@ -615,9 +615,20 @@ static size_t follow_descriptors(void *self, int *fds, size_t room)
     return room > 0;
 }
 
+static bool follow_is_complete(void *self)
+{
+    const struct feeder *g = self;
+
+    for (size_t i = 0; i < g->wanted_count; i++)
+        if (g->wanted[i].kind != WANTED_FILE)
+            return false;
+    return true;
+}
+
 const struct feeder_kind follow_feeder = {
     .open = follow_open,
     .work = follow_work,
     .descriptors = follow_descriptors,
+    .is_complete = follow_is_complete,
     .close = follow_close,
 };

@@ -164,6 +164,14 @@ static int newest_first(const void *a, const void *b)
     return one->number < two->number ? -1 : 1;
 }
 
+static bool is_complete(const struct ingest *g)
+{
+    for (size_t i = 0; i < g->feeder_count; i++)
+        if (g->feeders[i]->is_complete && !g->feeders[i]->is_complete(g->feeder_selves[i]))
+            return false;
+    return true;
+}
+
 static void announce_all(struct ingest *g)
 {
     Riverrun__Announced announced = RIVERRUN__ANNOUNCED__INIT;
@@ -174,6 +182,7 @@ static void announce_all(struct ingest *g)
     for (size_t i = 0; i < g->input_count; i++)
         announce(g, g->inputs[i]);
     announced.streams = g->input_count;
+    announced.complete = is_complete(g);
     outbox_tell(&g->outbox, RIVERRUN__CONTROL__IS_ANNOUNCED, &announced);
     g->listed = true;
 }

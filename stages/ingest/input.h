@@ -67,6 +67,8 @@ struct feeder_kind {
     void (*event)(void *self, const struct stage_event *event); /* NULL: hears nothing */
     size_t (*descriptors)(void *self, int *fds, size_t room);   /* NULL: none */
     uint64_t (*deadline)(void *self);                           /* NULL: none */
+    /* No other inputs will come than it has brought. NULL: so it is. */
+    bool (*is_complete)(void *self);
     /* Nothing will come any more: no other feeder's business matters then. NULL: never. */
     bool (*is_over)(void *self);
     /* After its inputs are gone. Takes NULL; leaves NULL. */

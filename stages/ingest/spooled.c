@@ -576,6 +576,13 @@ static uint64_t spooled_deadline(void *self)
     return s->refused ? s->retry_ms : UINT64_MAX;
 }
 
+static bool spooled_is_complete(void *self)
+{
+    const struct spooled *s = self;
+
+    return !s->feeds;
+}
+
 /* Over when nothing but standard input was followed, it is at its end, and all of it is durable. */
 static bool spooled_is_over(void *self)
 {
@@ -592,6 +599,7 @@ const struct feeder_kind spool_feeder = {
     .event = spooled_event,
     .descriptors = spooled_descriptors,
     .deadline = spooled_deadline,
+    .is_complete = spooled_is_complete,
     .is_over = spooled_is_over,
     .close = spooled_close,
 };
