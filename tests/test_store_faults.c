@@ -848,19 +848,19 @@ static void a_disk_full_at_each_write_leaves_all_as_before(void **state)
 enum { LIES = 6, PIECE = 100 };
 
 /* Batch i of six: twice for queue a, once for b, and an entry; the bytes say which. */
-static struct store_batch *make_batch(uint8_t i, uint64_t round)
+static struct store_batch *make_batch(unsigned i, uint64_t round)
 {
     struct store_batch *batch;
     uint64_t at = (round * LIES + i) * PIECE;
-    uint8_t bytes[PIECE];
+    uint8_t number = (uint8_t)i, bytes[PIECE];
     struct view piece = {bytes, sizeof bytes};
 
-    memset(bytes, 'a' + i, sizeof bytes);
+    memset(bytes, 'a' + number, sizeof bytes);
     assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
     assert_int_equal(batch_append(batch, "a", 2 * at, piece, NULL), ERR_OK);
     assert_int_equal(batch_append(batch, "b", at, piece, NULL), ERR_OK);
     assert_int_equal(batch_append(batch, "a", 2 * at + PIECE, piece, NULL), ERR_OK);
-    assert_int_equal(batch_entry(batch, "topic", (struct view){&i, 1}, NULL), ERR_OK);
+    assert_int_equal(batch_entry(batch, "topic", (struct view){&number, 1}, NULL), ERR_OK);
     return batch;
 }
 
@@ -892,7 +892,7 @@ static void what_is_there_after_all_is_not_written_twice(void **state)
         void *user;
         fail_calls(ON_WRITE, n, lengths[length], EIO);
         atomic_store(&lie, true);
-        for (uint8_t i = 0; i < LIES; i++) {
+        for (unsigned i = 0; i < LIES; i++) {
             struct store_batch *batch = make_batch(i, round);
             spool_submit(journal, &batch, NULL);
         }
