@@ -362,6 +362,19 @@ struct writing {
     struct head head;
 };
 
+/* A file that was removed takes pages and syncs as ever. Where the folder does not say, LMDB's word is enough. */
+static bool file_is_there(struct env *env)
+{
+    struct stat ours, named;
+    int fd;
+
+    if (mdb_env_get_fd(env->mdb, &fd) || fstat(fd, &ours) != 0)
+        return true;
+    if (fstatat(env->place.folder_fd, "data.mdb", &named, 0) != 0)
+        return errno != ENOENT;
+    return named.st_ino == ours.st_ino && named.st_dev == ours.st_dev;
+}
+
 static int fill_head(struct env_txn *txn, struct writing *w, struct err *err)
 {
     struct env *env = txn->env;
@@ -383,6 +396,13 @@ static int fill_head(struct env_txn *txn, struct writing *w, struct err *err)
                 "was written",
                 env->place.path, (unsigned long long)txn->head.owner_epoch,
                 (unsigned long long)env->head.owner_epoch);
+        return ENV_REFUSED;
+    }
+    if (!file_is_there(env)) {
+        err_set(err, ERR_SYSTEM, 0,
+                "the store '%s' was removed or replaced while it was in use: nothing more is "
+                "written; put it back, or begin again with --restart",
+                env->place.path);
         return ENV_REFUSED;
     }
     w->found = txn->head.sequence++;

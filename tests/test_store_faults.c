@@ -644,6 +644,36 @@ static void a_superseded_owner_writes_nothing(void **state)
     store_close(&store);
 }
 
+/* By another file of that name (0), or by none. Put back it is written on. */
+static void a_store_that_went_away_is_told(void **state)
+{
+    const char *path = folder_of(state);
+    struct store *store;
+    char name[400], aside[400];
+    struct err err;
+
+    make_store(path);
+    store = open_store(path);
+    snprintf(name, sizeof name, "%s/data.mdb", path);
+    snprintf(aside, sizeof aside, "%s/aside", path);
+    assert_int_equal(rename(name, aside), 0);
+    for (int replaced = 0; replaced < 2; replaced++) {
+        if (replaced) {
+            int fd = open(name, O_WRONLY | O_CREAT, 0666);
+            assert_true(fd >= 0);
+            close(fd);
+        }
+        assert_int_equal(try_checkpoint(store, 1, 50, 1, 10, &err), ERR_SYSTEM);
+        assert_non_null(strstr(err.text, "was removed or replaced while it was in use"));
+    }
+    assert_int_equal(rename(aside, name), 0);
+    put_checkpoint(store, 1, 50, 1, 10);
+    store_close(&store);
+    store = open_store(path);
+    check_checkpoint(store, 1, 50, 1, 10);
+    store_close(&store);
+}
+
 static int open_read_only_folder(const char *path)
 {
     struct store *store;
@@ -941,6 +971,7 @@ int main(void)
         STORE_TEST(a_store_is_open_once_in_a_process),
         STORE_TEST(one_who_looks_sees_what_the_owner_writes),
         STORE_TEST(a_superseded_owner_writes_nothing),
+        STORE_TEST(a_store_that_went_away_is_told),
         STORE_TEST(a_folder_without_permission_is_refused_in_words),
         STORE_TEST(the_map_grows_from_tiny_to_large),
         STORE_TEST(a_full_disk_leaves_all_as_before_and_room_heals_it),
