@@ -194,6 +194,10 @@ def a_learned_vocabulary_trains_and_reads(place):
     job = e2e.Job(place, "read", place.text("some", b"A river runs.\n"), training.output)  # the vocabulary is in it
     job.run()
     check(len(job.records()) == 1, "nothing was read")
+    subprocess.run([place.riverrun, "vocab", "learn", text, "-o", twice, "--size", "352"], check=True,
+                   stdout=subprocess.DEVNULL, timeout=HANG_S)
+    process = place.start([place.riverrun, "adapt", training.output, text, "-o", place.path("no"), "--vocab", twice, *ADAPT])
+    check(place.end_of(process) == MISMATCH and twice in place.said(process), place.said(process))
 
 
 def a_vocabulary_of_nothing_is_refused(place):

@@ -104,8 +104,12 @@ static enum err_code open_vocabulary(struct train *t, struct err *err)
     const struct train_options *o = &t->options;
     enum err_code code = ERR_ABSENT;
 
-    if (o->vocabulary)
-        return tokenizer_open(&t->tokenizer, o->vocabulary, NULL, err);
+    if (o->vocabulary) {
+        code = tokenizer_open(&t->tokenizer, o->vocabulary, NULL, err);
+        if (!code && o->model)
+            code = tokenizer_check_model(t->tokenizer, o->vocabulary, o->model, err);
+        return code;
+    }
     if (o->model)
         code = tokenizer_open_model(&t->tokenizer, o->model, err);
     return code == ERR_ABSENT ? tokenizer_open_bytes(&t->tokenizer, err) : code;
