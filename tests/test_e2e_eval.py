@@ -359,7 +359,7 @@ def read_warns_of_a_model_that_drifts_and_writes_the_same(place):
     vocab, _ = vocabulary(place)
     model = e2e.make_model(place, "drift.safetensors", "--vocab", "300", "--seed", "4", "--grow",
                            "400000")
-    text = small_text(4, 60000)
+    text = small_text(4, 200000)
     file = place.text("book.txt", text)
     options = ["--vocab", vocab]
     undisturbed = e2e.Job(place, "whole", file, model, options)
@@ -390,7 +390,7 @@ def read_warns_of_a_model_that_drifts_and_writes_the_same(place):
 
 
 def read_does_not_warn_of_a_model_that_does_not_drift(place):
-    job = e2e.Job(place, "out", place.text("book.txt", small_text(4, 80000)))
+    job = e2e.Job(place, "out", place.text("book.txt", small_text(4, 200000)))
     process = job.start()
     check(place.end_of(process) == DONE and place.said(process) == "", place.said(process))
 

@@ -6,10 +6,9 @@
 #include <stdlib.h>
 
 enum {
-    FIRST = 4096,
-    DOUBLING = 65536, /* up to here positions quadruple */
-    EVERY = 1 << 20,
-    ROOM_LEAST = 64 /* jobs that must still go to the engine, so that a probe is in nobody's way */
+    FIRST = 1 << 16,
+    EVERY = 1 << 20, /* up to here positions quadruple */
+    ROOM_LEAST = 64  /* jobs that must still go to the engine, so that a probe is in nobody's way */
 };
 
 /* A run of a probe's tokens. engine is first: it is what comes back. */
@@ -26,7 +25,7 @@ uint64_t drift_position(uint64_t tokens)
     if (tokens > EVERY)
         return (tokens + EVERY - 1) / EVERY * EVERY;
     while (position < tokens)
-        position *= position < DOUBLING ? 4 : 2;
+        position *= 4;
     return position;
 }
 

@@ -9,8 +9,8 @@
  * Promise Nothing that is written depends on it: no record, no checkpoint. A probe that cannot go on
  *         (the stream leaves, the engine is full, another stream's is under way) is dropped, and so is
  *         one that a stop or a resume falls into.
- * Cost    A probe is DRIFT_TOKENS tokens more. Of a stream that is at most 7,680 tokens and 0.5 % of
- *         those beyond its first 64k; from 2M on less than 0.6 % of all.
+ * Cost    A probe is DRIFT_TOKENS tokens more. Of a stream's tokens that is nothing up to 64k, at most 2.4 %
+ *         beyond, less than 0.5 % from 1M on.
  * Memory  One probe per encoder: a stream's state, and its jobs while they are at the engine. */
 #ifndef STAGES_ENCODE_DRIFT_H
 #define STAGES_ENCODE_DRIFT_H
@@ -36,8 +36,7 @@ struct drift {
     double carried, fresh;                      /* nats */
 };
 
-/* The first position at or behind tokens where a probe begins: 4k, 16k, 64k, doubling up to 1M, every
- * 1M from there. */
+/* The first position at or behind tokens where a probe begins: 64k, 256k, 1M, every 1M from there. */
 uint64_t drift_position(uint64_t tokens);
 
 /* A job of s was submitted whose first token is at position: read what a probe wants of it. */
