@@ -64,6 +64,7 @@ struct cascade {
     pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t done_wake;
     struct block *free;
+    uint32_t fill_tokens;                       /* of a block that is filled now, <= block_tokens */
     struct engine_job *jobs[JOBS_MAX];          /* a ring; the counts below never wrap */
     uint64_t submitted, taken, done, collected; /* collected <= done <= taken <= submitted */
     size_t taken_tokens;                        /* of job number `taken` */
@@ -86,7 +87,7 @@ static bool take_segment(struct cascade *c, struct block *block)
 {
     struct batch *batch = &block->batch;
     struct engine_job *job = c->jobs[c->taken % JOBS_MAX];
-    size_t left = job->count - c->taken_tokens, space = c->block_tokens - batch->rows;
+    size_t left = job->count - c->taken_tokens, space = c->fill_tokens - batch->rows;
     size_t count = left < space ? left : space;
     struct part *part = &block->parts[batch->segment_count];
 
@@ -519,7 +520,7 @@ enum err_code cascade_open(struct cascade **out, const struct model *model, unsi
         return err_set(err, ERR_MEMORY, 0, "the workers");
     memset(c, 0, sizeof *c);
     c->model = model;
-    c->block_tokens = block_tokens;
+    c->block_tokens = c->fill_tokens = block_tokens;
     c->crew_flops = CREW_FLOPS;
     c->segment_room = (size_t)block_tokens + MARKERS_EXTRA;
     c->worker_count = threads > model->layer_count ? model->layer_count + 1 : threads;
@@ -637,6 +638,13 @@ uint64_t cascade_products(struct cascade *cascade)
     products = cascade->products;
     pthread_mutex_unlock(&cascade->lock);
     return products;
+}
+
+void cascade_set_block(struct cascade *cascade, uint64_t rows)
+{
+    pthread_mutex_lock(&cascade->lock);
+    cascade->fill_tokens = rows < cascade->block_tokens ? (uint32_t)rows : cascade->block_tokens;
+    pthread_mutex_unlock(&cascade->lock);
 }
 
 void cascade_hold(struct cascade *cascade, bool held)

@@ -46,6 +46,8 @@ void cascade_submit(struct cascade *cascade, struct engine_job *job);
 struct engine_job *cascade_collect(struct cascade *cascade, bool wait);
 int cascade_descriptor(const struct cascade *cascade);
 uint64_t cascade_products(struct cascade *cascade);
+/* Rows of the blocks that are filled from now on, at most block_tokens. */
+void cascade_set_block(struct cascade *cascade, uint64_t rows);
 /* While held, submitted jobs wait: for tests, which need jobs to meet in one block. */
 void cascade_hold(struct cascade *cascade, bool held);
 void engine_hold(struct engine *engine, bool held);

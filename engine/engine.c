@@ -290,6 +290,11 @@ int engine_descriptor(const struct engine *engine)
     return cascade_descriptor(engine->cascade);
 }
 
+void engine_set_block(struct engine *engine, uint64_t rows)
+{
+    cascade_set_block(engine->cascade, rows < BLOCK_LEAST ? BLOCK_LEAST : rows);
+}
+
 enum err_code engine_run(struct engine *engine, struct engine_job *job, struct err *err)
 {
     enum err_code code = engine_submit(engine, job, err);

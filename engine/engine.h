@@ -169,6 +169,11 @@ struct engine_job *engine_collect(struct engine *engine, bool wait);
 /* Readable (poll) from when a job is done until engine_collect has returned NULL. */
 int engine_descriptor(const struct engine *engine);
 
+/* Rows of a block from now on: at least 64 (with fewer a core waits for the weights), at most what the engine was
+ * opened with. A caller who never has more than n tokens in flight fills all workers evenly with blocks of n / (threads
+ * + 1): one for each, and one that waits. What is computed does not depend on it. */
+void engine_set_block(struct engine *engine, uint64_t rows);
+
 /* Submit one job and wait for it. No other may be in flight. */
 MUST_CHECK enum err_code engine_run(struct engine *engine, struct engine_job *job, struct err *err);
 

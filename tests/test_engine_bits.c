@@ -594,6 +594,27 @@ static void products_do_not_grow_with_streams(void **unused)
     }
 }
 
+/* 64 at least, and no more than the engine was opened with. */
+static void blocks_are_as_long_as_is_asked(void **unused)
+{
+    (void)unused;
+    struct engine *engine = try_open(paths[0], NULL, NULL, 2, 128);
+    uint64_t one = products_of(engine, 1, 40);
+
+    assert_true(one > 0);
+    assert_int_equal(products_of(engine, 1, 129), 2 * one);
+    engine_set_block(engine, 100);
+    assert_int_equal(products_of(engine, 1, 100), one);
+    assert_int_equal(products_of(engine, 1, 101), 2 * one);
+    engine_set_block(engine, 0);
+    assert_int_equal(products_of(engine, 1, 64), one);
+    assert_int_equal(products_of(engine, 1, 101), 2 * one);
+    engine_set_block(engine, UINT64_MAX);
+    assert_int_equal(products_of(engine, 1, 128), one);
+    assert_int_equal(products_of(engine, 1, 129), 2 * one);
+    engine_close(&engine);
+}
+
 /* Of a model whose matrices are all large enough for int8. */
 static void narrow_weights_are_other_numbers_and_near(void **unused)
 {
@@ -645,6 +666,7 @@ int main(int count, char **arguments)
         cmocka_unit_test(snapshots_are_the_state_behind_their_token),
         cmocka_unit_test(hidden_states_are_those_that_a_state_ends_with),
         cmocka_unit_test(products_do_not_grow_with_streams),
+        cmocka_unit_test(blocks_are_as_long_as_is_asked),
     };
 
     if (count > 1)

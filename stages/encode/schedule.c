@@ -482,17 +482,21 @@ static bool submit_jobs(struct encode *e)
     return ran;
 }
 
+/* So many were done since the last time. A block ends one job or three, so a window by itself says little: it counts a
+ * quarter. Blocks are as long as leaves one for each worker and one that waits. */
 static void measure_speed(struct encode *e, uint64_t tokens)
 {
-    uint64_t ms = e->now_ms - e->speed_ms;
+    uint64_t ms = e->now_ms - e->speed_ms, speed;
 
     e->speed_tokens += tokens;
     e->idle_ms = e->now_ms;
     if (ms < SPEED_MS)
         return;
-    e->tokens_per_s = e->speed_tokens * 1000 / ms;
+    speed = e->speed_tokens * 1000 / ms;
+    e->tokens_per_s = e->tokens_per_s ? (3 * e->tokens_per_s + speed) / 4 : speed;
     e->speed_ms = e->now_ms;
     e->speed_tokens = 0;
+    engine_set_block(e->engine, in_flight_most(e) / (engine_info(e->engine)->threads + 1));
 }
 
 /* A place of the source begins with the token at hand. */
@@ -544,6 +548,7 @@ static void take_results(struct stream *s, const struct job *job)
 bool schedule_collect(struct encode *e)
 {
     struct engine_job *done;
+    uint64_t tokens = 0;
     bool any = false;
 
     while (e->engine && (done = engine_collect(e->engine, false))) {
@@ -551,7 +556,7 @@ bool schedule_collect(struct encode *e)
         struct stream *s = job ? job->stream : NULL;
         any = true;
         e->in_flight -= done->count;
-        measure_speed(e, done->count);
+        tokens += done->count;
         if (!job) {
             drift_collected(e, done);
             continue;
@@ -568,6 +573,8 @@ bool schedule_collect(struct encode *e)
         job_put(e, job);
         STEP_AT(encode_collect, s->id, s->tokens);
     }
+    if (any)
+        measure_speed(e, tokens);
     return any;
 }
 
