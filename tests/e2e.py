@@ -264,6 +264,11 @@ class Place:
             raise Skip(f"{name} is not there")
         return path
 
+    def book(self, name):
+        """One of shared, or where a run is dear the beginning of it."""
+        path = self.of_shared("data/books/" + name)
+        return path if DEAR == 1 else self.text(name, read(path)[:os.path.getsize(path) // DEAR])
+
     def start(self, command, crash=None, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, more=()):
         """more: of the environment."""
         environment = {name: value for name, value in os.environ.items() if name != "RIVERRUN_CRASH"}

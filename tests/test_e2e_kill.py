@@ -59,7 +59,7 @@ def killed_at_many_instants(place):
 
 def a_book_by_a_trained_model_killed_at_many_instants(place):
     model = place.of_shared("models/tiny-rwkv-7v0-834K-FP32.bin")
-    return kill_all_along(place, place.of_shared("data/books/frankenstein.en.txt"), model)
+    return kill_all_along(place, place.book("frankenstein.en.txt"), model)
 
 
 def generated_log(seed, lines):

@@ -190,7 +190,7 @@ def worlds_own_vocabulary(place):
 
 def a_book_by_a_trained_model(place):
     """Frankenstein: one process, four, beside five other books, by reads of 4096."""
-    book = place.of_shared("data/books/frankenstein.en.txt")
+    book = place.book("frankenstein.en.txt")
     model = place.of_shared("models/tiny-rwkv-7v0-834K-FP32.bin")
     want = undisturbed(place, "alone", book, model, ["--threads", "1"], os.path.getsize(book)).records()
     job = Job(place, "four", book, model)
