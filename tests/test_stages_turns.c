@@ -532,26 +532,35 @@ static void a_resume_opens_only_what_has_something_to_read(void **state)
     drop(&w);
 }
 
+static uint64_t submitted(struct world *w)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < inside(w)->stream_count; i++)
+        sum += inside(w)->streams[i]->tokens_submitted;
+    return sum;
+}
+
 /* Seventy books, more than there are places, and one line: it is read before the books get much further. */
 static void a_line_does_not_wait_for_books(void **state)
 {
     struct world *w = make(state, ACTIVE_MAX + 7, 64 << 20);
     struct feed *log = &w->feeds[ACTIVE_MAX + 6];
-    uint64_t seed = 11, before = 0, after = 0;
+    uint64_t seed = 11, before, after;
 
     for (size_t i = 0; i < w->count - 1; i++)
         while (w->feeds[i].source.bytes < 30000)
             write_line(&w->feeds[i], &seed);
     for (int round = 0; round < 60; round++)
         pump(w);
-    for (size_t i = 0; i < inside(w)->stream_count; i++)
-        before += inside(w)->streams[i]->tokens_submitted;
-    assert_true(before > 0 && !all_read(w));
+    while ((before = submitted(w)) ==
+           0) /* births are commits, which a busy machine keeps waiting */
+        pump(w);
+    assert_false(all_read(w));
     write_line(log, &seed);
     while (record_count(log) == 0)
         pump_behind_the_store(w);
-    for (size_t i = 0; i < inside(w)->stream_count; i++)
-        after += inside(w)->streams[i]->tokens_submitted;
+    after = submitted(w);
     assert_false(all_read(w));
     /* A place comes free when the first of the books has had a slice of 1,024 tokens, the others less; its birth takes
      * a few rounds (checkpoint 0, the sink), in each of which books submit what the engine takes, 4,096 at most. */
