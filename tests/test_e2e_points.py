@@ -432,6 +432,33 @@ def an_export_to_standard_output_is_the_file(place):
     check(b"exported" in ask(job, "export", "text", file).stdout, "nothing is said of a file")
 
 
+def a_stream_is_named_by_its_file_too(place):
+    """By any path of it, or the end of its name alone where that is one stream's; @POINT behind it as behind a name."""
+    for folder in ("a", "b"):
+        os.makedirs(place.path(folder))
+        place.text(os.path.join(folder, "book.txt"), f"The book of {folder}.\n".encode())
+    place.text("a/one@home.txt", b"Another.\n")
+    os.symlink("a", place.path("link"))
+    job = Job(place, "out", [place.path("a"), place.path("b")], options=QUICK)
+    job.run()
+    base = place.folder.strip("/").replace("/", "+")
+    for words, stream in ((("a/book.txt",), "a+book.txt"), (("link/book.txt",), "a+book.txt"),
+                          (("one@home.txt",), "a+one@home.txt"), (("b+book.txt",), "b+book.txt"),
+                          ((place.path("b/book.txt"),), "b+book.txt"), ((f"{base}+b+book.txt",), "b+book.txt")):
+        path = os.path.join(place.folder, words[0]) if "/" in words[0] else words[0]
+        check(history(job, path)["stream"] == f"{base}+{stream}", f"{words}: {history(job, path)}")
+    for name in ("book.txt", "ook.txt", "c/book.txt", ""):
+        ask(job, "history", name, want=ABSENT)
+    ask(job, "savepoint", "one@home.txt", "here")
+    check("here" in savepoints(job, "one@home.txt"), "no savepoint")
+    ask(job, "export", "one@home.txt@here", place.path("point"))
+    ask(job, "branch", "one@home.txt@here", "sequel")
+    shown = subprocess.run([place.riverrun, "show", "one@home.txt", "-o", job.output], check=True, capture_output=True,
+                           timeout=HANG_S)
+    check(shown.stdout.strip() == b"Another.", shown)
+    ask(job, "pause", place.path("a/book.txt"), "one@home.txt")
+
+
 def import_needs_a_store_that_nobody_runs(place):
     source = text_of(place, "text.txt", 1, 400000)
     job = undisturbed(place, "done", place.text("small.txt", b"small\n"), options=[*QUICK, "--name", "small"])
@@ -531,6 +558,7 @@ CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_r
          killed_at_every_step_while_points_are_made, commands_at_rest_are_killed_at_every_step,
          points_of_a_followed_stream,
          an_export_goes_on_in_another_store, an_export_to_standard_output_is_the_file,
+         a_stream_is_named_by_its_file_too,
          import_needs_a_store_that_nobody_runs,
          a_damaged_export_is_refused_whole, a_state_that_is_none_is_refused)
 

@@ -248,6 +248,8 @@ enum err_code command_history(char **arguments, size_t count, struct err *err)
     if (!code)
         code = target_look(&target, &list.store, &owned, err);
     if (!code)
+        target_names(&target, list.store, arguments, 1);
+    if (!code)
         code = point_parse(list.store, arguments[0], &list.point, err);
     if (!code && list.point.name[0])
         code = err_set(err, ERR_USAGE, 0, "history lists all points of a stream: leave out '@%s'",

@@ -8,7 +8,7 @@
 
 struct asked {
     const char *verb; /* savepoint, drop, branch */
-    const char *from; /* STREAM or STREAM@POINT */
+    char *from;       /* STREAM or STREAM@POINT */
     const char *name; /* of the savepoint, of the new stream */
 };
 
@@ -77,13 +77,15 @@ static enum err_code tell(const struct target *t, const struct asked *a, struct 
     return code;
 }
 
-static enum err_code run(const struct target *t, const struct asked *a, struct err *err)
+static enum err_code run(struct target *t, struct asked *a, struct err *err)
 {
     struct store *store = NULL;
     struct point point;
     bool owned = false;
     enum err_code code = target_look(t, &store, &owned, err);
 
+    if (!code)
+        target_names(t, store, &a->from, 1);
     if (!code)
         code = point_parse(store, a->from, &point, err);
     store_close(&store);

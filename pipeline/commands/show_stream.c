@@ -476,8 +476,8 @@ static void look_at_text(struct show *s, struct store *store, uint64_t id)
     store_checkpoint_free(&values);
 }
 
-/* Where the text of stream is, as the store has it, unless --source says so. */
-static void find_text(struct show *s, const char *stream)
+/* Where the text of stream is, as the store has it, unless --source says so; and its own name, if it has another. */
+static void find_text(struct show *s, char **stream)
 {
     struct buffer bytes = buffer_of(1 << 20);
     struct store *store = NULL;
@@ -485,9 +485,11 @@ static void find_text(struct show *s, const char *stream)
     uint64_t id;
     bool owned;
 
-    if (!target_end(&s->target, NULL) && !target_look(&s->target, &store, &owned, NULL) &&
-        !store_find(store, stream, &id, NULL) && !store_note(store, id, &bytes, NULL))
-        note = riverrun__note__unpack(NULL, bytes.bytes, bytes.data);
+    if (!target_end(&s->target, NULL) && !target_look(&s->target, &store, &owned, NULL)) {
+        target_names(&s->target, store, stream, 1);
+        if (!store_find(store, *stream, &id, NULL) && !store_note(store, id, &bytes, NULL))
+            note = riverrun__note__unpack(NULL, bytes.bytes, bytes.data);
+    }
     if (note) {
         s->made = strcmp(note->source, "-") == 0;
         look_at_text(s, store, id);
@@ -531,7 +533,7 @@ enum err_code command_show(char **arguments, size_t count, struct err *err)
             err_set(err, ERR_USAGE, 0, "show needs one stream, and --summary or --key or neither");
     if (code)
         return code;
-    find_text(&s, arguments[0]);
+    find_text(&s, &arguments[0]);
     s.fd = s.file ? open(s.file, O_RDONLY | O_CLOEXEC) : -1;
     if (s.source && s.fd < 0)
         code = err_set(err, ERR_SOURCE, errno, "source '%s'", s.source);

@@ -1,6 +1,7 @@
 #include "pipeline/commands/target.h"
 
 #include "pipeline/run.h"
+#include "stages/ingest/paths.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -33,8 +34,13 @@ enum err_code target_end(struct target *t, struct err *err)
 
 void target_release(struct target *t)
 {
+    for (size_t i = 0; i < t->name_count; i++)
+        free(t->names[i]);
+    free(t->names);
     free(t->made);
+    t->names = NULL;
     t->made = NULL;
+    t->name_count = 0;
 }
 
 enum err_code target_look(const struct target *t, struct store **store, bool *owned,
@@ -46,6 +52,87 @@ enum err_code target_look(const struct target *t, struct store **store, bool *ow
     if (!code)
         *owned = store_is_owned(*store);
     return code;
+}
+
+/* ---- Which stream is meant? ---- */
+
+static bool is_stream(struct store *store, const char *name)
+{
+    uint64_t id;
+
+    return store_find(store, name, &id, NULL) == ERR_OK;
+}
+
+/* The streams whose names end in '+' and what was asked for, as a name says it or as it stands in one. */
+struct ending {
+    const char *asked, *escaped;
+    char *name; /* of the first */
+    size_t count;
+};
+
+static bool ends_in(const char *name, const char *tail)
+{
+    size_t bytes = strlen(name), last = strlen(tail);
+
+    return bytes > last && name[bytes - last - 1] == '+' && !strcmp(name + bytes - last, tail);
+}
+
+static bool count_ending(void *user, const char *name, uint64_t stream)
+{
+    struct ending *e = user;
+
+    (void)stream;
+    if ((ends_in(name, e->asked) || ends_in(name, e->escaped)) && e->count++ == 0)
+        require(e->name = strdup(name));
+    return e->count < 2;
+}
+
+/* The stream of a file, malloc'ed; NULL where there is none, or several. */
+static char *stream_of_file(struct store *store, const char *file)
+{
+    char *whole = realpath(file, NULL), *name = whole ? path_name(whole) : NULL;
+    struct ending ending = {.asked = file};
+    char *escaped;
+
+    free(whole);
+    if (name && is_stream(store, name))
+        return name;
+    free(name);
+    require(escaped = path_name(file));
+    ending.escaped = escaped;
+    if (store_each(store, count_ending, &ending, NULL) || ending.count != 1) {
+        free(ending.name);
+        ending.name = NULL;
+    }
+    free(escaped);
+    return ending.name;
+}
+
+/* asked is STREAM, or STREAM@POINT where at is the place of '@'. NULL: as it is. */
+static char *name_of(struct store *store, const char *asked, const char *at)
+{
+    char *text = at ? strndup(asked, (size_t)(at - asked)) : strdup(asked), *stream, *name = NULL;
+
+    require(text);
+    stream = *text && !is_stream(store, text) ? stream_of_file(store, text) : NULL;
+    free(text);
+    if (stream)
+        require(asprintf(&name, "%s%s", stream, at ? at : "") >= 0);
+    free(stream);
+    return name;
+}
+
+void target_names(struct target *t, struct store *store, char **names, size_t count)
+{
+    require(t->names = calloc(count + 1, sizeof *t->names));
+    for (size_t i = 0; i < count; i++) {
+        const char *at = strrchr(names[i], '@');
+        char *name = is_stream(store, names[i]) ? NULL : name_of(store, names[i], NULL);
+        if (!name && at && !is_stream(store, names[i]))
+            name = name_of(store, names[i], at);
+        if (name)
+            names[i] = t->names[t->name_count++] = name;
+    }
 }
 
 enum err_code target_ask(const struct target *t, const Riverrun__Request *request, struct err *err)

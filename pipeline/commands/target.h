@@ -9,6 +9,8 @@
 struct target {
     const char *store, *output;
     char *made;
+    char **names; /* what target_names made */
+    size_t name_count;
     bool json, all;
 };
 
@@ -24,6 +26,10 @@ void target_release(struct target *t);
 /* Open the store to look at it; *owned: a run has it now. Fails: as store_open. */
 MUST_CHECK enum err_code target_look(const struct target *t, struct store **store, bool *owned,
                                      struct err *err);
+/* Streams as users name them, each STREAM or STREAM@POINT, become the streams' own names, in place, for as long as t
+ * lasts. A stream's name stands for it; else its file, by whatever path; else the end of one name alone behind a '+'
+ * (book.txt of home+me+book.txt, a key of a feed). What stands for none or several is left as it is. */
+void target_names(struct target *t, struct store *store, char **names, size_t count);
 /* Ask the owner and wait until it is done. Fails: as it was answered; ERR_ABSENT: nobody answers. */
 MUST_CHECK enum err_code target_ask(const struct target *t, const Riverrun__Request *request,
                                     struct err *err);
