@@ -467,8 +467,8 @@ static void alerts_say_why(void **state)
     assert_int_equal(field(&made.records[0], "template_id")->count, 2);
     assert_int_equal(field(&made.records[0], "one_in")->count, 2501);
     assert_alert(&made, "new template");
-    read_line(&a, "disk sda is well\n", 4.1, &made);
-    assert_alert(&made, "4.1 bits a byte where 0.6 is usual for this template");
+    read_line(&a, "disk sda is well\n", 7.1, &made);
+    assert_alert(&made, "7.1 bits a byte where 0.6 is usual for this template");
     read_line(&a, "disk sdb has failed for good\n", 0.6, &made);
     assert_int_equal(made.count, 1); /* two as novel or more came before */
     for (unsigned i = 0; i < 2500; i++)
@@ -479,6 +479,33 @@ static void alerts_say_why(void **state)
     assert_int_equal(field(&made.records[0], "templates")->count, 3);
     assert_int_equal(field(&made.records[0], "alerts")->count, 3);
     analysis_release(&a);
+}
+
+/* Lines of one template around 1 bit a byte, and one so many deviations above: within 5 it is as novel as any. */
+static void common_lines_are_equally_novel(void **state)
+{
+    static const struct analysis_options options = {.unit = UNIT_LINE,
+                                                    .parts = 1U << ANALYZE_NOVELTY};
+    static const struct {
+        double deviations, excess;
+    } cases[] = {{-3, 0}, {0, 0}, {4.9, 0}, {5.2, 0.11}, {20, 3.95}, {100, 8.59}};
+
+    (void)state;
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct analysis a = {.resting = true};
+        struct analysis_records made;
+        double novelty;
+        analysis_begin(&a, &options, 0);
+        for (unsigned i = 0; i < 64; i++) {
+            read_line(&a, "eth0 link is up\n", 0.9 + 0.1 * (i % 3), &made);
+            novelty = field(&made.records[0], "novelty")->real;
+            assert_true(fabs(novelty - log2((i + 2) / (i + 0.5))) <= 1.0 / 64);
+        }
+        read_line(&a, "eth0 link is up\n", 1 + cases[k].deviations * 0.14826, &made);
+        novelty = field(&made.records[0], "novelty")->real;
+        assert_true(fabs(novelty - log2(66 / 64.5) - cases[k].excess) <= 0.03);
+        analysis_release(&a);
+    }
 }
 
 /* Lines that come as before: no more alarms than were asked for, whatever the surprisal's distribution. */
@@ -762,6 +789,7 @@ int main(void)
         cmocka_unit_test(lines_of_one_statement_share_a_template),
         cmocka_unit_test(the_template_not_seen_for_longest_goes),
         cmocka_unit_test(alerts_say_why),
+        cmocka_unit_test(common_lines_are_equally_novel),
         cmocka_unit_test(alarms_are_as_many_as_were_asked_for),
         cmocka_unit_test(an_entry_is_known_by_its_first_line),
         cmocka_unit_test(every_place_can_be_saved_and_loaded),

@@ -5,10 +5,11 @@
  *
  *    rarity   log2((lines + 2) / (lines of the template + 1/2)), those before this one: what the template costs
  *             whoever has counted so far
- *    excess   log2(1 + d^2), where d > 0 is how many robust deviations the line's bits a byte lie above the
- *             median of its template's last 16 lines (of lines of its length, while there are fewer than 8). Tails
- *             of surprisal are heavy: this is the tail of a Cauchy distribution, where a normal one would let
- *             a single odd line outweigh any template.
+ *    excess   log2((1 + d^2) / (1 + 5^2)), where d > 5 is how many robust deviations the line's bits a byte lie
+ *             above the median of its template's last 16 lines (of lines of its length, while there are fewer
+ *             than 8), and 0 up to there. Tails of surprisal are heavy: this is the tail of a Cauchy distribution,
+ *             where a normal one would let a single odd line outweigh any template; and within five
+ *             deviations, where common lines lie, a bit or two for each of them would bury rare templates.
  *
  * A sum has no meaning by itself, so it is calibrated by rank: one_in says that among all lines so far (this one
  * included) one in so many was as novel or more. An alert is a line with one_in of at least 1,000,000 /
@@ -29,6 +30,7 @@ enum {
     BINS = 512, /* of 1/8 bit */
     HISTORY_LINES = 1 << 22,
     OWN_LEAST = 8, /* lines of a template before it is its own measure */
+    COMMON = 5,    /* robust deviations within which common lines lie */
     REASON_MAX = 160,
     HISTOGRAM_SAVED_MAX = 2 + BINS * 6
 };
@@ -95,7 +97,7 @@ static double excess_of(const struct finding *f)
 {
     double d = f->measured ? usual_distance(&f->usual, f->value) : 0;
 
-    return d > 0 ? usual_log2(1 + d * d) : 0;
+    return d > COMMON ? usual_log2((1 + d * d) / (1 + COMMON * COMMON)) : 0;
 }
 
 /* Counts the score, and says how rare such a one is. */
