@@ -338,7 +338,7 @@ def test_convert_is_refused_with_one_line(world):
 
 def test_a_full_disk_leaves_no_half_model(world):
     out, size = world.path("out.safetensors"), os.path.getsize(world.model)
-    for limit in (0, 100, size // 2, size - 1):
+    for limit in (1, 100, size // 2, size - 1):  # with 0 tsan itself is killed, before main
         check_line(world.call(["model", "convert", world.model, "-o", out], file_bytes=limit), FULL, [out])
         assert os.listdir(world.folder) == []
     put(out, b"old")
