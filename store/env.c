@@ -117,7 +117,6 @@ static int handle_open(struct env *env)
         env->page_bytes = stat.ms_psize;
     /* A file without holes has what it is long. */
     env->allocated = (uint64_t)file.st_blocks * 512 >= used ? used : 0;
-    env->inode = env->write ? 0 : file.st_ino;
     if (rc) {
         mdb_env_close(env->mdb);
         env->mdb = NULL;
@@ -306,13 +305,26 @@ enum err_code env_compact(struct env *env, uint64_t *before, uint64_t *after, st
     return rc ? env_fail(env, rc, "make a compact copy", err) : ERR_OK;
 }
 
+/* Whether data.mdb is another file than the one that is mapped, or none: an owner put a copy in its place, or somebody
+ * took it away. What is written to it then goes where nobody finds it. */
+static bool file_moved(const struct env *env)
+{
+    struct stat ours, named;
+    int fd;
+
+    if (mdb_env_get_fd(env->mdb, &fd) || fstat(fd, &ours) != 0)
+        return false;
+    if (fstatat(env->place.folder_fd, "data.mdb", &named, 0) != 0)
+        return errno == ENOENT;
+    return named.st_ino != ours.st_ino || named.st_dev != ours.st_dev;
+}
+
 /* ---- Reading ---- */
 
 static int read_once(struct env *env, struct env_txn *txn)
 {
     /* An owner that copied to a new file leaves those who look with the old one. */
-    bool moved = !env->write && env->inode != file_status(env).st_ino;
-    int rc = env->mdb && !moved ? 0 : MDB_PANIC;
+    int rc = env->mdb && (env->write || !file_moved(env)) ? 0 : MDB_PANIC;
 
     *txn = (struct env_txn){.env = env};
     if (!rc)
@@ -362,19 +374,6 @@ struct writing {
     struct head head;
 };
 
-/* A file that was removed takes pages and syncs as ever. Where the folder does not say, LMDB's word is enough. */
-static bool file_is_there(struct env *env)
-{
-    struct stat ours, named;
-    int fd;
-
-    if (mdb_env_get_fd(env->mdb, &fd) || fstat(fd, &ours) != 0)
-        return true;
-    if (fstatat(env->place.folder_fd, "data.mdb", &named, 0) != 0)
-        return errno != ENOENT;
-    return named.st_ino == ours.st_ino && named.st_dev == ours.st_dev;
-}
-
 static int fill_head(struct env_txn *txn, struct writing *w, struct err *err)
 {
     struct env *env = txn->env;
@@ -398,7 +397,7 @@ static int fill_head(struct env_txn *txn, struct writing *w, struct err *err)
                 (unsigned long long)env->head.owner_epoch);
         return ENV_REFUSED;
     }
-    if (!file_is_there(env)) {
+    if (file_moved(env)) {
         err_set(err, ERR_SYSTEM, 0,
                 "the store '%s' was removed or replaced while it was in use: nothing more is "
                 "written; put it back, or begin again with --restart",

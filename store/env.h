@@ -25,7 +25,6 @@ struct env {
     MDB_env *mdb;          /* NULL after a fault that closed it: opened again before the next use */
     MDB_dbi dbi;
     size_t page_bytes, map_bytes;
-    ino_t inode;  /* without write: of the file that is mapped */
     bool suspect; /* a write or sync failed: copy before the next commit */
     bool unsure;  /* the last env_write failed, and what it wrote may be in the tree */
     uint64_t unsure_sequence;

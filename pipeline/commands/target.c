@@ -108,16 +108,22 @@ static char *stream_of_file(struct store *store, const char *file)
     return ending.name;
 }
 
-/* asked is STREAM, or STREAM@POINT where at is the place of '@'. NULL: as it is. */
-static char *name_of(struct store *store, const char *asked, const char *at)
+/* Of STREAM or STREAM@POINT, malloc'ed; NULL: as it is. */
+static char *name_of(struct store *store, const char *asked)
 {
-    char *text = at ? strndup(asked, (size_t)(at - asked)) : strdup(asked), *stream, *name = NULL;
+    const char *at = strrchr(asked, '@');
+    char *stem, *stream, *name = NULL;
 
-    require(text);
-    stream = *text && !is_stream(store, text) ? stream_of_file(store, text) : NULL;
-    free(text);
+    if (!*asked || is_stream(store, asked))
+        return NULL;
+    stream = stream_of_file(store, asked);
+    if (stream || !at || at == asked)
+        return stream;
+    require(stem = strndup(asked, (size_t)(at - asked)));
+    stream = is_stream(store, stem) ? NULL : stream_of_file(store, stem);
     if (stream)
-        require(asprintf(&name, "%s%s", stream, at ? at : "") >= 0);
+        require(asprintf(&name, "%s%s", stream, at) >= 0);
+    free(stem);
     free(stream);
     return name;
 }
@@ -126,10 +132,7 @@ void target_names(struct target *t, struct store *store, char **names, size_t co
 {
     require(t->names = calloc(count + 1, sizeof *t->names));
     for (size_t i = 0; i < count; i++) {
-        const char *at = strrchr(names[i], '@');
-        char *name = is_stream(store, names[i]) ? NULL : name_of(store, names[i], NULL);
-        if (!name && at && !is_stream(store, names[i]))
-            name = name_of(store, names[i], at);
+        char *name = name_of(store, names[i]);
         if (name)
             names[i] = t->names[t->name_count++] = name;
     }
