@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int make_folder(void **state)
@@ -225,4 +226,54 @@ uint64_t file_bytes_of(const char *folder, const char *name)
     assert_int_equal(fstat(fd, &status), 0);
     close(fd);
     return (uint64_t)status.st_size;
+}
+
+enum err_code try_open(const char *path, bool write, struct store **store, struct err *err)
+{
+    struct store_options options = {.write = write};
+    *store = NULL;
+    *err = (struct err){0};
+    return store_open(store, path, &options, err);
+}
+
+enum err_code try_checkpoint(struct store *store, uint64_t stream, uint64_t number,
+                             size_t part_count, size_t part_bytes, struct err *err)
+{
+    struct store_batch *batch;
+
+    assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
+    fill_checkpoint(batch, stream, number, part_count, part_bytes);
+    return commit(store, &batch, err);
+}
+
+void make_used_store(const char *path)
+{
+    struct store *store = open_store(path);
+    struct store_batch *batch;
+    struct err err;
+
+    add_stream(store, "one");
+    add_stream(store, "two");
+    for (uint64_t number = 1; number <= 6; number++) {
+        put_checkpoint(store, 1, number, USED_PARTS, USED_PART_BYTES);
+        put_checkpoint(store, 2, number, USED_PARTS, 100);
+    }
+    put_note(store, 1, "note");
+    assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
+    assert_int_equal(batch_savepoint(batch, 1, 4, "kept", NULL), ERR_OK);
+    assert_int_equal(commit(store, &batch, &err), ERR_OK);
+    store_close(&store);
+}
+
+int in_child(int (*body)(const char *path), const char *path)
+{
+    int status;
+
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(body(path));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }

@@ -17,6 +17,8 @@ const char *folder_of(void **state);
 
 struct view text_view(const char *text);
 struct store *open_store(const char *path);
+/* store_open, from nothing. */
+enum err_code try_open(const char *path, bool write, struct store **store, struct err *err);
 /* Submit and wait for the outcome; nothing else may be in flight. */
 enum err_code commit(struct store *store, struct store_batch **batch, struct err *err);
 uint64_t add_stream(struct store *store, const char *name);
@@ -27,10 +29,22 @@ void fill_checkpoint(struct store_batch *batch, uint64_t stream, uint64_t number
                      size_t part_bytes);
 void put_checkpoint(struct store *store, uint64_t stream, uint64_t number, size_t part_count,
                     size_t part_bytes);
+/* The same; how it ended. */
+enum err_code try_checkpoint(struct store *store, uint64_t stream, uint64_t number,
+                             size_t part_count, size_t part_bytes, struct err *err);
 /* Read it and compare all of it. */
 void check_checkpoint(struct store *store, uint64_t stream, uint64_t number, size_t part_count,
                       size_t part_bytes);
 enum err_code read_checkpoint(struct store *store, uint64_t stream, uint64_t number);
+
+enum { USED_PARTS = 3, USED_PART_BYTES = 20000 };
+
+/* Streams "one" and "two" with three checkpoints each (of USED_PARTS parts of USED_PART_BYTES and of 100), a note
+ * and a savepoint; also used pages that are free again. */
+void make_used_store(const char *path);
+
+/* Run in a child: its exit status, or 1000 + the signal that ended it. */
+int in_child(int (*body)(const char *path), const char *path);
 
 /* xorshift; *seed is not 0. */
 uint64_t random_next(uint64_t *seed);
