@@ -225,6 +225,49 @@ static void a_summary_says_what_most_sentences_share(void **state)
     buffer_release(&text);
 }
 
+/* Of sections too, each of which ends when the heading behind it is known: that is the next one's. */
+static void passages_lie_where_their_text_does(void **state)
+{
+    static const struct analysis_options sections = {.unit = UNIT_SECTION,
+                                                     .parts = 1U << ANALYZE_SUMMARY};
+    struct buffer text = buffer_of(1 << 20);
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    size_t seen = 0;
+    char line[200];
+
+    (void)state;
+    for (int i = 1; i <= 14; i++) {
+        int bytes =
+            snprintf(line, sizeof line,
+                     "Chapter %d. The copper mines of year %d near the harbour\n\nIt was so "
+                     "and it was so, day %d.\n\n",
+                     i, 1800 + i, i);
+        buffer_put(&text, line, (size_t)bytes);
+    }
+    analysis_begin(&a, &sections, 0);
+    for (size_t at = 0; at < text.bytes; at++)
+        analysis_token(&a, loss_of(text.data[at]), (struct view){text.data + at, 1}, 1, false,
+                       &made);
+    analysis_end(&a, &made);
+    for (size_t i = 0; i < made.count; i++)
+        for (size_t k = 0; k < made.records[i].field_count; k++) {
+            const struct record_field *field = &made.records[i].fields[k];
+            for (size_t n = 0; !strcmp(field->name, "passages") && n < field->item_count; n++) {
+                /* begin, end, text */
+                const struct record_field *of = field->items[n].fields;
+                const uint8_t *at =
+                    memmem(text.data, text.bytes, of[2].text.data, of[2].text.bytes);
+                assert_non_null(at);
+                assert_in_range((size_t)(at - text.data), of[0].count, of[1].count - 1);
+                seen++;
+            }
+        }
+    assert_true(seen >= 2);
+    analysis_release(&a);
+    buffer_release(&text);
+}
+
 static void a_summary_is_the_same_wherever_it_was_saved(void **state)
 {
     struct buffer text = buffer_of(1 << 20), whole;
@@ -318,6 +361,26 @@ static void put_text(struct analysis *a, const char *text, unsigned count)
 }
 
 /* White space fills what is held of a text, and the token behind it is taken in two goes. */
+/* A token that stands for more of the source than it has text, as a composed character does. */
+static void a_sentence_ends_behind_all_of_its_source(void **state)
+{
+    struct sentences *s = calloc(1, sizeof *s);
+    struct sentence got;
+
+    (void)state;
+    require(s);
+    assert_int_equal(sentences_add(s, view_of("caf"), 1, 0, 3, 0), 3);
+    assert_int_equal(sentences_add(s, view_of("\xC3\xA9"), 1, 3, 3, 0), 2);
+    assert_int_equal(sentences_add(s, view_of("\n\n"), 1, 6, 2, 0), 2);
+    assert_int_equal(sentences_add(s, view_of("caf\xC3\xA9"), 1, 8, 6, 0), 5);
+    assert_true(sentences_next(s, true, &got));
+    assert_int_equal(got.end, 6);
+    assert_true(sentences_next(s, true, &got));
+    assert_int_equal(got.begin, 8);
+    assert_int_equal(got.end, 14);
+    free(s);
+}
+
 static void a_sentence_may_begin_inside_a_token(void **state)
 {
     struct analysis a = {.resting = true};
@@ -554,9 +617,11 @@ int main(void)
         cmocka_unit_test(words_are_counted_without_case_and_endings),
         cmocka_unit_test(frequent_words_are_kept_and_clusters_told),
         cmocka_unit_test(a_summary_says_what_most_sentences_share),
+        cmocka_unit_test(passages_lie_where_their_text_does),
         cmocka_unit_test(a_summary_is_the_same_wherever_it_was_saved),
         cmocka_unit_test(damaged_state_of_a_summary_is_refused_or_in_bounds),
         cmocka_unit_test(hostile_documents_stay_in_bounds),
+        cmocka_unit_test(a_sentence_ends_behind_all_of_its_source),
         cmocka_unit_test(a_sentence_may_begin_inside_a_token),
         cmocka_unit_test(a_summary_at_its_fullest_can_be_saved),
         cmocka_unit_test(a_sentence_ends_where_another_document_begins),

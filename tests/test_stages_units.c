@@ -258,6 +258,43 @@ static void headings_are_told_by_their_form(void **state)
                     "13 CHAPTER II (3)|24 CHAPTER II|");
 }
 
+/* The next heading is the open unit's already when a section's record is looked at. */
+static void a_sections_text_is_its_own(void **state)
+{
+    static const char text[] = "# One\n\nAlpha is here.\n\n# Two\n\nBeta.\n\n# Three\n\nGamma.";
+    static const char *const want[] = {"# One\n\nAlpha is here.", "# Two\n\nBeta.",
+                                       "# Three\n\nGamma."};
+    struct record record;
+    struct units u;
+    size_t count = 0;
+
+    (void)state;
+    units_begin(&u, UNIT_SECTION, 0);
+    units_place(&u, &(struct msg_place){.heading = PLACE_MARKDOWN});
+    for (size_t at = 0; at < sizeof text; at++) {
+        struct view one = {(const uint8_t *)text + at, 1};
+        if (!(at + 1 < sizeof text ? units_token(&u, 1, one, 1, &record) : units_end(&u, &record)))
+            continue;
+        assert_true(count < 3);
+        assert_int_equal(record.text.bytes, strlen(want[count]));
+        assert_memory_equal(record.text.data, want[count++], record.text.bytes);
+    }
+    assert_int_equal(count, 3);
+}
+
+/* What lies behind a line's bytes in memory is not of it. */
+static void a_heading_ends_with_its_line(void **state)
+{
+    static const char text[] = "\xE7\xAC\xAC\xE4\xB8\x80\xE5\x9B\x9E\xE3\x80\x80x";
+    const uint8_t *bytes = (const uint8_t *)text;
+
+    (void)state;
+    assert_int_equal(heading_level((struct view){bytes, 9}, true, false), 2);
+    assert_int_equal(heading_level((struct view){bytes, 10}, true, false), 0);
+    assert_int_equal(heading_level((struct view){bytes, 11}, true, false), 0);
+    assert_int_equal(heading_level((struct view){bytes, 12}, true, false), 2);
+}
+
 static void sections_end_before_the_next_heading(void **state)
 {
     (void)state;
@@ -441,6 +478,8 @@ int main(void)
         cmocka_unit_test(paragraphs_end_with_the_first_blank_line),
         cmocka_unit_test(entries_end_where_they_are_told_to),
         cmocka_unit_test(headings_are_told_by_their_form),
+        cmocka_unit_test(a_sections_text_is_its_own),
+        cmocka_unit_test(a_heading_ends_with_its_line),
         cmocka_unit_test(sections_end_before_the_next_heading),
         cmocka_unit_test(places_begin_units),
         cmocka_unit_test(paths_of_headings_are_bounded),

@@ -288,8 +288,9 @@ void digest_unit(struct digest *d, uint64_t begin, uint64_t end)
     d->units++;
     d->unit_begin = begin;
     d->unit_end = end;
+    /* What lies behind end is the heading that a section ended before. */
     for (size_t i = 0; i < d->pooled; i++)
-        if (!d->pool[i].unit_end) {
+        if (!d->pool[i].unit_end && d->pool[i].begin < end) {
             d->pool[i].unit_begin = begin;
             d->pool[i].unit_end = end;
         }

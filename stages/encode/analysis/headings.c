@@ -358,7 +358,8 @@ static uint8_t chinese_level(struct view line)
         for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
             if (!memcmp(line.data + at, counters[i].word, 3))
                 return at + 3 == line.bytes || line.data[at + 3] == ' ' ||
-                               !memcmp(line.data + at + 3, "\xE3\x80\x80", 3)
+                               (line.bytes - at >= 6 &&
+                                !memcmp(line.data + at + 3, "\xE3\x80\x80", 3))
                            ? counters[i].level
                            : 0;
     return 0;

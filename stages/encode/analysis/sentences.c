@@ -24,6 +24,7 @@ size_t sentences_add(struct sentences *s, struct view text, float nats, uint64_t
         s->offsets[s->bytes] = (uint32_t)(begin - s->base + inside);
         s->bytes++;
     }
+    s->end = begin + (at < text.bytes && at < source_bytes ? at : source_bytes);
     return at - from;
 }
 
@@ -239,7 +240,7 @@ bool sentences_next(struct sentences *s, bool over, struct sentence *out)
     for (last = end; is_space(s->text[last - 1]);)
         last--; /* the first character is none */
     *out = (struct sentence){.begin = s->base,
-                             .end = s->base + s->offsets[last - 1] + 1,
+                             .end = last < s->bytes ? s->base + s->offsets[last] : s->end,
                              .text = {s->text, last},
                              .nats = s->nats};
     s->taken = end;
@@ -250,6 +251,7 @@ void sentences_save(const struct sentences *s, struct buffer *out)
 {
     buffer_u16(out, (uint16_t)s->bytes);
     buffer_u64(out, s->base);
+    buffer_u64(out, s->end);
     buffer_put(out, s->text, s->bytes);
     for (size_t i = 0; i < s->bytes; i++) {
         uint32_t bits;
@@ -265,6 +267,7 @@ bool sentences_load(struct sentences *s, struct reader *r)
 
     *s = (struct sentences){.bytes = read_u16(r)};
     s->base = read_u64(r);
+    s->end = read_u64(r);
     text = s->bytes <= SENTENCES_HELD ? read_bytes(r, s->bytes) : NULL;
     if (!text)
         return false;

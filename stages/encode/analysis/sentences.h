@@ -17,14 +17,14 @@
 enum {
     SENTENCE_MAX = 512,
     SENTENCES_HELD = 2 * SENTENCE_MAX,
-    SENTENCES_BYTES_MAX = 2 + 8 + SENTENCES_HELD * 9
+    SENTENCES_BYTES_MAX = 2 + 16 + SENTENCES_HELD * 9
 };
 
 struct sentences {
     size_t bytes;                 /* held, at most SENTENCES_HELD */
     size_t taken;                 /* of them, by the last sentence: they go with the next call */
     size_t known;                 /* of them, hold no end; saves looking again */
-    uint64_t base;                /* of the source: what offsets count from */
+    uint64_t base, end;           /* of the source: what offsets count from; behind what is held */
     uint8_t text[SENTENCES_HELD]; /* (bytes) */
     float nats[SENTENCES_HELD];   /* (bytes) of each byte */
     uint32_t offsets[SENTENCES_HELD]; /* (bytes) where each is in the source */

@@ -146,6 +146,10 @@ static bool close_block(struct units *u, struct record *record)
         close_unit(u, u->block.begin, record);
     if (heading)
         u->heading = heading;
+    if (ended && record->text.bytes) {
+        memcpy(u->ended_text, record->text.data, record->text.bytes);
+        record->text.data = u->ended_text;
+    }
     join_block(u);
     u->unit_has_text = u->line_has_text;
     return ended;

@@ -43,7 +43,9 @@ struct units {
     struct heading_path path; /* of the headings before the open unit */
     struct units_span unit, document;
     uint64_t ended_text_bytes; /* of the unit that ended last; not saved */
-    struct units_span block;   /* of a section: the paragraph at its end, which may be a heading */
+    uint8_t ended_text
+        [UNITS_HELD_BYTES]; /* lent with its record, where the block joined the next unit; not saved */
+    struct units_span block; /* of a section: the paragraph at its end, which may be a heading */
 };
 
 void units_begin(struct units *u, enum unit kind, uint64_t offset);
