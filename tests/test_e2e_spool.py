@@ -307,7 +307,59 @@ def a_pipe_split_by_key_loses_at_most_a_read(place):
     return f"{job.kills} kills, {missing} of {len(data)} bytes missing"
 
 
+def a_feed_that_is_gone_leaves_the_others(place):
+    """Of two logs split by key one was put in place of another: the other goes on, and --restart reads what is there."""
+    logs = [place.path(name) for name in ("a.log", "b.log")]
+    job = Follow(place, "out", logs, options=("--key", KEYED))
+
+    os.makedirs(job.output)
+
+    def reads(*wanted, options=()):
+        process = job.start(*options)
+        wait_for(f"{wanted}", lambda: all(any(line in data for data in job.records().values()) for line in wanted))
+        return process
+
+    for path in logs:
+        e2e.write(path, b"1 user=k1 the first of " + path[-5:].encode() + b"\n")
+    process = reads(b"first of a.log", b"first of b.log")
+    process.terminate()
+    check(place.end_of(process) == e2e.STOPPED, f"stopped: {place.said(process)}")
+    e2e.write(logs[0] + ".new", b"1 user=k1 quite another\n" * 20)
+    os.replace(logs[0] + ".new", logs[0])
+    with open(logs[1], "ab") as log:
+        log.write(b"1 user=k1 the second of b.log\n")
+    process = reads(b"second of b.log")
+    wait_for("the feed's end", lambda: "no more to be found" in place.said(process))
+    process.terminate()
+    check(place.end_of(process) == e2e.STOPPED, f"stopped: {place.said(process)}")
+    process = reads(b"quite another", b"second of b.log", options=["--restart"])
+    check("begun again with what is there now" in place.said(process), place.said(process))
+    process.terminate()
+    check(place.end_of(process) == e2e.STOPPED, f"stopped: {place.said(process)}")
+
+
+def a_long_key_is_brought_back(place):
+    """What is durable is read without a new line of its key, whatever the length of its name."""
+    feed, key = Feed(), "k" * 230
+    job = Follow(place, "out", "-", options=("--name", "feed", "--key", KEYED))
+    feed.send("".join(f"1 user={key} {line}\n" for line in lines(place.seed, 6000)).encode())
+    process = job.start(stdin=feed.read_end)
+    job.wait_tokens(process, 1)
+    job.kill(process)
+    process = job.start(stdin=feed.read_end)
+    feed.end()
+    check(place.end_of(process) == 0, f"at the end of its input: {place.said(process)}")
+    feed.close()
+    process = job.start()
+    check(place.end_of(process) == 0, f"with nothing new: {place.said(process)}")
+    # What a kill cut off has no key, and goes elsewhere.
+    count = max(len(job.units(name.removesuffix(".jsonl"))) for name in job.records())
+    check(5000 < count <= 6000, f"{count} of 6000 lines")
+    return f"{count} of 6000 lines"
+
+
 if __name__ == "__main__":
     sys.exit(e2e.main([a_pipe_goes_on_after_each_kill, a_continuation_appends,
                        a_full_spool_makes_the_writer_wait, entries_are_the_same_after_kills,
-                       a_file_split_by_key_loses_nothing, a_pipe_split_by_key_loses_at_most_a_read]))
+                       a_file_split_by_key_loses_nothing, a_pipe_split_by_key_loses_at_most_a_read,
+                       a_feed_that_is_gone_leaves_the_others, a_long_key_is_brought_back]))

@@ -1,5 +1,6 @@
 /* Ingest with what cannot be read again: standard input through the spool, entries of several lines, keys. The
  * test plays tokenize, the clock and the one who writes to standard input. */
+#include "stages/ingest/spooled.h"
 #include "store/store.h"
 #include "tests/stages_help.h"
 
@@ -31,7 +32,7 @@ struct world {
     uint64_t epoch, limit;
     size_t announced;
     bool drained;
-    char refused[400];
+    char refused[400], reader[200];
     struct came came;
 };
 
@@ -111,6 +112,8 @@ static bool take_all(struct world *w)
             assert_int_equal(control_read(&f, &c, NULL), ERR_OK);
             w->announced += c->is_case == RIVERRUN__CONTROL__IS_ANNOUNCE;
             w->drained = w->drained || c->is_case == RIVERRUN__CONTROL__IS_DRAINED;
+            if (c->is_case == RIVERRUN__CONTROL__IS_OPENED)
+                snprintf(w->reader, sizeof w->reader, "%s", c->opened->fingerprints->reader);
             if (c->is_case == RIVERRUN__CONTROL__IS_REFUSED)
                 snprintf(w->refused, sizeof w->refused, "%s", c->refused->text);
             riverrun__control__free_unpacked(c, NULL);
@@ -380,6 +383,59 @@ static void a_stream_for_each_key(void **state)
     world_free(&w);
 }
 
+/* As a kill ends it, when what was read is durable. */
+static void end_life(struct world **w)
+{
+    while (!spooled_is_settled(ingest_spooled((*w)->d->self)))
+        work(*w);
+    world_free(w);
+}
+
+/* What a pipe gave and was no line yet is lost with it; the next pipe begins with its first byte. */
+static void a_new_pipe_is_read_from_its_beginning(void **state)
+{
+    static const char *const said[] = {"a 1\nb 2\nparti", "a 3\nb", "a 4\n"};
+    uint64_t seed = 1;
+
+    for (size_t life = 0; life < 3; life++) {
+        struct world *w = world_new(state);
+        w->d->config.key = "^(\\w+)";
+        start(w);
+        say(w, said[life]);
+        while (w->announced < 2)
+            work(w);
+        open_at(w, "feed+a", (struct view){NULL, 0});
+        read_to(w, 4 * (life + 1), 7, &seed);
+        assert_memory_equal(w->came.text, "a 1\na 3\na 4\n", 4 * (life + 1));
+        end_life(&w);
+    }
+}
+
+/* What a former life decided is not true of a stream that is begun again. */
+static void entries_of_a_new_life_are_its_own(void **state)
+{
+    static const char *const held[] = {"1 one\n", "1 two\n  more\n1 three\n", "2\n"};
+    static const size_t first[] = {6, 13, 2};
+    const char *path = in_folder(state, "app.log");
+    uint64_t seed = 1;
+
+    for (int life = 0; life < 3; life++) {
+        struct world *w = world_new(state);
+        w->paths[0] = path;
+        w->d->config.multiline_start = "^\\d+";
+        put_file(path, held[life], strlen(held[life]));
+        start(w);
+        while (!w->announced)
+            work(w);
+        open_at(w, "feed", (struct view){NULL, 0});
+        read_to(w, strlen(held[life]), 7, &seed);
+        assert_string_equal(w->reader, "entries from ^\\d+");
+        assert_memory_equal(w->came.text, held[life], strlen(held[life]));
+        assert_int_equal(w->came.breaks[0], first[life]);
+        end_life(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +445,8 @@ int main(void)
         STAGE_TEST(much_comes_while_time_ends_an_entry),
         STAGE_TEST(a_bad_pattern_is_refused_with_its_place),
         STAGE_TEST(a_stream_for_each_key),
+        STAGE_TEST(a_new_pipe_is_read_from_its_beginning),
+        STAGE_TEST(entries_of_a_new_life_are_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,6 +135,35 @@ static void long_paths_keep_their_tail_and_differ(void **state)
     free(names);
 }
 
+/* Whatever its length: a key's name tells whose feed it is of, and from other keys. */
+static void keys_are_known_by_their_feed(void **state)
+{
+    enum { COUNT = 25 };
+    char feed[PATH_NAME_MAX + 1] = "", text[400], *names[COUNT];
+    size_t count = 0;
+
+    (void)state;
+    memset(text, 'k', sizeof text);
+    memset(feed, 'f', PATH_NAME_MAX);
+    for (size_t bytes = PATH_NAME_MAX; bytes > 0; bytes = bytes * 2 / 3 - bytes / 40)
+        for (size_t key = 1; key < 400; key = key * 4 + 1) {
+            feed[bytes] = 0;
+            text[0] = (char)('a' + count);
+            if (count == COUNT)
+                break;
+            names[count] = key_name(feed, (struct view){(const uint8_t *)text, key});
+            assert_name(names[count], false);
+            assert_true(is_of_feed(feed, names[count]));
+            feed[bytes - 1] = 'g';
+            assert_false(is_of_feed(feed, names[count]));
+            feed[bytes - 1] = 'f';
+            assert_false(is_of_feed("other", names[count++]));
+        }
+    assert_true(is_of_feed("a", "a") && !is_of_feed("a", "ab") && !is_of_feed("a", "b+a"));
+    assert_int_equal(count, COUNT);
+    assert_all_differ(names, count);
+}
+
 /* ---- The walk ---- */
 
 static void make(void **state, const char *name)
@@ -382,6 +411,7 @@ int main(void)
         cmocka_unit_test(names_say_what_the_path_was),
         cmocka_unit_test(a_name_leads_back_to_its_path),
         cmocka_unit_test(long_paths_keep_their_tail_and_differ),
+        cmocka_unit_test(keys_are_known_by_their_feed),
         STAGE_TEST(directories_are_read_in_order_without_output_and_store),
         STAGE_TEST(what_nobody_means_is_passed_over_and_counted),
         STAGE_TEST(what_jobs_made_is_passed_over),

@@ -118,7 +118,7 @@ struct stream {
 
     bool known;  /* the store has its name */
     bool peeked; /* of its checkpoint only what opens upstream was read */
-    bool note_read, paused, want_pause;
+    bool note_read, note_failed, paused, want_pause;
     bool noted;    /* this run has written a note of it */
     bool finished; /* the newest checkpoint says so */
     uint32_t faults;

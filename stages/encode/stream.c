@@ -211,7 +211,7 @@ static void fail(struct stream *s, const struct err *why, bool noted)
         return;
     /* Poison lies in the text and the model; what a place does wrong is put right there. */
     s->faults += why->code == ERR_MODEL || why->code == ERR_INPUT;
-    if (s->known)
+    if (s->id)
         stream_set_note(s, false);
 }
 
@@ -433,6 +433,7 @@ static void read_note(struct stream *s)
     if (note) {
         s->paused = note->paused;
         s->faults = note->faults;
+        s->note_failed = note->failed;
         err_set(&s->why, note->code < ERR_COUNT ? (enum err_code)note->code : ERR_INPUT, 0, "%s",
                 note->text);
         riverrun__note__free_unpacked(note, NULL);
@@ -727,10 +728,11 @@ static enum err_code check_prints(const struct stream *s, const Riverrun__Finger
                        "'%s' changed in its first 64 KiB: begin again with --restart", s->source);
     /* At the end of such a source no reader is asked any more. */
     if (now->reader[0] && strcmp(then->reader, now->reader))
-        return err_set(err, ERR_MISMATCH, 0,
-                       "'%s' was read as %s, now as %s: say --encoding as at first, or begin again "
-                       "with --restart",
-                       s->source, then->reader[0] ? then->reader : "plain text", now->reader);
+        return err_set(
+            err, ERR_MISMATCH, 0,
+            "'%s' was read as %s, now as %s: say --encoding (--multiline-start) as at first, or "
+            "begin again with --restart",
+            s->source, then->reader[0] ? then->reader : "plain text", now->reader);
     if (check_vocabulary(s, now, err))
         return err->code;
     if (strcmp(then->normalize, now->normalize) || then->line_edges != now->line_edges ||
@@ -797,6 +799,8 @@ void stream_opened(struct stream *s, const Riverrun__Opened *opened)
     stage_report(s->encode->env, STAGE_NOTE, s->name,
                  "finished before: %llu records, nothing to do", (unsigned long long)s->next_seq);
     stream_leave(s, PHASE_FINISHED);
+    if (s->note_failed)
+        stream_set_note(s, false);
 }
 
 void stream_sink_opened(struct stream *s, const Riverrun__SinkOpened *opened)

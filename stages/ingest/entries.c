@@ -8,13 +8,16 @@
 #include "stages/ingest/spooled.h"
 #include "store/store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
-enum { CURSOR_VERSION = 1, PENDING_MAX = 1 << 20, MARKS_MOST = 4 };
+enum { CURSOR_VERSION = 1, PENDING_MAX = 1 << 20, MARKS_MOST = 4, ENTRIES_WORDS_MAX = 200 };
 
 struct entries {
     struct ingest *ingest;
     struct pattern *start;
+    char words[ENTRIES_WORDS_MAX]; /* what makes entries of lines, for fingerprints */
     uint64_t wait_ms, now_ms;
     struct entry_input *oldest, *newest; /* those that wait for time to end an entry */
 };
@@ -53,6 +56,8 @@ struct entry_input {
     struct decision *decisions; /* (decision_count), offsets ascending */
     size_t decision_count, decision_room, next_decision;
     struct spool_task decide, cut;
+    bool
+        begins; /* a life from the origin: not before the journal has forgotten what former ones decided */
     struct err failed;    /* what could not be read of the journal; told by the next read */
     uint64_t deciding;    /* offset of the decision on its way */
     uint64_t last_number; /* of the journal's entries that are known */
@@ -133,6 +138,39 @@ static bool is_decided(struct entry_input *e, uint64_t offset)
     return e->next_decision < e->decision_count && e->decisions[e->next_decision].offset == offset;
 }
 
+/* Forget the first count decisions, here and in the journal. */
+static enum err_code forget(struct entry_input *e, size_t count, struct err *err)
+{
+    struct store_batch *batch = NULL;
+    enum err_code code = store_batch_open(&batch, err);
+
+    if (!code)
+        code = batch_cut(batch, e->topic, e->decisions[count - 1].number + 1, err);
+    if (!code) {
+        spooled_submit(ingest_spooled(e->entries->ingest), &e->cut, &batch);
+        e->decision_count -= count;
+        e->next_decision -= e->next_decision < count ? e->next_decision : count;
+        memmove(e->decisions, e->decisions + count, e->decision_count * sizeof *e->decisions);
+    }
+    store_batch_close(&batch);
+    return code;
+}
+
+/* What was decided in former lives is not true of this one, which is told as opened when it is forgotten: from then on
+ * there may be a checkpoint, and whoever goes on there takes the journal's word. */
+static enum err_code begin(struct entry_input *e, struct err *err)
+{
+    enum err_code code = ERR_OK;
+
+    if (!e->begins || e->decide.in_flight || e->cut.in_flight)
+        return ERR_OK;
+    code = load_decisions(e, err);
+    if (!code && e->decision_count)
+        return forget(e, e->decision_count, err);
+    e->begins = code != ERR_OK;
+    return code;
+}
+
 /* The journal has it: the entry ends, and that is seen at the next read. */
 static void decided(void *self)
 {
@@ -140,7 +178,7 @@ static void decided(void *self)
     struct err err;
 
     STEP(ingest_journal);
-    if (load_decisions(e, &err))
+    if (load_decisions(e, &err) || begin(e, &err))
         e->failed = err;
     input_wake(e->input);
 }
@@ -322,6 +360,9 @@ static enum err_code entries_open_input(void *self, struct view cursor, struct e
     add_mark(e, e->at - e->skip, inner.data, inner.bytes);
     e->next_decision = 0;
     e->failed.code = ERR_OK;
+    e->begins = !cursor.bytes;
+    if (!code)
+        code = begin(e, err);
     if (!code && !e->decide.in_flight)
         code = load_decisions(e, err);
     return code ? code : e->kind->open(e->inner, inner, err);
@@ -331,7 +372,7 @@ static bool entries_ready(void *self)
 {
     struct entry_input *e = self;
 
-    return !e->kind->ready || e->kind->ready(e->inner);
+    return !e->begins && (!e->kind->ready || e->kind->ready(e->inner));
 }
 
 static enum err_code entries_opened(void *self, Riverrun__Fingerprints *prints, struct piece *at,
@@ -342,6 +383,7 @@ static enum err_code entries_opened(void *self, Riverrun__Fingerprints *prints, 
 
     if (code)
         return code;
+    prints->reader = e->entries->words;
     if (e->marks[0].cursor_bytes == 0)
         add_mark(e, e->at, at->cursor, at->cursor_bytes);
     set_cursor(e, at);
@@ -397,6 +439,8 @@ static enum err_code entries_read(void *self, struct piece *piece, struct err *e
         *err = e->failed;
         return err->code;
     }
+    if (e->begins)
+        return ERR_OK; /* woken when it may */
     buffer_drop(&e->pending, e->given);
     e->given = 0;
     for (;;) {
@@ -426,28 +470,27 @@ static enum err_code entries_read(void *self, struct piece *piece, struct err *e
     return ERR_OK;
 }
 
-/* Forget the decisions about places up to `before`, here and in the journal. */
+/* Forget the decisions about places up to `before`. */
 static void cut_journal(struct entry_input *e, uint64_t before)
 {
-    struct store_batch *batch = NULL;
     size_t count = 0;
 
     while (count < e->decision_count && e->decisions[count].offset <= before)
         count++;
-    if (!count || e->cut.in_flight || e->next_decision < count || store_batch_open(&batch, NULL))
-        return;
-    if (batch_cut(batch, e->topic, e->decisions[count - 1].number + 1, NULL) == ERR_OK) {
-        spooled_submit(ingest_spooled(e->entries->ingest), &e->cut, &batch);
-        e->decision_count -= count;
-        e->next_decision -= count;
-        memmove(e->decisions, e->decisions + count, e->decision_count * sizeof *e->decisions);
-    }
-    store_batch_close(&batch);
+    if (count && !e->cut.in_flight && e->next_decision >= count && forget(e, count, NULL))
+        return; /* later, then */
 }
 
 static void was_cut(void *self)
 {
-    (void)self;
+    struct entry_input *e = self;
+    struct err err;
+
+    if (!e->begins)
+        return;
+    if (begin(e, &err))
+        e->failed = err;
+    input_wake(e->input);
 }
 
 static void entries_keep(void *self, struct view cursor)
@@ -553,6 +596,20 @@ static void feeder_close(void **self)
     *self = NULL;
 }
 
+/* The pattern where it can be shown and is short, a hash of it else. */
+static void set_words(char out[ENTRIES_WORDS_MAX], const char *pattern)
+{
+    bool plain = strlen(pattern) < ENTRIES_WORDS_MAX / 2;
+
+    for (const char *at = pattern; *at; at++)
+        plain = plain && *at >= ' ' && *at < 0x7F;
+    if (plain)
+        snprintf(out, ENTRIES_WORDS_MAX, "entries from %s", pattern);
+    else
+        snprintf(out, ENTRIES_WORDS_MAX, "entries from pattern %016llx",
+                 (unsigned long long)XXH3_64bits(pattern, strlen(pattern)));
+}
+
 static enum err_code feeder_open(void **self, struct ingest *g, struct err *err)
 {
     const struct config *config = ingest_env(g)->config;
@@ -567,6 +624,7 @@ static enum err_code feeder_open(void **self, struct ingest *g, struct err *err)
         return err_set(err, ERR_MEMORY, 0, "entries");
     all->ingest = g;
     all->wait_ms = config->multiline_ms;
+    set_words(all->words, config->multiline_start);
     code = pattern_open(&all->start, config->multiline_start, "--multiline-start", false, err);
     *self = all;
     return code;

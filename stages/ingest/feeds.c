@@ -78,7 +78,7 @@ static enum err_code take_cursor(struct feed *f, struct view bytes, struct err *
         memcpy(text, name, length);
     f->current = flags & FLAG_IN_LINE ? spooled_find(f->feeds->spooled, text) : NULL;
     f->in_line = f->current != NULL;
-    f->skip = f->discard = skip;
+    f->skip = f->discard = left ? skip : 0; /* no mark: nothing of it comes again */
     f->mark_bytes = left;
     if (left)
         memcpy(f->mark, r.at, left);
@@ -87,21 +87,12 @@ static enum err_code take_cursor(struct feed *f, struct view bytes, struct err *
 
 /* ---- Begin ---- */
 
-static enum err_code open_feed(struct feed *f, struct err *err)
+static enum err_code open_at_mark(struct feed *f, struct err *err)
 {
-    struct journal *journal = ingest_journal(spooled_ingest(f->feeds->spooled));
     Riverrun__Fingerprints prints = RIVERRUN__FINGERPRINTS__INIT;
-    struct buffer cursor = buffer_of(SPOOL_CURSOR_MAX);
     struct piece at = {.cursor_bytes = 0};
-    enum err_code code = spool_feed(journal, f->name, &cursor, err);
+    enum err_code code = f->kind->open(f->self, (struct view){f->mark, f->mark_bytes}, err);
 
-    if (!code)
-        code = take_cursor(f, (struct view){cursor.data, cursor.bytes}, err);
-    else if (code == ERR_ABSENT)
-        code = ERR_OK;
-    buffer_release(&cursor);
-    if (!code)
-        code = f->kind->open(f->self, (struct view){f->mark, f->mark_bytes}, err);
     if (!code)
         code = f->kind->opened(f->self, &prints, &at, err);
     if (code)
@@ -114,6 +105,33 @@ static enum err_code open_feed(struct feed *f, struct err *err)
     }
     f->open = true;
     return ERR_OK;
+}
+
+static enum err_code open_feed(struct feed *f, struct err *err)
+{
+    struct journal *journal = ingest_journal(spooled_ingest(f->feeds->spooled));
+    struct buffer cursor = buffer_of(SPOOL_CURSOR_MAX);
+    enum err_code code = spool_feed(journal, f->name, &cursor, err);
+
+    if (!code)
+        code = take_cursor(f, (struct view){cursor.data, cursor.bytes}, err);
+    else if (code == ERR_ABSENT)
+        code = ERR_OK;
+    buffer_release(&cursor);
+    return code ? code : open_at_mark(f, err);
+}
+
+/* --restart, and what was read is nowhere any more: go on with what is there now, none of which was read. A line
+ * that was not over is over. */
+static enum err_code begin_anew(struct feed *f, struct err *err)
+{
+    stage_report(f->feeds->env, STAGE_WARNING, f->name, "%s; begun again with what is there now",
+                 err->text);
+    f->kind->close(f->self);
+    f->mark_bytes = f->skip = f->discard = 0;
+    f->bytes = f->in_line;
+    f->data[0] = '\n';
+    return open_at_mark(f, err);
 }
 
 static void free_feed(struct feed *f)
@@ -313,6 +331,8 @@ static enum err_code work(struct feed *f, bool *ran, struct err *err)
     piece.room = room < PIECE_BYTES ? room : PIECE_BYTES;
     if (!code)
         code = f->kind->read(f->self, &piece, err);
+    if (code == ERR_CHANGED && f->feeds->env->config->restart)
+        return begin_anew(f, err);
     if (code)
         return code;
     f->ended = piece.flags & MSG_END;
@@ -323,13 +343,35 @@ static enum err_code work(struct feed *f, bool *ran, struct err *err)
     return store_piece(f, &piece, err);
 }
 
+/* A feed that cannot be read any more: so its stream says, and the others go on, if there are any. */
+static enum err_code give_up(struct feed *f, struct err *err)
+{
+    const struct err why = *err;
+    struct queue *q;
+    bool any = false;
+    enum err_code code = spooled_queue(f->feeds->spooled, f->name, f->source, &q, err);
+
+    if (code)
+        return code;
+    f->ended = true;
+    queue_fail(q, &why);
+    for (const struct feed *other = f->feeds->all; other; other = other->next)
+        any = any || !other->ended;
+    *err = why;
+    return any ? ERR_OK : why.code;
+}
+
 enum err_code feeds_work(struct feeds *feeds, bool *ran, struct err *err)
 {
     enum err_code code = ERR_OK;
 
-    for (struct feed *f = feeds->all; f && !code; f = f->next)
-        if (f->awake && !f->ended && !f->task.in_flight && spooled_room(feeds->spooled, ROOM_BYTES))
-            code = work(f, ran, err);
+    for (struct feed *f = feeds->all; f && !code; f = f->next) {
+        if (!f->awake || f->ended || f->task.in_flight || !spooled_room(feeds->spooled, ROOM_BYTES))
+            continue;
+        code = work(f, ran, err);
+        if (code == ERR_CHANGED || code == ERR_SOURCE)
+            code = give_up(f, err);
+    }
     return code;
 }
 
@@ -366,7 +408,9 @@ enum err_code feeds_open(struct feeds **out, struct spooled *s, struct err *err)
         return err_set(err, ERR_MEMORY, 0, "feeds");
     feeds->spooled = s;
     feeds->env = env;
-    feeds->data_bytes = env->config->read_bytes;
+    /* A key is looked for in as much of a line whatever the size of reads. */
+    feeds->data_bytes =
+        env->config->read_bytes > PATTERN_LINE_MAX ? env->config->read_bytes : PATTERN_LINE_MAX + 1;
     code = pattern_open(&feeds->key, env->config->key, "--key", true, err);
     if (code)
         feeds_close(&feeds);

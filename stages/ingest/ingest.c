@@ -598,6 +598,11 @@ static void read_one(struct ingest *g, struct input *in, const struct stage_out 
     struct err why;
     enum err_code code;
 
+    if (!in->opened && is_ready(in)) { /* since it was opened */
+        tell_opened(g, in);
+        input_wake(in);
+        return;
+    }
     piece.room = room < g->env->config->read_bytes ? (size_t)room : g->env->config->read_bytes;
     code = in->kind->read(in->self, &piece, &why);
     if (!code && !in->opened && is_ready(in)) {

@@ -12,6 +12,8 @@
 #include <utf8proc.h>
 #include <xxhash.h>
 
+enum { FEED_MOST = 100 /* bytes of a feed's name where it and a key together are too long */ };
+
 /* The bytes of a character that may stand in a name at text, 0 where none does. */
 static size_t plain_bytes(const unsigned char *text)
 {
@@ -24,13 +26,17 @@ static size_t plain_bytes(const unsigned char *text)
     return bytes > 0 && !(point >= 0x80 && point < 0xA0) ? (size_t)bytes : 0;
 }
 
-/* A name that is too long: hash and tail. The tail begins at a character and not inside an escape. */
-static void shorten(char *name, const char *file)
+/* A name of more than most bytes: hash of what it was made of, and its tail, which begins at a character and not
+ * inside an escape. */
+static void shorten(char *name, const char *file, size_t most)
 {
     XXH128_hash_t hash = XXH3_128bits(file, strlen(file));
     size_t length = strlen(name);
-    const char *tail = name + length - (PATH_NAME_MAX - 40);
+    const char *tail = name + length - (most - 40);
     char whole[PATH_NAME_MAX + 1];
+
+    if (length <= most)
+        return;
 
     while (((unsigned char)*tail & 0xC0) == 0x80 || tail[-1] == '%' || tail[-2] == '%')
         tail++;
@@ -64,8 +70,7 @@ char *path_name(const char *file)
         }
     }
     *to = 0;
-    if ((size_t)(to - name) > PATH_NAME_MAX)
-        shorten(name, file);
+    shorten(name, file, PATH_NAME_MAX);
     return name;
 }
 
@@ -83,23 +88,29 @@ bool path_is_name(const char *name)
     return true;
 }
 
-char *key_name(const char *feed, struct view key)
+/* What begins the names of a feed's keys where whole names would be too long. */
+static void feed_prefix(const char *feed, char out[PATH_NAME_MAX + 1])
 {
-    char *text = malloc(key.bytes + 1);
-    char *name = malloc(strlen(feed) + 3 * key.bytes + PATH_NAME_MAX), *to = name;
+    snprintf(out, PATH_NAME_MAX + 1, "%s", feed);
+    shorten(out, feed, FEED_MOST);
+}
 
-    if (!text || !name) {
+static char *escaped_key(struct view key)
+{
+    unsigned char *text = malloc(key.bytes + 1);
+    char *out = malloc(3 * key.bytes + PATH_NAME_MAX), *to = out;
+
+    if (!text || !out) {
         free(text);
-        free(name);
+        free(out);
         return NULL;
     }
     memcpy(text, key.data, key.bytes);
     text[key.bytes] = 0;
-    to += sprintf(to, "%s+", feed);
     for (size_t at = 0; at < key.bytes;) {
-        size_t bytes = plain_bytes((const unsigned char *)text + at);
+        size_t bytes = plain_bytes(text + at);
         if (bytes == 0) {
-            to += sprintf(to, "%%%02X", (unsigned char)text[at++]);
+            to += sprintf(to, "%%%02X", text[at++]);
         } else {
             memcpy(to, text + at, bytes);
             to += bytes;
@@ -107,10 +118,40 @@ char *key_name(const char *feed, struct view key)
         }
     }
     *to = 0;
-    if ((size_t)(to - name) > PATH_NAME_MAX)
-        shorten(name, name);
     free(text);
+    return out;
+}
+
+char *key_name(const char *feed, struct view key)
+{
+    char prefix[PATH_NAME_MAX + 1], *escaped = escaped_key(key), *name = NULL;
+
+    if (!escaped)
+        return NULL;
+    snprintf(prefix, sizeof prefix, "%s", feed);
+    if (strlen(feed) + 1 + strlen(escaped) > PATH_NAME_MAX) {
+        feed_prefix(feed, prefix);
+        shorten(escaped, escaped, PATH_NAME_MAX - 1 - FEED_MOST);
+    }
+    if (asprintf(&name, "%s+%s", prefix, escaped) < 0)
+        name = NULL;
+    free(escaped);
     return name;
+}
+
+static bool begins_key(const char *name, const char *prefix)
+{
+    size_t length = strlen(prefix);
+
+    return !strncmp(name, prefix, length) && name[length] == '+';
+}
+
+bool is_of_feed(const char *feed, const char *name)
+{
+    char prefix[PATH_NAME_MAX + 1];
+
+    feed_prefix(feed, prefix);
+    return !strcmp(name, feed) || begins_key(name, feed) || begins_key(name, prefix);
 }
 
 static enum err_code add(struct path_list *list, const char *file, const char *name,

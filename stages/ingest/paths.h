@@ -28,9 +28,11 @@ char *path_name(const char *file);
 /* Whether a name may be given to a stream: a plain file name of at most PATH_NAME_MAX bytes. */
 bool path_is_name(const char *name);
 
-/* The name of the stream of a key in a feed: FEED+KEY, the key escaped as above, and '/' too; malloc'ed. One
- * that is too long keeps its tail and gets a hash in front. */
+/* The name of the stream of a key in a feed: FEED+KEY, the key escaped as above, and '/' too; malloc'ed. Where that
+ * is too long each of the two keeps its tail and gets a hash in front, if it alone is more than half. */
 char *key_name(const char *feed, struct view key);
+/* Is name the feed's, or that of one of its keys? */
+bool is_of_feed(const char *feed, const char *name);
 
 /* Files as they are, directories recursively in order of their names, without config's output and
  * store folders, and without what passed.h says; each file once. Links to directories inside a directory are not

@@ -17,9 +17,14 @@ static enum err_code compile(struct pattern *p, const char *text, const char *op
     uint32_t groups = 0;
     PCRE2_SIZE at;
     int failed;
+    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
 
+    if (!context)
+        return err_set(err, ERR_MEMORY, 0, "%s '%s'", option, text);
+    pcre2_set_newline(context, PCRE2_NEWLINE_ANYCRLF); /* `$` is before a CR that ends the line */
     p->code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED,
-                            PCRE2_UTF | PCRE2_MATCH_INVALID_UTF, &failed, &at, NULL);
+                            PCRE2_UTF | PCRE2_MATCH_INVALID_UTF, &failed, &at, context);
+    pcre2_compile_context_free(context);
     if (!p->code) {
         pcre2_get_error_message(failed, words, sizeof words);
         return err_set(err, ERR_USAGE, 0, "%s '%s': at offset %zu: %s", option, text, (size_t)at,

@@ -3,6 +3,7 @@
 
 #include "schemas/table.h"
 #include "stages/ingest/feeds.h"
+#include "stages/ingest/paths.h"
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -17,6 +18,7 @@ struct queue {
     uint64_t at;   /* of the next byte to be read */
     uint64_t keep; /* nothing below is needed */
     bool in_line;
+    struct err *failed; /* nothing more will come, and why; NULL: it may */
     struct spool_task trim;
     struct queue *same_hash;
 };
@@ -288,6 +290,10 @@ static enum err_code queue_read(void *self, struct piece *piece, struct err *err
         code = spool_read(q->spooled->journal, q->name, q->at, piece->buffer, want, &got, err);
     if (code)
         return code;
+    if (!left && q->failed) {
+        *err = *q->failed;
+        return err->code;
+    }
     q->at += got;
     piece->bytes = (struct view){piece->buffer, got};
     piece->more = q->at < q->end;
@@ -344,6 +350,7 @@ static void queue_free(void *self)
 
     if (!q)
         return;
+    free(q->failed);
     free(q->name);
     free(q);
 }
@@ -438,11 +445,10 @@ struct bringing {
 static bool bring(void *user, const char *name, const struct spool_queue *is)
 {
     struct bringing *b = user;
-    size_t length = strlen(b->feed);
     struct queue *q;
 
     (void)is;
-    if (!strncmp(name, b->feed, length) && (name[length] == '+' || name[length] == 0))
+    if (is_of_feed(b->feed, name))
         b->code = spooled_queue(b->spooled, name, b->source, &q, b->err);
     return b->code == ERR_OK;
 }
@@ -484,6 +490,15 @@ enum err_code queue_append(struct queue *q, struct store_batch *batch, struct vi
 void queue_durable(struct queue *q)
 {
     q->end = q->next;
+    input_wake(q->input);
+}
+
+void queue_fail(struct queue *q, const struct err *why)
+{
+    if (!q->failed)
+        q->failed = malloc(sizeof *q->failed);
+    require(q->failed);
+    *q->failed = *why;
     input_wake(q->input);
 }
 

@@ -44,6 +44,8 @@ uint64_t queue_end(const struct queue *q);
 MUST_CHECK enum err_code queue_append(struct queue *q, struct store_batch *batch, struct view bytes,
                                       struct err *err);
 void queue_durable(struct queue *q);
+/* Nothing more comes: who has read all that is there is told why. */
+void queue_fail(struct queue *q, const struct err *why);
 /* Whether the last byte is no newline: a line is not over. */
 bool queue_in_line(const struct queue *q);
 
