@@ -72,6 +72,10 @@ static void take_control(struct feed *f, const Riverrun__Control *c)
         assert_int_equal(c->want->epoch, f->epoch);
         f->wants++;
         break;
+    case RIVERRUN__CONTROL__IS_FULL:
+        assert_int_equal(c->full->epoch, f->epoch);
+        f->presses++;
+        break;
     default:
         fail_msg("control %d", (int)c->is_case);
     }

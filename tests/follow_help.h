@@ -24,7 +24,7 @@ struct feed {
     uint64_t epoch, sent; /* of the open */
     char name[256];       /* of the stream that is read */
     char *names[NAMES_MAX];
-    size_t name_count, wants;
+    size_t name_count, wants, presses; /* asked for: grants, checkpoints */
     char text[TEXT_MAX];
     size_t bytes;
     struct place places[PIECES_MAX];

@@ -315,7 +315,24 @@ def test_finished_and_then_changed_is_reported(world):
     put(world.source, data + b"more")
     world.refused(CHANGED, [world.source, "--restart"])
     put(world.source, data)
+    assert "now it has" in status_text(world)
     assert world.finish() == want
+    assert status_text(world) == ""
+
+
+def status_text(world):
+    (stream,) = json.loads(world.call(["status", "--json", "--store", world.store]).stdout)["streams"]
+    return stream.get("text", "")
+
+
+def test_a_stream_that_never_began_is_told_by_status(world):
+    """It has no checkpoint, and stands among the others all the same; put right it is read."""
+    put(world.source, gzip.compress(text(20000))[:500])
+    world.refused(SOURCE, ["ends too early"])
+    assert "ends too early" in status_text(world)
+    put(world.source, text(20000))
+    world.finish()
+    assert status_text(world) == ""
 
 
 def test_names_that_are_no_utf8_are_escaped_in_json(world):

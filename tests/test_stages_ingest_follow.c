@@ -459,6 +459,61 @@ static void a_deleted_file_is_read_to_its_end_and_awaited(void **state)
     feed_free(f);
 }
 
+/* Descriptors that lead to name, there or deleted. */
+static int descriptors_of(void **state, const char *name)
+{
+    char link[64], path[4096], want[4096];
+    int count = 0;
+
+    snprintf(want, sizeof want, "%s", in_folder(state, name));
+    for (int fd = 0; fd < 256; fd++) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t bytes = readlink(link, path, sizeof path - 1);
+        path[bytes > 0 ? bytes : 0] = 0;
+        count += !strncmp(path, want, strlen(want));
+    }
+    return count;
+}
+
+/* It is kept while somebody may write to it, or a checkpoint have it read again, and asks for checkpoints. */
+static void a_deleted_file_is_let_go_when_it_is_over(void **state)
+{
+    struct feed *f = feed_new(state);
+    size_t asked;
+    FILE *writer;
+
+    world_append(state, "a.log", "1\n");
+    feed_want(f, "a.log");
+    feed_begin(f);
+    writer = fopen(in_folder(state, "a.log"), "ae");
+    require(writer);
+    assert_int_equal(unlink(in_folder(state, "a.log")), 0);
+    fputs("2\n", writer);
+    fflush(writer);
+    feed_expect(f, "1\n2\n");
+    feed_keep(f, &f->places[f->place_count - 1]);
+    feed_work(f);
+    assert_int_equal(descriptors_of(state, "a.log"), 2); /* the writer's, and ours */
+    asked = f->presses;
+    fputs("3\n", writer);
+    fclose(writer);
+    feed_expect(f, "1\n2\n3\n");
+    feed_work(f);
+    assert_int_equal(f->presses, asked + 1);
+    assert_int_equal(descriptors_of(state, "a.log"), 1);
+    feed_keep(f, &f->places[f->place_count - 1]);
+    feed_work(f);
+    assert_int_equal(descriptors_of(state, "a.log"), 0);
+    feed_expect_again(f, &f->places[f->place_count - 1], 1000); /* nothing is needed for that */
+    f->sent = 0;
+    feed_grant(f, TEXT_MAX);
+    world_append(state, "a.log", "4\n");
+    world_move(state, "a.log", "a.log.1");
+    world_append(state, "a.log", "5\n");
+    feed_expect(f, "1\n2\n3\n4\n5\n");
+    feed_free(f);
+}
+
 /* ---- Rotation while we were away ---- */
 
 static const char *const packers[] = {"true", "gzip", "bzip2", "xz", "zstd -q --rm"};
@@ -697,6 +752,7 @@ int main(void)
         STAGE_TEST(truncated_files_are_read_again_from_their_copies),
         STAGE_TEST(a_file_that_is_truncated_without_a_copy_is_told),
         STAGE_TEST(a_deleted_file_is_read_to_its_end_and_awaited),
+        STAGE_TEST(a_deleted_file_is_let_go_when_it_is_over),
         STAGE_TEST(what_was_rotated_while_we_were_away_is_found),
         STAGE_TEST(what_was_truncated_while_we_were_away_is_read_from_its_copy),
         STAGE_TEST(a_decision_stands_though_nothing_of_it_had_left),

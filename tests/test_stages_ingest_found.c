@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/fsuid.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -224,6 +225,82 @@ static void what_cannot_be_read_is_told_once_and_tried_again(void **state)
     assert_int_equal(rmdir(in_folder(state, "b.log")), 0);
     world_append(state, "b.log", "1\n");
     feed_expect(f, "1\n");
+    feed_free(f);
+}
+
+/* Of files permissions count for root too, until then. */
+static void as_nobody(void **state, bool nobody)
+{
+    require(!nobody || chmod(in_folder(state, ""), 0777) == 0);
+    if (geteuid() == 0)
+        setfsuid(nobody ? 65534 : 0);
+}
+
+static void a_copy_that_may_not_be_read_is_waited_for(void **state)
+{
+    struct feed *f = feed_new(state);
+
+    world_append(state, "a.log", "1\n2\n3\n");
+    world_append(state, "a.log.2", "old\n"); /* holds less than was read, so it is no copy */
+    require(chmod(in_folder(state, "a.log.2"), 0) == 0);
+    feed_want(f, "a.log");
+    feed_begin(f);
+    feed_expect(f, "1\n2\n3\n");
+    world_copy(state, "a.log", "a.log.1");
+    require(chmod(in_folder(state, "a.log.1"), 0) == 0);
+    world_cut(state, "a.log");
+    world_append(state, "a.log", "4\n");
+    as_nobody(state, true);
+    feed_expect(f, "1\n2\n3\n");
+    as_nobody(state, false);
+    assert_int_equal(f->refused, ERR_OK);
+    assert_non_null(strstr(f->d->reports, "a.log.1' may be what is to be read on: Permission"));
+    require(chmod(in_folder(state, "a.log.1"), 0644) == 0);
+    feed_expect(f, "1\n2\n3\n4\n");
+    assert_null(strstr(f->d->reports, "a.log.2'"));
+    feed_free(f);
+}
+
+static void a_folder_that_may_not_be_listed_is_told(void **state)
+{
+    struct feed *f = feed_new(state);
+
+    world_folder(state, "logs");
+    world_folder(state, "logs/closed");
+    world_append(state, "logs/closed/a.log", "x\n");
+    world_append(state, "logs/b.log", "x\n");
+    require(chmod(in_folder(state, "logs/closed"), 0111) == 0);
+    feed_want(f, "logs");
+    as_nobody(state, true);
+    feed_start(f);
+    as_nobody(state, false);
+    assert_int_equal(f->name_count, 1);
+    assert_non_null(strstr(f->d->reports, "logs/closed' cannot be listed"));
+    feed_free(f);
+}
+
+/* Links that lead nowhere yet are followed to where they will; what looks like a pattern in a folder's name is none. */
+static void named_links_and_odd_folders_are_found(void **state)
+{
+    struct feed *f = feed_new(state);
+
+    world_folder(state, "else");
+    world_folder(state, "w[1]");
+    require(symlink("else/real.log", in_folder(state, "link.log")) == 0);
+    feed_want(f, "link.log");
+    require(chdir(in_folder(state, "w[1]")) == 0);
+    f->paths[f->path_count++] = strdup("*.log");
+    feed_start(f);
+    require(chdir("/") == 0);
+    assert_int_equal(f->name_count, 1);
+    snprintf(f->name, sizeof f->name, "%s", announced(f, "+else+real.log"));
+    feed_open(f, f->name, (struct view){NULL, 0});
+    feed_grant(f, TEXT_MAX);
+    world_append(state, "else/real.log", "1\n");
+    feed_expect(f, "1\n");
+    world_append(state, "w[1]/b.log", "2\n");
+    feed_work(f);
+    assert_non_null(announced(f, "+w[1]+b.log"));
     feed_free(f);
 }
 
@@ -514,6 +591,9 @@ int main(void)
         STAGE_TEST(what_jobs_and_tools_keep_is_not_followed),
         STAGE_TEST(a_folder_that_goes_and_comes_back_is_watched_again),
         STAGE_TEST(what_cannot_be_read_is_told_once_and_tried_again),
+        STAGE_TEST(a_copy_that_may_not_be_read_is_waited_for),
+        STAGE_TEST(a_folder_that_may_not_be_listed_is_told),
+        STAGE_TEST(named_links_and_odd_folders_are_found),
         STAGE_TEST(a_damaged_file_in_between_is_not_passed_over),
         STAGE_TEST(lost_events_are_made_up_for),
         STAGE_TEST(thousands_of_files_in_one_folder),

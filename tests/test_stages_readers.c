@@ -271,6 +271,8 @@ static void every_encoding_gives_the_text(void **state)
         {"UTF-16", "UTF-16LE", "h\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x8C\x8A one and two\n"},
         {"UTF-16LE", "UTF-16LE", "h\xC3\xA9 one and two and three\n"},
         {"UTF-16BE", "UTF-16BE", "h\xC3\xA9 one and two and three\n"},
+        {"UTF-16LE", "UTF-16LE", russian},
+        {"UTF-16BE", "UTF-16BE", russian},
         {"UTF-32", "UTF-32LE", "h\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x8C\x8A one and two\n"},
         {"UTF-32LE", "UTF-32LE", "h\xC3\xA9 one\n"},
         {"UTF-32BE", "UTF-32BE", "h\xC3\xA9 one\n"},
@@ -313,6 +315,20 @@ static void what_is_no_character_is_counted(void **state)
     read_bytes_of(&said, "o\0n\0e", 5, NULL, "UTF-16LE"); /* the last one is cut */
     assert_string_equal(said.text, "on\xEF\xBF\xBD");
     assert_non_null(strstr(said.warning, "1 places"));
+    free(said.text);
+}
+
+/* Fields and records that zeros divide, at odd places all of them, are no UTF-16. */
+static void zeros_between_words_say_nothing(void **state)
+{
+    struct said said;
+    char text[12 * 40];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof text; i += 12)
+        memcpy(text + i, "hello\0world\n", 12);
+    read_bytes_of(&said, text, sizeof text, NULL, NULL);
+    assert_non_null(strstr(said.fault, "is no text in any encoding that can be told"));
     free(said.text);
 }
 
@@ -450,6 +466,7 @@ int main(void)
         cmocka_unit_test(a_message_by_itself_is_not_cut),
         cmocka_unit_test(every_encoding_gives_the_text),
         cmocka_unit_test(what_is_no_character_is_counted),
+        cmocka_unit_test(zeros_between_words_say_nothing),
         cmocka_unit_test(no_text_is_refused_in_words),
         cmocka_unit_test(html_becomes_paragraphs),
         STAGE_TEST(a_process_is_heard),

@@ -22,7 +22,10 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-enum { EVENTS_MOST = 4096 /* of one call of work */ };
+enum {
+    EVENTS_MOST = 4096, /* of one call of work */
+    LINKS_MOST = 40
+};
 
 /* What was asked for. */
 struct wanted {
@@ -46,6 +49,7 @@ struct feeder {
     char output[PATH_MAX], store[PATH_MAX]; /* canonical, whether there yet or not: not read */
     struct passed passed;                   /* in folders, when all was looked at first */
     bool again;                             /* look at everything again */
+    bool told;                              /* of a folder that may not be looked at */
     bool found; /* a file of what is being looked at: cleared by who asks */
 };
 
@@ -106,6 +110,17 @@ static enum err_code watch_nearest(struct feeder *g, const char *path, struct er
         slash[slash == at] = 0;
     }
     return code == ERR_ABSENT ? ERR_OK : code;
+}
+
+/* One that may not be looked at is passed over, in words. */
+static enum err_code told(struct feeder *g, enum err_code code, const struct err *err)
+{
+    if (code != ERR_SOURCE)
+        return code;
+    if (!g->told)
+        stage_report(ingest_env(g->follow.ingest), STAGE_WARNING, NULL, "%s", err->text);
+    g->told = true;
+    return ERR_OK;
 }
 
 static enum err_code watch_parent(struct feeder *g, const char *path, struct err *err)
@@ -194,6 +209,12 @@ static bool is_passed(const struct feeder *g, const struct wanted *w, const char
     return w->kind == WANTED_PATTERN && passed_output(path);
 }
 
+static bool fits_pattern(const struct wanted *w, const char *path)
+{
+    return !strncmp(w->path, path, w->plain) &&
+           !fnmatch(w->path + w->plain, path + w->plain, FNM_PATHNAME | FNM_PERIOD);
+}
+
 /* As what is the file at path wanted? NULL: it is not. */
 static const struct wanted *matches(const struct feeder *g, const char *path)
 {
@@ -204,7 +225,7 @@ static const struct wanted *matches(const struct feeder *g, const char *path)
         const struct wanted *w = &g->wanted[i];
         bool fits = w->kind == WANTED_FILE     ? !strcmp(path, w->path)
                     : w->kind == WANTED_FOLDER ? is_below(path, w->path)
-                                               : !fnmatch(w->path, path, FNM_PATHNAME | FNM_PERIOD);
+                                               : fits_pattern(w, path);
         if (fits &&
             (w->kind == WANTED_FILE || (!left_out(g, w, path) && !is_passed(g, w, path, &none))))
             found = w;
@@ -272,7 +293,7 @@ static enum err_code each_entry(struct feeder *g, const char *folder, entry_fn *
                                 const void *more, struct err *err)
 {
     struct dirent **entries = NULL;
-    enum err_code code = watch_nearest(g, folder, err);
+    enum err_code code = told(g, watch_nearest(g, folder, err), err);
     int count = code ? 0 : scandir(folder, &entries, NULL, alphasort);
 
     for (int i = 0; i < count; i++) {
@@ -350,7 +371,7 @@ static enum err_code expand_all(struct feeder *g, bool first, struct err *err)
     enum err_code code = ERR_OK;
 
     for (size_t i = 0; i < g->count && !code; i++)
-        code = watch_parent(g, followed_path(g->all[i]), err);
+        code = told(g, watch_parent(g, followed_path(g->all[i]), err), err);
     for (size_t i = 0; i < g->wanted_count && !code; i++) {
         const struct wanted *w = &g->wanted[i];
         char plain[PATH_MAX];
@@ -379,14 +400,38 @@ static enum err_code expand_first(struct feeder *g, struct err *err)
 
 /* ---- What is asked for ---- */
 
-/* The canonical form of as much of path as there is, and the rest as it is. */
-static bool canonical(const char *path, char out[PATH_MAX])
+/* Where path leads, if it is a link to what is not there yet: else path. */
+static bool link_target(const char *path, char out[PATH_MAX])
 {
-    char begin[PATH_MAX], real[PATH_MAX];
-    size_t cut = strlen(path);
+    char target[PATH_MAX];
 
-    if (cut + 1 > sizeof begin)
+    if (strlen(path) >= PATH_MAX)
         return false;
+    strcpy(out, path);
+    for (int links = 0; links < LINKS_MOST; links++) {
+        ssize_t bytes = access(out, F_OK) ? readlink(out, target, sizeof target) : -1;
+        const char *slash = strrchr(out, '/');
+        size_t keep = bytes > 0 && *target != '/' && slash ? (size_t)(slash - out) + 1 : 0;
+        if (bytes <= 0)
+            return true;
+        if (keep + (size_t)bytes >= PATH_MAX)
+            return false;
+        memcpy(out + keep, target, (size_t)bytes);
+        out[keep + (size_t)bytes] = 0;
+    }
+    errno = ELOOP;
+    return false;
+}
+
+/* The canonical form of as much of path as there is, and the rest as it is. */
+static bool canonical(const char *given, char out[PATH_MAX])
+{
+    char begin[PATH_MAX], real[PATH_MAX], path[PATH_MAX];
+    size_t cut;
+
+    if (!link_target(given, path))
+        return false;
+    cut = strlen(path);
     for (;;) {
         const char *rest = path + cut;
         memcpy(begin, path, cut);
@@ -429,6 +474,8 @@ static enum err_code make_wanted(const char *path, struct wanted *out, struct er
     char real[PATH_MAX], begin[PATH_MAX];
     struct stat st;
 
+    if (!*path)
+        return err_set(err, ERR_SOURCE, ENOENT, "input ''");
     if (stat(path, &st) && *wild) {
         size_t cut = (size_t)(wild - path);
         while (cut > 0 && path[cut - 1] != '/')

@@ -13,7 +13,8 @@
  * newline gets one there: lines of two files never join.
  *
  * Descriptors of segments that are over stay open until nobody needs them (keep), at most CHAIN_OLD_OPEN_MOST;
- * beyond that, and after a restart, a segment is found again by what it holds (rotated.h). */
+ * beyond that, and after a restart, a segment is found again by what it holds (rotated.h). That of a file which was
+ * deleted too, once nobody has it open to write and all of it is in checkpoints, which are asked for. */
 #include "stages/ingest/chain.h"
 #include "stages/ingest/follow.h"
 #include "stages/ingest/made.h"
@@ -31,8 +32,10 @@ struct followed {
     struct segment_place at;    /* of the open: where to go on; its name is the segment's */
     uint64_t eof_end, eof_tail; /* of the segment, as it was seen last */
     bool warned;                /* that the file cannot be read */
-    struct file_id seen;        /* what would go on, when the segment was last read to its end */
-    bool refound;               /* the segment's file was looked for again */
+    bool pressed; /* checkpoints were asked for, to let go of a file that was deleted */
+    uint64_t kept_number, kept_offset; /* nothing before this place is needed */
+    struct file_id seen; /* what would go on, when the segment was last read to its end */
+    bool refound;        /* the segment's file was looked for again */
 };
 
 /* What a look sees. */
@@ -196,8 +199,13 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
     }
     place.name = s->name;
     code = rotated_find(&file, &where, f->folder, f->file, &place, true, err);
+    if (code == ERR_SOURCE && err->cause) {
+        out->what = SEEN_NOTHING;
+        return unreadable(f, err);
+    }
     if (code)
         return code;
+    f->warned = false;
     if (where != ROTATED_NOWHERE) {
         chain_let_go(&f->chain, s);
         chain_hold(&f->chain, s, &file);
@@ -260,23 +268,25 @@ static enum err_code what_follows(struct followed *f, struct segment *s, struct 
                                   struct segment_name *name, struct sight *out, struct err *err)
 {
     const struct segment_place end = {.offset = f->eof_end, .name = s->name, .tail = f->eof_tail};
-    struct file_facts is;
+    struct file_facts is, now = s->was;
     enum err_code code;
 
     next->fd = -1;
-    if (facts_of_path(f->path, &is) && same_file(&is.id, &s->file.id)) {
+    if (!s->gone && !facts_of_descriptor(s->file.fd, &now))
+        return err_set(err, ERR_SOURCE, errno, "input '%s'", f->path);
+    if (facts_of_path(f->path, &is) && same_file(&is.id, &now.id)) {
         f->seen = (struct file_id){0};
         chain_unwatch(&f->chain, s);
         return ERR_OK;
     }
-    if (s->watch < 0 && same_file(&s->file.id, &s->name.id)) {
+    if (s->watch < 0 && !s->gone && same_file(&s->file.id, &s->name.id)) {
         s->watch = watch_file(f->follow->watch, s->file.fd, f);
         if (s->watch >= 0) {
             out->what = SEEN_AGAIN; /* what was written before it was watched */
             return ERR_OK;
         }
     }
-    code = rotated_next(next, f->folder, f->file, &s->file, &end, is_known, f, err);
+    code = rotated_next(next, f->folder, f->file, &now, &end, is_known, f, err);
     if (code == ERR_SOURCE && err->cause)
         return unreadable(f, err);
     if (!code && next->fd >= 0) {
@@ -286,8 +296,8 @@ static enum err_code what_follows(struct followed *f, struct segment *s, struct 
         return code;
     }
     if (!code)
-        code = open_path(f, &s->file.id, next, name, err);
-    if (!code && next->fd >= 0 && is_original(f, s, next)) {
+        code = open_path(f, &now.id, next, name, err);
+    if (!code && next->fd >= 0 && !s->gone && is_original(f, s, next)) {
         chain_let_go(&f->chain, s);
         chain_hold(&f->chain, s, next);
         next->fd = -1;
@@ -326,6 +336,29 @@ static uint64_t tail_of(const struct followed *f, size_t bytes)
     return segment_hash(f->follow->scratch + bytes - count, count);
 }
 
+/* Nothing comes behind the end of the segment's file yet. If it was deleted nothing ever will of it once its last
+ * writer is gone: then it need not be held, if no checkpoint would have it read again. */
+static void let_go_deleted(struct followed *f, struct segment *s, struct sight *out)
+{
+    struct file_facts is;
+
+    if (s->file.packed || !facts_of_descriptor(s->file.fd, &is) || is.linked ||
+        !segment_file_is_left(&s->file) || !facts_of_descriptor(s->file.fd, &is))
+        return;
+    if (is.bytes != f->at.offset) {
+        out->what = SEEN_AGAIN; /* it was written to before it was left */
+        return;
+    }
+    if (f->kept_number == s->number && f->kept_offset == f->at.offset) {
+        chain_let_go(&f->chain, s);
+        s->was = is;
+        s->gone = true;
+    } else if (!f->pressed) {
+        f->pressed = true;
+        input_press(f->input);
+    }
+}
+
 /* The file's end was seen, but for count bytes of a line that is not over. What goes on has to be found twice: what was
  * written before the first time is read by the second, and a rotation between the search beside the path and
  * the open at the path, which would pass over a file, finds another one then. */
@@ -337,8 +370,10 @@ static enum err_code look_behind(struct followed *f, struct segment *s, size_t w
     enum err_code code;
 
     f->eof_end = f->at.offset + count;
-    f->eof_tail = tail_of(f, window + count);
+    f->eof_tail = count ? tail_of(f, window + count) : f->at.tail;
     code = what_follows(f, s, &next, &name, out, err);
+    if (!code && next.fd < 0 && out->what == SEEN_NOTHING && !s->gone && !count)
+        let_go_deleted(f, s, out);
     if (code || next.fd < 0)
         return code;
     if (!same_file(&f->seen, &next.id)) {
@@ -407,6 +442,8 @@ static enum err_code look(struct followed *f, struct sight *out, struct err *err
         out->what = SEEN_AGAIN;
         return ERR_OK;
     }
+    if (s->gone)
+        return look_behind(f, s, 0, 0, out, err);
     if (s->file.fd < 0) {
         enum err_code code = find_file(f, s, out, err);
         if (code || s->file.fd < 0)
@@ -453,7 +490,7 @@ static void give(struct followed *f, const struct sight *seen, struct piece *pie
         f->at.offset += count;
         f->at.tail = tail_of(f, seen->window + count);
         f->at.open_line = bytes[count - 1] != '\n';
-        f->refound = false;
+        f->refound = f->pressed = false;
     }
     if (newline) {
         bytes[count++] = '\n';
@@ -515,6 +552,9 @@ static enum err_code open_place(struct followed *f, const struct segment_place *
         return ERR_OK;
     if (s->closed && s->end < place->offset)
         return gone(f, err);
+    if (s->gone && s->was.bytes == place->offset)
+        return ERR_OK;
+    s->gone = false;
     if (s->file.fd >= 0 && segment_file_holds(&s->file, &s->name, place->offset, place->tail))
         return ERR_OK;
     chain_let_go(&f->chain, s);
@@ -528,11 +568,16 @@ static enum err_code followed_open(void *self, struct view cursor, struct err *e
     enum err_code code = chain_load(&f->chain, err);
 
     f->seen = (struct file_id){0};
-    f->refound = false;
+    f->refound = f->pressed = false;
     if (code)
         return code;
     if (!cursor.bytes)
         return open_origin(f, err);
+    if (cursor.bytes > 1 && cursor.data[1] > SEGMENT_CURSOR_KIND && !made_is_cursor(cursor))
+        return err_set(err, ERR_CHANGED, 0,
+                       "'%s' was begun with --key or --multiline-start: go on with it, or begin "
+                       "again with --restart",
+                       f->path);
     if (made_is_cursor(cursor) || (cursor.bytes > 1 && cursor.data[1] < SEGMENT_CURSOR_KIND))
         return err_set(
             err, ERR_CHANGED, 0,
@@ -557,8 +602,13 @@ static void followed_keep(void *self, struct view cursor)
     struct followed *f = self;
     struct segment_place place;
 
-    if (!segment_cursor_decode(&place, cursor, NULL) && place.number <= f->at.number)
-        chain_forget(&f->chain, place.number);
+    if (segment_cursor_decode(&place, cursor, NULL) || place.number > f->at.number)
+        return;
+    f->kept_number = place.number;
+    f->kept_offset = place.offset;
+    chain_forget(&f->chain, place.number);
+    if (f->pressed)
+        input_wake(f->input);
 }
 
 static void followed_close(void *self)

@@ -280,15 +280,23 @@ static bool same_siblings(const struct siblings *a, const struct siblings *b)
 
 /* ---- Finding ---- */
 
+/* What could not be opened, and might be the one. */
+struct unopened {
+    int cause; /* 0: none */
+    char path[PATH_MAX];
+};
+
 /* Open the file at path if it is the one, by what it holds; with id, only where it is that file too. */
 static bool try_open(struct segment_file *out, const char *path, bool plain,
-                     const struct segment_place *place, bool id, int *cause)
+                     const struct segment_place *place, bool id, struct unopened *missed)
 {
     struct segment_file file;
 
     if (!segment_file_open(&file, path, plain)) {
-        if (errno != ENOENT && errno != EISDIR)
-            *cause = errno;
+        if (missed && errno != ENOENT && errno != EISDIR) {
+            missed->cause = errno;
+            snprintf(missed->path, sizeof missed->path, "%s", path);
+        }
         return false;
     }
     if ((!id || same_file(&file.id, &place->name.id)) &&
@@ -301,17 +309,17 @@ static bool try_open(struct segment_file *out, const char *path, bool plain,
 }
 
 static bool try_siblings(struct segment_file *out, const struct siblings *s,
-                         const struct segment_place *place, bool id, int *cause)
+                         const struct segment_place *place, bool id, struct unopened *missed)
 {
     char path[PATH_MAX];
-    int ignored;
 
     for (size_t i = 0; i < s->count; i++) {
         const struct sibling *one = &s->items[i];
         if ((id && !same_file(&one->is.id, &place->name.id)) || !join(path, s->folder, one->name))
             continue;
-        /* One that rotation has no part in need not be readable. */
-        if (try_open(out, path, false, place, id, one->rank.kind ? cause : &ignored))
+        /* One that rotation has no part in need not be readable, nor one that holds less than was read. */
+        bool may_be = one->rank.kind && !(is_plain(one) && one->is.bytes < place->offset);
+        if (try_open(out, path, false, place, id, may_be ? missed : NULL))
             return true;
     }
     return false;
@@ -324,22 +332,22 @@ enum err_code rotated_find(struct segment_file *out, enum rotated_found *where, 
     struct siblings s = {.items = NULL}, then;
     char path[PATH_MAX];
     bool here = !beside && join(path, folder, name), found, put_back, same;
+    struct unopened missed = {.cause = 0};
     enum err_code code = ERR_OK;
-    int cause = 0;
 
     *where = ROTATED_NOWHERE;
-    if (here && try_open(out, path, true, place, true, &cause)) {
+    if (here && try_open(out, path, true, place, true, &missed)) {
         *where = ROTATED_AT_PATH;
         return ERR_OK;
     }
     code = list_siblings(&s, folder, name, err);
     do {
-        cause = 0;
-        found = !code && try_siblings(out, &s, place, true, &cause);
+        missed.cause = 0;
+        found = !code && try_siblings(out, &s, place, true, &missed);
         /* Without a byte that was read, what a file holds says too little. */
         put_back = !code && !found && here && place->offset &&
-                   try_open(out, path, true, place, false, &cause);
-        found = found || (!code && !put_back && try_siblings(out, &s, place, false, &cause));
+                   try_open(out, path, true, place, false, &missed);
+        found = found || (!code && !put_back && try_siblings(out, &s, place, false, &missed));
         same = code || found || put_back;
         if (!same) {
             code = list_siblings(&then, folder, name, err);
@@ -349,8 +357,9 @@ enum err_code rotated_find(struct segment_file *out, enum rotated_found *where, 
         }
     } while (!code && !same);
     *where = put_back ? ROTATED_AT_PATH : found ? ROTATED_BESIDE : ROTATED_NOWHERE;
-    if (!code && !found && !put_back && cause)
-        code = err_set(err, ERR_SOURCE, cause, "input '%s/%s'", folder, name);
+    if (!code && !found && !put_back && missed.cause)
+        code = err_set(err, ERR_SOURCE, missed.cause, "'%s' may be what is to be read on",
+                       missed.path);
     siblings_release(&s);
     return code;
 }
@@ -358,7 +367,7 @@ enum err_code rotated_find(struct segment_file *out, enum rotated_found *where, 
 /* ---- What came between ---- */
 
 /* Which of them is now, read to its end: the file itself, or what was made of it since. */
-static const struct sibling *find_now(const struct siblings *s, const struct segment_file *now,
+static const struct sibling *find_now(const struct siblings *s, const struct file_facts *now,
                                       const struct segment_place *end)
 {
     char path[PATH_MAX];
@@ -407,26 +416,22 @@ static enum err_code check_readable(struct segment_file *file, const char *path,
 }
 
 enum err_code rotated_next(struct segment_file *out, const char *folder, const char *name,
-                           const struct segment_file *now, const struct segment_place *end,
+                           const struct file_facts *now, const struct segment_place *end,
                            rotated_known_fn *known, void *self, struct err *err)
 {
     struct siblings s;
-    struct file_facts now_is;
     const struct sibling *at;
     struct sibling *next = NULL;
     char path[PATH_MAX];
     enum err_code code;
 
     out->fd = -1;
-    if (!facts_of_descriptor(now->fd, &now_is))
-        return err_set(err, ERR_SOURCE, errno, "input '%s/%s'", folder, name);
     code = list_siblings(&s, folder, name, err);
     at = code ? NULL : find_now(&s, now, end);
     do {
         next = NULL;
         for (size_t i = 0; i < s.count && !code; i++)
-            if (may_follow(&s, &s.items[i], at, &now_is) &&
-                (!next || is_older(&s, &s.items[i], next)))
+            if (may_follow(&s, &s.items[i], at, now) && (!next || is_older(&s, &s.items[i], next)))
                 next = &s.items[i];
         if (!next || !join(path, folder, next->name))
             break;

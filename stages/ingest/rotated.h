@@ -29,12 +29,12 @@ MUST_CHECK enum err_code rotated_find(struct segment_file *out, enum rotated_fou
 typedef bool rotated_known_fn(void *self, struct segment_file *file, bool sure);
 
 /* Open the oldest file beside folder/name that is newer than now, not empty, and not known: a file that
- * was rotated away unseen. now is open, no longer at the path, and was read to its end, end. Names tell
+ * was rotated away unseen. now is no longer at the path, and was read to its end, end. Names tell
  * what is newer where they are of one kind, times where they are not: compressors and copies change times.
  * out->fd is -1 where there is none.
  * Fails  ERR_SOURCE with a cause: it cannot be opened; ERR_MEMORY. */
 MUST_CHECK enum err_code rotated_next(struct segment_file *out, const char *folder,
-                                      const char *name, const struct segment_file *now,
+                                      const char *name, const struct file_facts *now,
                                       const struct segment_place *end, rotated_known_fn *known,
                                       void *self, struct err *err);
 

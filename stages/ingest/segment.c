@@ -3,6 +3,7 @@
 #include "stages/ingest/packed.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -121,7 +122,8 @@ static bool facts(int fd, const char *path, int flags, struct file_facts *out)
                             .bytes = st.stx_size,
                             .mtime_s = (uint64_t)st.stx_mtime.tv_sec,
                             .mtime_ns = st.stx_mtime.tv_nsec,
-                            .regular = S_ISREG(st.stx_mode)};
+                            .regular = S_ISREG(st.stx_mode),
+                            .linked = st.stx_nlink > 0};
     if (st.stx_mask & STATX_BTIME) {
         out->id.birth_s = (uint64_t)st.stx_btime.tv_sec;
         out->id.birth_ns = st.stx_btime.tv_nsec;
@@ -166,6 +168,15 @@ void segment_file_close(struct segment_file *file)
     if (file->fd >= 0)
         close(file->fd);
     file->fd = -1;
+}
+
+/* A lease to read is given where nobody writes. Should somebody come to write before it is given back, the signal is
+ * one that is ignored. */
+bool segment_file_is_left(const struct segment_file *file)
+{
+    if (fcntl(file->fd, F_SETSIG, SIGURG) || fcntl(file->fd, F_SETLEASE, F_RDLCK))
+        return false;
+    return fcntl(file->fd, F_SETLEASE, F_UNLCK) == 0;
 }
 
 enum err_code segment_file_read(struct segment_file *file, uint8_t *data, size_t count,

@@ -74,7 +74,7 @@ struct file_facts {
     uint64_t bytes;
     uint64_t mtime_s;
     uint32_t mtime_ns;
-    bool regular;
+    bool regular, linked; /* linked: it has a name somewhere */
 };
 
 /* Of an open file, or of what stands at path (links followed). False: errno says why. */
@@ -94,6 +94,8 @@ struct segment_file {
  * file of a stream itself (plain). False: errno says why (EISDIR: no regular file). */
 bool segment_file_open(struct segment_file *out, const char *path, bool plain);
 void segment_file_close(struct segment_file *file);
+/* Has nobody it open to write to it? False too where the system does not say: of files of others. */
+bool segment_file_is_left(const struct segment_file *file);
 /* Read up to count bytes at offset; *got is less only at the end of what there is now.
  * Fails  ERR_SOURCE: it cannot be read, or not be decompressed; ERR_MEMORY. */
 MUST_CHECK enum err_code segment_file_read(struct segment_file *file, uint8_t *data, size_t count,

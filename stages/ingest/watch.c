@@ -112,6 +112,12 @@ enum err_code watch_folder(struct watch *w, const char *path, struct err *err)
                        "watch folder '%s': the system's limit is reached; raise it with sysctl "
                        "fs.inotify.max_user_watches",
                        path);
+    if (number < 0 && errno == EACCES)
+        return err_set(
+            err, ERR_SOURCE, 0,
+            "folder '%s' cannot be listed, so what comes there would go unnoticed: allow "
+            "reading it",
+            path);
     if (number < 0)
         return err_set(err, ERR_ABSENT, errno, "watch folder '%s'", path);
     return add(w, number, path, NULL, err);
@@ -123,7 +129,7 @@ int watch_file(struct watch *w, int fd, void *owner)
     int number;
 
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    number = inotify_add_watch(w->fd, path, IN_MODIFY);
+    number = inotify_add_watch(w->fd, path, IN_MODIFY | IN_CLOSE_WRITE);
     if (number >= 0 && add(w, number, NULL, owner, NULL)) {
         inotify_rm_watch(w->fd, number);
         return -1;
@@ -145,7 +151,7 @@ static unsigned meaning(uint32_t mask)
 {
     unsigned what = 0;
 
-    if (mask & (IN_MODIFY | IN_ATTRIB))
+    if (mask & (IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE))
         what |= WATCH_CHANGED;
     if (mask & (IN_CREATE | IN_MOVED_TO))
         what |= WATCH_CAME;

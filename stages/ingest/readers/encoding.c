@@ -256,10 +256,13 @@ static void html_charset(struct view sample, char name[ENCODING_NAME_MAX])
 
 static const char *zeros_tell(struct view sample)
 {
-    size_t zeros[4] = {0}, even, odd;
+    size_t zeros[4] = {0}, letters[2] = {0}, others = 0, even, odd;
 
-    for (size_t i = 0; i < sample.bytes; i++)
+    for (size_t i = 0; i < sample.bytes; i++) {
         zeros[i % 4] += sample.data[i] == 0;
+        letters[i % 2] += sample.data[i] >= 'A' && sample.data[i] <= 'z';
+        others += sample.data[i] >= 0x80;
+    }
     even = zeros[0] + zeros[2];
     odd = zeros[1] + zeros[3];
     if (even + odd <= sample.bytes / 16)
@@ -268,6 +271,9 @@ static const char *zeros_tell(struct view sample)
         return "UTF-32LE";
     if (zeros[0] > sample.bytes / 5 && zeros[1] > sample.bytes / 5)
         return "UTF-32BE";
+    /* ASCII that zeros divide: letters stand where UTF-16 has the number of an alphabet. */
+    if (!others && letters[odd > even] > (odd > even ? odd : even))
+        return "";
     return odd > PARITY * even ? "UTF-16LE" : even > PARITY * odd ? "UTF-16BE" : "";
 }
 
