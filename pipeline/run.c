@@ -12,7 +12,12 @@
 #include <unistd.h>
 #include <zmq.h>
 
-enum { RUNNERS_MAX = 4, QUESTIONS_MAX = 64, PEER_BYTES_MAX = 255 /* ZeroMQ's */ };
+enum {
+    RUNNERS_MAX = 4,
+    QUESTIONS_MAX = 64,
+    PEER_BYTES_MAX = 255, /* ZeroMQ's */
+    SECOND_SIGNAL_US = 300000
+};
 
 /* At encode, and who asked: a peer of the control socket, or where that is none, our own progress line. */
 struct question {
@@ -40,6 +45,7 @@ struct run {
     struct question questions[QUESTIONS_MAX];
     uint64_t asked; /* number of the last */
     bool stopping;
+    uint64_t stopped_us; /* when the first signal came */
     uint64_t progress_ms;
 };
 
@@ -160,8 +166,11 @@ static void on_signal(struct run *run)
     struct signalfd_siginfo info;
 
     while (read(run->signals, &info, sizeof info) == sizeof info) {
-        if (run->stopping)
+        if (run->stopping && now_us() - run->stopped_us >= SECOND_SIGNAL_US)
             _exit(err_status(ERR_STOPPED)); /* all that was promised is durable already */
+        if (run->stopping)
+            continue; /* the same: `timeout` signals its child, and then its group */
+        run->stopped_us = now_us();
         report_line(run->report, STAGE_NOTE, NULL, "stopping; a second signal exits at once");
         stop(run);
     }

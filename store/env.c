@@ -47,9 +47,10 @@ enum err_code env_fail(const struct env *env, int rc, const char *doing, struct 
     if (rc == ENV_REFUSED)
         return err->code;
     if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
-        rc == MDB_CURSOR_FULL || rc == MDB_BAD_TXN || rc == MDB_INCOMPATIBLE)
+        rc == MDB_CURSOR_FULL || rc == MDB_BAD_TXN || rc == MDB_INCOMPATIBLE ||
+        rc == EFAULT) /* a copy of pages that no file has */
         return err_set(err, ERR_DAMAGED, rc, "%s in '%s': %s: " STORE_REMEDY, doing, path,
-                       mdb_strerror(rc));
+                       rc == EFAULT ? "a page leads nowhere" : mdb_strerror(rc));
     if (rc == MDB_VERSION_MISMATCH)
         return err_set(err, ERR_VERSION, rc, "%s in '%s': made by another version of LMDB", doing,
                        path);

@@ -12,7 +12,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { LOCK_TRIES = 50 /* a second */ };
 
 struct listed {
     dev_t device;
@@ -142,14 +145,20 @@ static void list_remove(const struct place *place)
     pthread_mutex_unlock(&list_lock);
 }
 
+/* A command that changes something while nobody runs owns the store for an instant: that is waited for. */
 static enum err_code take_lock(struct place *place, struct err *err)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    int left = LOCK_TRIES, failed;
 
     place->lock_fd = openat(place->folder_fd, "owner.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (place->lock_fd < 0)
         return err_set(err, place_code(errno), errno, "open '%s/owner.lock'", place->path);
-    if (fcntl(place->lock_fd, F_OFD_SETLK, &whole) == 0)
+    while ((failed = fcntl(place->lock_fd, F_OFD_SETLK, &whole)) != 0 &&
+           (errno == EAGAIN || errno == EACCES) && --left > 0)
+        nanosleep(&pause, NULL);
+    if (!failed)
         return ERR_OK;
     if (errno == EAGAIN || errno == EACCES)
         return err_set(err, ERR_BUSY, 0, "the store '%s' is in use by another run", place->path);

@@ -43,7 +43,7 @@ def test_file_size_limits_hit_store_and_output_in_turn(world):
     data = few_parts(world)
     want = world.undisturbed(data, *FEW_PARTS)
     hit = set()
-    limits = [0, 100, 4095, 4096, 8192, 20000, 32768, 45056, 65536, 77824, 90000, 110000, 150000,
+    limits = [1, 100, 4095, 4096, 8192, 20000, 32768, 45056, 65536, 77824, 90000, 110000, 150000,
               len(want) - 1]
     for limit in limits + (list(range(4096, 131072, 4096)) if world.long else []):
         world.out = world.path(f"out-{limit}")

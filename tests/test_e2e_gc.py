@@ -25,6 +25,15 @@ def size(world):
     return os.path.getsize(os.path.join(world.store, "data.mdb"))
 
 
+def test_what_is_no_store_is_not_made_one(world):
+    """An empty file is what a lost store leaves: repair makes a new one of the outputs, unless there is one."""
+    fixture(world)
+    put(os.path.join(world.store, "data.mdb"), b"")
+    gc(world, status=ABSENT)
+    assert get(os.path.join(world.store, "data.mdb")) == b""
+    assert world.call(["repair", "-o", world.out]).status == DONE
+
+
 def test_a_store_gets_smaller_and_the_run_goes_on(world):
     _, want = fixture(world)
     output, before = get(world.output), size(world)

@@ -238,6 +238,7 @@ def a_signal_costs_no_work(place):
         process = job.start()
         check(job.wait_tokens(process, target), "the run ended before it could be stopped")
         process.terminate()
+        process.send_signal(signal.SIGINT)  # at once, which is no second thought
         check(place.end_of(process) == STOPPED, place.said(process))
     job.run()
     same(job, want, "stopped")

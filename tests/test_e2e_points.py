@@ -13,8 +13,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import validate_records
-from e2e import (HANG_S, IN_USE, OTHER_SETTINGS, SOURCE_CHANGED, Job, Pipe, check, generated_text, main, make_model,
-                 read, same, undisturbed, wait_for, write)
+from e2e import (HANG_S, IN_USE, OTHER_SETTINGS, SOURCE_CHANGED, STOPPED, Follow, Job, Pipe, check, generated_text,
+                 main, make_model, read, same, undisturbed, wait_for, write)
 
 QUICK = ["--unit", "line", "--checkpoint-seconds", "0.05", "--checkpoint-every", "3000"]
 USAGE, INPUT, ABSENT, DAMAGED, KILLED = 2, 6, 7, 16, -signal.SIGKILL
@@ -110,7 +110,8 @@ def a_savepoint_of_a_point_that_is_not_there_is_refused(place):
         if beside:
             pipe.start("encode")  # alone: it waits for its neighbours for ever
             wait_for("a run", lambda: job.answer().get("pid"))
-        for point, words in (("WRONG", "no point 'WRONG'"), ("77777", "no such checkpoint")):
+        for point, words in (("WRONG", "no point 'WRONG'"), ("77777", "no such checkpoint"),
+                             (str(2**64 - 1), "no such checkpoint"), ("9" * 30, "no such checkpoint")):
             said = ask(job, "savepoint", f"text@{point}", "new", want=ABSENT).stderr.decode()
             check(words in said, said)
         check("already" in ask(job, "savepoint", "text@there", "new", want=USAGE).stderr.decode(), "there")
@@ -239,16 +240,20 @@ def points_of_a_running_stream_do_not_disturb_it(place):
     process = job.start()
     job.wait_tokens(process, 2000)
     seen = []
+
+    def tokens():
+        return sum(one["tokens"] for one in job.statuses() if one["stream"] == "text")
+
     while asked < 6:
-        seen.append(job.status()["tokens"])
+        seen.append(tokens())
         status = ask(job, "savepoint", "text", f"s{asked}", want=(0, 3, ABSENT)).returncode
         if status:
             break  # through already
         ask(job, "branch", f"text@s{asked}", f"branch{asked}")
         ask(job, "savepoint", "text", f"s{asked}", want=USAGE)
         asked += 1
-        tokens = job.status()["tokens"]
-        if not job.wait_tokens(process, tokens + 30000):
+        goal = tokens() + 30000
+        if wait_for(f"{goal} tokens", lambda: process.poll() is not None and "ended" or tokens() >= goal) == "ended":
             break
     check(place.end_of(process) == 0, place.said(process))
     check({name: data for name, data in job.records().items() if name == "text.jsonl"} == {"text.jsonl": want},
@@ -340,6 +345,20 @@ def commands_at_rest_are_killed_at_every_step(place):
         got.add(read(os.path.join(job.output, f"branch{turn}.jsonl")).replace(f"branch{turn}".encode(), b"x"))
     check(len(got) == 1, "branches that were killed differ")
     return f"{kills} kills"
+
+
+def a_branch_does_not_take_the_name_of_a_stream_of_the_run(place):
+    """Of which the store knows nothing yet, since nothing was read of it."""
+    paths = [place.text("a.log", b"The first.\n"), place.text("b.log", b"")]
+    job, base = Follow(place, "out", paths, options=QUICK), place.folder.strip("/").replace("/", "+")
+    process = job.start()
+    wait_for("a record", lambda: os.path.isdir(job.output) and any(job.records().values()))
+    said = ask(job, "branch", f"{base}+a.log", f"{base}+b.log", want=USAGE).stderr.decode()
+    check("is there already" in said, said)
+    write(paths[1], b"The second.\n")
+    wait_for("its record", lambda: job.records().get(f"{base}+b.log.jsonl"))
+    process.terminate()
+    check(place.end_of(process) == STOPPED, place.said(process))
 
 
 def points_of_a_followed_stream(place):
@@ -448,8 +467,11 @@ def a_stream_is_named_by_its_file_too(place):
                           ((place.path("b/book.txt"),), "b+book.txt"), ((f"{base}+b+book.txt",), "b+book.txt")):
         path = os.path.join(place.folder, words[0]) if "/" in words[0] else words[0]
         check(history(job, path)["stream"] == f"{base}+{stream}", f"{words}: {history(job, path)}")
-    for name in ("book.txt", "ook.txt", "c/book.txt", ""):
+    for name in ("ook.txt", "c/book.txt", ""):
         ask(job, "history", name, want=ABSENT)
+    for words in (["history"], ["show"], ["pause"], ["export", place.path("x")], ["savepoint", "x"]):
+        said = ask(job, words[0], "book.txt", *words[1:], want=USAGE).stderr.decode()
+        check(f"'{base}+a+book.txt' and '{base}+b+book.txt' end so" in said, said)
     ask(job, "savepoint", "one@home.txt", "here")
     check("here" in savepoints(job, "one@home.txt"), "no savepoint")
     ask(job, "export", "one@home.txt@here", place.path("point"))
@@ -557,7 +579,7 @@ CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_r
          a_branch_reads_as_the_stream_would_have_read_on, a_branch_is_begun_again_where_it_was_branched,
          a_branch_crashes_at_every_step, points_of_a_running_stream_do_not_disturb_it,
          killed_at_every_step_while_points_are_made, commands_at_rest_are_killed_at_every_step,
-         points_of_a_followed_stream,
+         a_branch_does_not_take_the_name_of_a_stream_of_the_run, points_of_a_followed_stream,
          an_export_goes_on_in_another_store, an_export_to_standard_output_is_the_file,
          a_stream_is_named_by_its_file_too,
          import_needs_a_store_that_nobody_runs,

@@ -8,7 +8,7 @@ import sys
 import e2e
 from e2e import Follow, Job, check, generated_text, read, wait_for, write
 
-USAGE, ABSENT, NO_SOURCE, CHANGED = 2, 7, 10, 11
+USAGE, ABSENT, NO_SOURCE, CHANGED, NO_OUTPUT = 2, 7, 10, 11, 14
 TEXT = ("The copper mine above the town was opened in 1820. Nobody knew then how much copper there was.\n\n"
         "In 1850 the copper mine had a railway. The railway took copper to the harbour, and food to the mine.\n\n"
         "A storm in 1871 broke the harbour. The mine was closed, and the railway with it.\n\n") * 4
@@ -62,6 +62,14 @@ def what_is_not_there_is_said(place):
     other = place.text("other.txt", TEXT.replace("copper", "silver").encode())
     said = show(place, job, "--source", other, said=b"other.txt' is not what was read")
     check(b"silver" not in said and b"The copper mine" in said, "another source was shown")
+    output = os.path.join(job.output, "book.jsonl")
+    data = read(output)
+    write(output, data[:-20])
+    show(place, job)  # a last line that a kill cut off
+    write(output, data[:100] + b'"' + data[100:])
+    show(place, job, status=NO_OUTPUT, said=b"line 1: is no record")
+    write(output, b"\0" * 1000 + b"\n")
+    show(place, job, "--json", status=NO_OUTPUT, said=b"line 1: is no record")
     return "refused in one line each"
 
 

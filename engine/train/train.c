@@ -277,7 +277,7 @@ static enum err_code begin(struct train *t, struct err *err)
 static void find_steps(struct train *t)
 {
     struct train_options *o = &t->options;
-    double tokens = o->passes * (double)corpus_tokens(t->corpus);
+    double tokens = o->passes * (double)t->epoch_tokens;
 
     if (o->tokens_most && tokens > (double)o->tokens_most)
         tokens = (double)o->tokens_most;
@@ -334,6 +334,8 @@ static enum err_code open_all(struct train *t, struct err *err)
         code = find_shape(t, err);
     if (code)
         return code;
+    t->epoch_tokens = corpus_tokens(t->corpus);
+    t->epoch_tokens += t->epoch_tokens == 0;
     if (!o->steps)
         find_steps(t);
     net_layout(&o->shape, &t->layout);
@@ -594,7 +596,7 @@ enum err_code train_step(struct train *t, struct err *err)
     t->loss_weight += LOSS_SHARE * (1 - t->loss_weight);
     t->status.loss = t->loss_sum / t->loss_weight;
     t->status.tokens += loss.tokens;
-    t->status.epoch = t->place.epoch;
+    t->status.epoch = t->status.tokens / t->epoch_tokens;
     t->status.step++;
     return note(t, err);
 }

@@ -248,7 +248,7 @@ enum err_code command_history(char **arguments, size_t count, struct err *err)
     if (!code)
         code = target_look(&target, &list.store, &owned, err);
     if (!code)
-        target_names(&target, list.store, arguments, 1);
+        code = target_names(&target, list.store, arguments, 1, err);
     if (!code)
         code = point_parse(list.store, arguments[0], &list.point, err);
     if (!code && list.point.name[0])

@@ -85,7 +85,7 @@ static enum err_code run(struct target *t, struct asked *a, struct err *err)
     enum err_code code = target_look(t, &store, &owned, err);
 
     if (!code)
-        target_names(t, store, &a->from, 1);
+        code = target_names(t, store, &a->from, 1, err);
     if (!code)
         code = point_parse(store, a->from, &point, err);
     store_close(&store);

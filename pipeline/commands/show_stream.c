@@ -420,7 +420,7 @@ static enum err_code show_record(struct show *s, const json_t *record, const cha
 static enum err_code show_file(struct show *s, const char *stream, struct err *err)
 {
     char *path = NULL, *line = NULL;
-    size_t room = 0;
+    size_t room = 0, number = 0;
     enum err_code code = ERR_OK;
     FILE *file;
 
@@ -442,10 +442,18 @@ static enum err_code show_file(struct show *s, const char *stream, struct err *e
     }
     for (ssize_t bytes; !code && (bytes = getline(&line, &room, file)) > 0 && !ferror(stdout);) {
         json_t *record = json_loadb(line, (size_t)bytes, JSON_ALLOW_NUL, NULL);
-        if (record) /* a line that a kill cut is none */
+        number++;
+        if (record)
             code = show_record(s, record, line, err);
+        else if (line[bytes - 1] == '\n') /* a kill cuts off the last line alone */
+            code = err_set(err, ERR_SINK, 0,
+                           "'%s', line %zu: is no record; put the file back, or begin again with "
+                           "--restart",
+                           path, number);
         json_decref(record);
     }
+    if (!code && ferror(file))
+        code = err_set(err, ERR_SINK, errno, "read '%s'", path);
     free(line);
     free(path);
     fclose(file);
@@ -477,17 +485,18 @@ static void look_at_text(struct show *s, struct store *store, uint64_t id)
 }
 
 /* Where the text of stream is, as the store has it, unless --source says so; and its own name, if it has another. */
-static void find_text(struct show *s, char **stream)
+static enum err_code find_text(struct show *s, char **stream, struct err *err)
 {
     struct buffer bytes = buffer_of(1 << 20);
     struct store *store = NULL;
     Riverrun__Note *note = NULL;
     uint64_t id;
     bool owned;
+    enum err_code code = ERR_OK;
 
     if (!target_end(&s->target, NULL) && !target_look(&s->target, &store, &owned, NULL)) {
-        target_names(&s->target, store, stream, 1);
-        if (!store_find(store, *stream, &id, NULL) && !store_note(store, id, &bytes, NULL))
+        code = target_names(&s->target, store, stream, 1, err);
+        if (!code && !store_find(store, *stream, &id, NULL) && !store_note(store, id, &bytes, NULL))
             note = riverrun__note__unpack(NULL, bytes.bytes, bytes.data);
     }
     if (note) {
@@ -500,6 +509,7 @@ static void find_text(struct show *s, char **stream)
         riverrun__note__free_unpacked(note, NULL);
     buffer_release(&bytes);
     store_close(&store);
+    return code;
 }
 
 enum err_code command_show(char **arguments, size_t count, struct err *err)
@@ -533,9 +543,9 @@ enum err_code command_show(char **arguments, size_t count, struct err *err)
             err_set(err, ERR_USAGE, 0, "show needs one stream, and --summary or --key or neither");
     if (code)
         return code;
-    find_text(&s, &arguments[0]);
+    code = find_text(&s, &arguments[0], err);
     s.fd = s.file ? open(s.file, O_RDONLY | O_CLOEXEC) : -1;
-    if (s.source && s.fd < 0)
+    if (!code && s.source && s.fd < 0)
         code = err_set(err, ERR_SOURCE, errno, "source '%s'", s.source);
     s.depth = depth_of(&s);
     s.guarded = s.depth != DEPTH_NONE || isatty(STDOUT_FILENO);

@@ -215,7 +215,7 @@ static enum err_code set_paused(char **arguments, size_t count, bool pause, stru
     if (!code)
         code = target_look(&target, &store, &owned, err);
     if (!code)
-        target_names(&target, store, arguments, count);
+        code = target_names(&target, store, arguments, count, err);
     store_close(&store);
     if (!code)
         code = (owned ? ask_owner : write_flags)(&target, pause, arguments, count, err);

@@ -66,8 +66,7 @@ static bool is_stream(struct store *store, const char *name)
 /* The streams whose names end in '+' and what was asked for, as a name says it or as it stands in one. */
 struct ending {
     const char *asked, *escaped;
-    char *name; /* of the first */
-    size_t count;
+    char *name, *other; /* of the first two */
 };
 
 static bool ends_in(const char *name, const char *tail)
@@ -82,60 +81,77 @@ static bool count_ending(void *user, const char *name, uint64_t stream)
     struct ending *e = user;
 
     (void)stream;
-    if ((ends_in(name, e->asked) || ends_in(name, e->escaped)) && e->count++ == 0)
-        require(e->name = strdup(name));
-    return e->count < 2;
+    if (ends_in(name, e->asked) || ends_in(name, e->escaped))
+        require(*(e->name ? &e->other : &e->name) = strdup(name));
+    return !e->other;
 }
 
-/* The stream of a file, malloc'ed; NULL where there is none, or several. */
-static char *stream_of_file(struct store *store, const char *file)
+/* The stream of a file, malloc'ed; *name NULL where there is none. */
+static enum err_code stream_of_file(struct store *store, const char *file, char **out,
+                                    struct err *err)
 {
     char *whole = realpath(file, NULL), *name = whole ? path_name(whole) : NULL;
     struct ending ending = {.asked = file};
     char *escaped;
+    enum err_code code;
 
+    *out = name;
     free(whole);
     if (name && is_stream(store, name))
-        return name;
+        return ERR_OK;
     free(name);
     require(escaped = path_name(file));
     ending.escaped = escaped;
-    if (store_each(store, count_ending, &ending, NULL) || ending.count != 1) {
+    code = store_each(store, count_ending, &ending, err);
+    if (!code && ending.other) {
+        code = err_set(err, ERR_USAGE, 0,
+                       "which stream is '%s'? '%s' and '%s' end so: name more of it", file,
+                       ending.name, ending.other);
         free(ending.name);
         ending.name = NULL;
     }
     free(escaped);
-    return ending.name;
+    free(ending.other);
+    *out = ending.name;
+    return code;
 }
 
-/* Of STREAM or STREAM@POINT, malloc'ed; NULL: as it is. */
-static char *name_of(struct store *store, const char *asked)
+/* Of STREAM or STREAM@POINT, malloc'ed; *out NULL: as it is. */
+static enum err_code name_of(struct store *store, const char *asked, char **out, struct err *err)
 {
     const char *at = strrchr(asked, '@');
-    char *stem, *stream, *name = NULL;
+    char *stem, *stream = NULL;
+    enum err_code code;
 
+    *out = NULL;
     if (!*asked || is_stream(store, asked))
-        return NULL;
-    stream = stream_of_file(store, asked);
-    if (stream || !at || at == asked)
-        return stream;
+        return ERR_OK;
+    code = stream_of_file(store, asked, out, err);
+    if (code || *out || !at || at == asked)
+        return code;
     require(stem = strndup(asked, (size_t)(at - asked)));
-    stream = is_stream(store, stem) ? NULL : stream_of_file(store, stem);
+    if (!is_stream(store, stem))
+        code = stream_of_file(store, stem, &stream, err);
     if (stream)
-        require(asprintf(&name, "%s%s", stream, at) >= 0);
+        require(asprintf(out, "%s%s", stream, at) >= 0);
     free(stem);
     free(stream);
-    return name;
+    return code;
 }
 
-void target_names(struct target *t, struct store *store, char **names, size_t count)
+enum err_code target_names(struct target *t, struct store *store, char **names, size_t count,
+                           struct err *err)
 {
+    enum err_code code = ERR_OK;
+
     require(t->names = calloc(count + 1, sizeof *t->names));
-    for (size_t i = 0; i < count; i++) {
-        char *name = name_of(store, names[i]);
+    for (size_t i = 0; i < count && !code; i++) {
+        char *name;
+        code = name_of(store, names[i], &name, err);
         if (name)
             names[i] = t->names[t->name_count++] = name;
     }
+    return code;
 }
 
 enum err_code target_ask(const struct target *t, const Riverrun__Request *request, struct err *err)

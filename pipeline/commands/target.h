@@ -28,8 +28,10 @@ MUST_CHECK enum err_code target_look(const struct target *t, struct store **stor
                                      struct err *err);
 /* Streams as users name them, each STREAM or STREAM@POINT, become the streams' own names, in place, for as long as t
  * lasts. A stream's name stands for it; else its file, by whatever path; else the end of one name alone behind a '+'
- * (book.txt of home+me+book.txt, a key of a feed). What stands for none or several is left as it is. */
-void target_names(struct target *t, struct store *store, char **names, size_t count);
+ * (book.txt of home+me+book.txt, a key of a feed). What stands for none is left as it is.
+ * Fails  ERR_USAGE: it may be several; ERR_DAMAGED, ERR_SYSTEM. */
+MUST_CHECK enum err_code target_names(struct target *t, struct store *store, char **names,
+                                      size_t count, struct err *err);
 /* Ask the owner and wait until it is done. Fails: as it was answered; ERR_ABSENT: nobody answers. */
 MUST_CHECK enum err_code target_ask(const struct target *t, const Riverrun__Request *request,
                                     struct err *err);

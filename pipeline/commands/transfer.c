@@ -98,7 +98,7 @@ enum err_code command_export(char **arguments, size_t count, struct err *err)
     if (!code)
         code = target_look(&target, &store, &owned, err);
     if (!code)
-        target_names(&target, store, arguments, 1);
+        code = target_names(&target, store, arguments, 1, err);
     if (!code)
         code = point_parse(store, arguments[0], &point, err);
     if (!code && !point.name[0])

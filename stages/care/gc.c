@@ -177,7 +177,7 @@ static bool is_there(const char *folder)
     bool there;
 
     require(asprintf(&path, "%s/data.mdb", folder) >= 0);
-    there = stat(path, &status) == 0;
+    there = stat(path, &status) == 0 && status.st_size > 0;
     free(path);
     return there;
 }

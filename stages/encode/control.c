@@ -221,6 +221,9 @@ static enum err_code store_point(struct encode *e, struct request *r, struct err
         return err_set(err, ERR_USAGE, 0, "a point of which stream?");
     strcpy(point.stream, q->names[0]);
     strcpy(point.name, at);
+    if (branch && stream_find(e, name)) /* of which the store may know nothing yet */
+        return err_set(err, ERR_USAGE, 0,
+                       "stream '%s' is there already: choose another name for the branch", name);
     code = store_find(e->store, point.stream, &point.id, err);
     if (!code && branch)
         code = point_branch(e->store, &point, name, &batch, err);

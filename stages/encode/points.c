@@ -1,6 +1,7 @@
 #include "stages/encode/points.h"
 
 #include "stages/encode/analysis/analysis.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -61,7 +62,10 @@ static bool is_number(const char *name, uint64_t *number)
 {
     char *end;
 
+    errno = 0;
     *number = strtoull(name, &end, 10);
+    if (errno || *number == UINT64_MAX) /* none has so high a one; the highest means the newest */
+        *number = UINT64_MAX - 1;
     return *name && !*end && strspn(name, "0123456789") == strlen(name);
 }
 
