@@ -32,7 +32,7 @@ struct world {
     uint64_t epoch, limit;
     size_t announced;
     bool drained;
-    char refused[400], reader[200];
+    char refused[400], entries[200];
     struct came came;
 };
 
@@ -113,7 +113,7 @@ static bool take_all(struct world *w)
             w->announced += c->is_case == RIVERRUN__CONTROL__IS_ANNOUNCE;
             w->drained = w->drained || c->is_case == RIVERRUN__CONTROL__IS_DRAINED;
             if (c->is_case == RIVERRUN__CONTROL__IS_OPENED)
-                snprintf(w->reader, sizeof w->reader, "%s", c->opened->fingerprints->reader);
+                snprintf(w->entries, sizeof w->entries, "%s", c->opened->fingerprints->entries);
             if (c->is_case == RIVERRUN__CONTROL__IS_REFUSED)
                 snprintf(w->refused, sizeof w->refused, "%s", c->refused->text);
             riverrun__control__free_unpacked(c, NULL);
@@ -429,7 +429,7 @@ static void entries_of_a_new_life_are_its_own(void **state)
             work(w);
         open_at(w, "feed", (struct view){NULL, 0});
         read_to(w, strlen(held[life]), 7, &seed);
-        assert_string_equal(w->reader, "entries from ^\\d+");
+        assert_string_equal(w->entries, "^\\d+");
         assert_memory_equal(w->came.text, held[life], strlen(held[life]));
         assert_int_equal(w->came.breaks[0], first[life]);
         end_life(&w);

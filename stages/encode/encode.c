@@ -4,6 +4,7 @@
  * two neighbours' coming and going, and says when all is over. encode.h names the other rooms. */
 #include "stages/encode/encode.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static void encode_close(void **self);
@@ -358,17 +359,28 @@ static double ms(const struct latency *l, double share)
     return (double)latency_at(l, share) / 1e3;
 }
 
+/* Of what there was. */
+static void tell_costs(const struct encode *e)
+{
+    char commits[80] = "", records[80] = "";
+
+    if (e->commit_latency.total)
+        snprintf(commits, sizeof commits, "; a commit %.1f ms (99 %%: %.1f)",
+                 ms(&e->commit_latency, 0.5), ms(&e->commit_latency, 0.99));
+    if (e->record_latency.total)
+        snprintf(records, sizeof records, ", a record until it was durable %.0f ms (99 %%: %.0f)",
+                 ms(&e->record_latency, 0.5), ms(&e->record_latency, 0.99));
+    if (e->checkpoints)
+        stage_report(e->env, STAGE_NOTE, NULL, "%llu checkpoints took %.3f s of %.1f s%s%s",
+                     (unsigned long long)e->checkpoints, (double)e->checkpoint_us / 1e6,
+                     (double)(e->now_ms - e->begin_ms) / 1e3, commits, records);
+}
+
 static enum stage_progress leave(struct encode *e, const struct stage_out *out, struct err *err)
 {
     Riverrun__Bye bye = RIVERRUN__BYE__INIT;
 
-    stage_report(e->env, STAGE_NOTE, NULL,
-                 "%llu checkpoints took %.3f s of %.1f s; a commit %.1f ms (99 %%: %.1f), a record "
-                 "until it was durable %.0f ms (99 %%: %.0f)",
-                 (unsigned long long)e->checkpoints, (double)e->checkpoint_us / 1e6,
-                 (double)(e->now_ms - e->begin_ms) / 1e3, ms(&e->commit_latency, 0.5),
-                 ms(&e->commit_latency, 0.99), ms(&e->record_latency, 0.5),
-                 ms(&e->record_latency, 0.99));
+    tell_costs(e);
     if (e->fatal.code)
         *err = e->fatal;
     else

@@ -324,7 +324,7 @@ static bool has_plain_texts(const Riverrun__Checkpoint *meta)
                  is_plain(meta->unit) && is_plain(meta->analyze) &&
                  is_plain(meta->fingerprints->tokenizer) &&
                  is_plain(meta->fingerprints->normalize) && is_plain(meta->fingerprints->unicode) &&
-                 is_plain(meta->fingerprints->reader);
+                 is_plain(meta->fingerprints->reader) && is_plain(meta->fingerprints->entries);
 
     for (size_t i = 0; i < meta->n_lineage; i++)
         plain = plain && is_plain(meta->lineage[i]);

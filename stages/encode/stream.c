@@ -728,11 +728,15 @@ static enum err_code check_prints(const struct stream *s, const Riverrun__Finger
                        "'%s' changed in its first 64 KiB: begin again with --restart", s->source);
     /* At the end of such a source no reader is asked any more. */
     if (now->reader[0] && strcmp(then->reader, now->reader))
-        return err_set(
-            err, ERR_MISMATCH, 0,
-            "'%s' was read as %s, now as %s: say --encoding (--multiline-start) as at first, or "
-            "begin again with --restart",
-            s->source, then->reader[0] ? then->reader : "plain text", now->reader);
+        return err_set(err, ERR_MISMATCH, 0,
+                       "'%s' was read as %s, now as %s: say --encoding as at first, or begin again "
+                       "with --restart",
+                       s->source, then->reader[0] ? then->reader : "plain text", now->reader);
+    if (strcmp(then->entries, now->entries) != 0)
+        return err_set(err, ERR_MISMATCH, 0,
+                       "begun with --multiline-start '%s', now '%s': give it as at first, or begin "
+                       "again with --restart",
+                       then->entries, now->entries);
     if (check_vocabulary(s, now, err))
         return err->code;
     if (strcmp(then->normalize, now->normalize) || then->line_edges != now->line_edges ||

@@ -56,10 +56,9 @@ struct entry_input {
     struct decision *decisions; /* (decision_count), offsets ascending */
     size_t decision_count, decision_room, next_decision;
     struct spool_task decide, cut;
-    bool
-        begins; /* a life from the origin: not before the journal has forgotten what former ones decided */
-    struct err failed;    /* what could not be read of the journal; told by the next read */
-    uint64_t deciding;    /* offset of the decision on its way */
+    bool begins;       /* at the origin, once the journal has forgotten what former lives decided */
+    struct err failed; /* what could not be read of the journal; told by the next read */
+    uint64_t deciding; /* offset of the decision on its way */
     uint64_t last_number; /* of the journal's entries that are known */
     uint64_t since_ms;    /* waits since then, in the list of entries */
     bool waits;
@@ -383,7 +382,7 @@ static enum err_code entries_opened(void *self, Riverrun__Fingerprints *prints, 
 
     if (code)
         return code;
-    prints->reader = e->entries->words;
+    prints->entries = e->entries->words;
     if (e->marks[0].cursor_bytes == 0)
         add_mark(e, e->at, at->cursor, at->cursor_bytes);
     set_cursor(e, at);
@@ -604,9 +603,9 @@ static void set_words(char out[ENTRIES_WORDS_MAX], const char *pattern)
     for (const char *at = pattern; *at; at++)
         plain = plain && *at >= ' ' && *at < 0x7F;
     if (plain)
-        snprintf(out, ENTRIES_WORDS_MAX, "entries from %s", pattern);
+        snprintf(out, ENTRIES_WORDS_MAX, "%s", pattern);
     else
-        snprintf(out, ENTRIES_WORDS_MAX, "entries from pattern %016llx",
+        snprintf(out, ENTRIES_WORDS_MAX, "pattern %016llx",
                  (unsigned long long)XXH3_64bits(pattern, strlen(pattern)));
 }
 

@@ -42,9 +42,8 @@ struct units {
     uint8_t place[PLACE_TEXT_MAX];
     struct heading_path path; /* of the headings before the open unit */
     struct units_span unit, document;
-    uint64_t ended_text_bytes; /* of the unit that ended last; not saved */
-    uint8_t ended_text
-        [UNITS_HELD_BYTES]; /* lent with its record, where the block joined the next unit; not saved */
+    uint64_t ended_text_bytes;            /* of the unit that ended last; not saved */
+    uint8_t ended_text[UNITS_HELD_BYTES]; /* lent with its record; not saved */
     struct units_span block; /* of a section: the paragraph at its end, which may be a heading */
 };
 
