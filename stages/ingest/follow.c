@@ -49,8 +49,8 @@ struct feeder {
     char output[PATH_MAX], store[PATH_MAX]; /* canonical, whether there yet or not: not read */
     struct passed passed;                   /* in folders, when all was looked at first */
     bool again;                             /* look at everything again */
-    bool told;                              /* of a folder that may not be looked at */
-    bool found; /* a file of what is being looked at: cleared by who asks */
+    struct table told; /* by the hash of what was said of folders that may not be looked at */
+    bool found;        /* a file of what is being looked at: cleared by who asks */
 };
 
 /* ---- Files ---- */
@@ -113,14 +113,13 @@ static enum err_code watch_nearest(struct feeder *g, const char *path, struct er
 }
 
 /* One that may not be looked at is passed over, in words. */
-static enum err_code told(struct feeder *g, enum err_code code, const struct err *err)
+static enum err_code told(struct feeder *g, enum err_code code, struct err *err)
 {
     if (code != ERR_SOURCE)
         return code;
-    if (!g->told)
+    if (!table_get(&g->told, path_key(err->text)))
         stage_report(ingest_env(g->follow.ingest), STAGE_WARNING, NULL, "%s", err->text);
-    g->told = true;
-    return ERR_OK;
+    return table_set(&g->told, path_key(err->text), g, err);
 }
 
 static enum err_code watch_parent(struct feeder *g, const char *path, struct err *err)
@@ -561,6 +560,7 @@ static void follow_close(void **self)
             e = same;
         }
     table_release(&g->files);
+    table_release(&g->told);
     for (size_t i = 0; i < g->wanted_count; i++)
         free(g->wanted[i].path);
     free(g->wanted);
