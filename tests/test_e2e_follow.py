@@ -339,7 +339,26 @@ def it_ends_where_nothing_can_come(place):
         check(place.end_of(process) == STOPPED, place.said(process))
 
 
-CASES = (what_is_not_there_yet_is_said, it_ends_where_nothing_can_come, no_job_follows_what_jobs_write, renamed_and_killed, copied_and_killed,
+def files_come_and_go_with_few_descriptors(place):
+    """Many more than may be open, never more than two at a time: each is read, and none is kept open for ever."""
+    folder, count = place.path("jobs"), 150
+    os.mkdir(folder)
+    job = Follow(place, "out", folder, options=["--max-latency", "0.1"])
+    process = place.start(["/bin/sh", "-c", 'ulimit -n 100; exec "$@"', "sh", *job.command()])
+    wait_for("the run", lambda: job.answer().get("pid"))
+    for i in range(count):
+        path = os.path.join(folder, f"{i:03}.log")
+        write(path, f"what job {i} did\n".encode())
+        records = os.path.join(job.output, path[1:].replace("/", "+") + ".jsonl")
+        wait_for(f"the record of {path}; {place.said(process)}", lambda: os.path.exists(records) and read(records))
+        if i:
+            os.remove(os.path.join(folder, f"{i - 1:03}.log"))
+    process.send_signal(signal.SIGTERM)
+    check(place.end_of(process) == STOPPED and "error" not in place.said(process), place.said(process))
+    return f"{count} files"
+
+
+CASES = (what_is_not_there_yet_is_said, files_come_and_go_with_few_descriptors, it_ends_where_nothing_can_come, no_job_follows_what_jobs_write, renamed_and_killed, copied_and_killed,
          either_and_killed, one_of_four_processes_is_killed, copied_while_it_is_written)
 
 if __name__ == "__main__":

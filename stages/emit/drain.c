@@ -67,7 +67,7 @@ bool sink_make_room(struct emit *e)
 {
     struct sink *s;
 
-    if (e->open_count < OPEN_MAX)
+    if (e->open_count < e->open_most)
         return true;
     TAILQ_FOREACH(s, &e->open, open.link)
     if (!s->busy && !s->unsynced) {

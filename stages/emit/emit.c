@@ -9,10 +9,20 @@
 #include "schemas/step.h"
 #include "stages/emit/sinks/claim.h"
 #include <stdlib.h>
+#include <sys/resource.h>
 
 enum { INTERVAL_MOST_MS = 1000 /* of read */, SINKS_A_CALL = 256 };
 
 static void emit_close(void **self);
+
+/* Ingest takes three quarters, and whoever comes first raises the limit. */
+static size_t open_most(void)
+{
+    struct rlimit limit = {.rlim_cur = 4 * OPEN_MAX};
+
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur / 4 < OPEN_MAX ? (size_t)limit.rlim_cur / 4 : OPEN_MAX;
+}
 
 static enum err_code emit_open(void **self, const struct stage_env *env, struct err *err)
 {
@@ -24,6 +34,7 @@ static enum err_code emit_open(void **self, const struct stage_env *env, struct 
         return err_set(err, ERR_MEMORY, 0, "emit");
     e->env = env;
     e->ops = c->sink == SINK_STDOUT ? &stdout_ops : &jsonl_ops;
+    e->open_most = open_most();
     e->interval_ms = c->max_latency_ms / 2;
     if (!c->follow && e->interval_ms > INTERVAL_MOST_MS)
         e->interval_ms = INTERVAL_MOST_MS;

@@ -10,7 +10,7 @@
  *
  *     ready     has lines or a sync that was asked for, in the order of their coming
  *     due       has written what no task covers, by the time when it must be synced
- *     open      has a descriptor, the one used longest ago first; at most OPEN_MAX
+ *     open      has a descriptor, the one used longest ago first; at most OPEN_MAX, and a quarter of what may be open
  *     waiting   tries again later, since the disk was full
  *     gone      was dropped while a task of it was under way
  *
@@ -62,7 +62,7 @@ struct emit {
     struct claim *claim;
     struct table sinks;
     struct sinks ready, due, open, waiting, gone;
-    size_t open_count, in_flight;
+    size_t open_count, open_most, in_flight;
     uint64_t unsynced_bytes, interval_ms;
     struct stage_outbox outbox;
     uint64_t now_ms;
