@@ -338,6 +338,24 @@ def a_feed_that_is_gone_leaves_the_others(place):
     check(place.end_of(process) == e2e.STOPPED, f"stopped: {place.said(process)}")
 
 
+def it_ends_though_a_stream_is_paused(place):
+    """At the end of its input, when the others have read all: the one that is paused keeps what came."""
+    job = Follow(place, "out", "-", options=("--name", "feed", "--key", KEYED))
+    for data in (b"1 user=a one\n1 user=b one\n", b"2 user=a two\n2 user=b two\n", b""):
+        feed = Feed()
+        feed.send(data)
+        process = job.start(stdin=feed.read_end)
+        feed.end()
+        check(place.end_of(process) == 0, place.said(process))
+        feed.close()
+        if b"one" in data:
+            job.control("pause", "feed+a")
+        elif data:
+            check([len(job.units(f"feed+{key}")) for key in "ab"] == [1, 2], f"{job.records()}")
+            job.control("resume", "feed+a")
+    check([len(job.units(f"feed+{key}")) for key in "ab"] == [2, 2], f"{job.records()}")
+
+
 def a_long_key_is_brought_back(place):
     """What is durable is read without a new line of its key, whatever the length of its name."""
     feed, key = Feed(), "k" * 230
@@ -362,4 +380,5 @@ if __name__ == "__main__":
     sys.exit(e2e.main([a_pipe_goes_on_after_each_kill, a_continuation_appends,
                        a_full_spool_makes_the_writer_wait, entries_are_the_same_after_kills,
                        a_file_split_by_key_loses_nothing, a_pipe_split_by_key_loses_at_most_a_read,
-                       a_feed_that_is_gone_leaves_the_others, a_long_key_is_brought_back]))
+                       a_feed_that_is_gone_leaves_the_others, it_ends_though_a_stream_is_paused,
+                       a_long_key_is_brought_back]))

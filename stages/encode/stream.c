@@ -103,6 +103,7 @@ void stream_open_up(struct stream *s)
     open.normalize = proto_text(normalize_name(e->env->config->normalize));
     open.line_edges = e->env->config->unit == UNIT_LINE || e->env->config->unit == UNIT_ENTRY;
     outbox_tell(&e->up, RIVERRUN__CONTROL__IS_OPEN, &open);
+    e->drained = false; /* said again when this one is read too */
     STEP_AT(encode_open, s->id, s->epoch);
 }
 
@@ -139,6 +140,7 @@ static void close_neighbours(struct stream *s)
 
     up.stream = down.stream = s->id;
     up.epoch = s->epoch;
+    up.name = s->name;
     down.owner = store_owner_epoch(e->store);
     outbox_tell(&e->up, RIVERRUN__CONTROL__IS_CLOSE, &up);
     outbox_tell(&e->down, RIVERRUN__CONTROL__IS_SINK_CLOSE, &down);
@@ -617,8 +619,7 @@ static void pause_at_rest(struct stream *s)
         return;
     }
     s->known = true;
-    if (s->phase == PHASE_IDLE)
-        close_neighbours(s);
+    close_neighbours(s);
     turn_over(s);
     s->phase = PHASE_PAUSED;
     stream_set_note(s, true);

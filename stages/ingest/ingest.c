@@ -33,7 +33,7 @@ struct input {
     bool opened;            /* `opened` was told */
     bool done;              /* the end was sent */
     bool wanted;            /* `want` was told since the last grant */
-    bool quiet;             /* when it was read last, it had nothing; or it was refused */
+    bool quiet; /* when it was read last, it had nothing; or it was refused, or is not wanted */
     enum { RESTS, QUEUED, POLLED } place;
     struct input *next;      /* in that list */
     struct input *same_hash; /* of the name */
@@ -420,7 +420,7 @@ static enum err_code accept_open(struct ingest *g, const Riverrun__Open *open, s
     in->stream = open->stream;
     in->epoch = open->epoch;
     in->sent = in->limit = 0;
-    in->opened = in->done = in->wanted = in->quiet = false;
+    in->opened = in->done = in->wanted = in->quiet = g->drained = false;
     if (in->kind->open(in->self, (struct view){open->cursor.data, open->cursor.len}, &why)) {
         refuse(g, in, &why);
         return ERR_OK;
@@ -478,8 +478,12 @@ static enum err_code accept_control(struct ingest *g, const Riverrun__Control *c
         return ERR_OK;
     case RIVERRUN__CONTROL__IS_CLOSE:
         in = find(g, control->close->stream, control->close->epoch);
-        if (in)
+        if (!in)
+            in = input_find(g, control->close->name);
+        if (in && (!in->stream || in->epoch == control->close->epoch)) {
             close_input(g, in);
+            in->quiet = true;
+        }
         return ERR_OK;
     case RIVERRUN__CONTROL__IS_BYE:
         g->bye = true;
