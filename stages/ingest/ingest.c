@@ -407,6 +407,7 @@ static enum err_code accept_open(struct ingest *g, const Riverrun__Open *open, s
 
     if (!open->stream || open->cursor.len > CURSOR_MAX)
         return err_set(err, ERR_INPUT, 0, "open of '%s' is not well-formed", open->name);
+    g->drained = false; /* to be said again: who sent this has forgotten it */
     if (!in) {
         err_set(&why, ERR_ABSENT, 0, "ingest came back without '%s': start it with the same paths",
                 open->name);
@@ -420,7 +421,7 @@ static enum err_code accept_open(struct ingest *g, const Riverrun__Open *open, s
     in->stream = open->stream;
     in->epoch = open->epoch;
     in->sent = in->limit = 0;
-    in->opened = in->done = in->wanted = in->quiet = g->drained = false;
+    in->opened = in->done = in->wanted = in->quiet = false;
     if (in->kind->open(in->self, (struct view){open->cursor.data, open->cursor.len}, &why)) {
         refuse(g, in, &why);
         return ERR_OK;

@@ -32,12 +32,12 @@ static void shorten(char *name, const char *file, size_t most)
 {
     XXH128_hash_t hash = XXH3_128bits(file, strlen(file));
     size_t length = strlen(name);
-    const char *tail = name + length - (most - 40);
     char whole[PATH_NAME_MAX + 1];
+    const char *tail;
 
     if (length <= most)
         return;
-
+    tail = name + length - (most - 40);
     while (((unsigned char)*tail & 0xC0) == 0x80 || tail[-1] == '%' || tail[-2] == '%')
         tail++;
     snprintf(whole, sizeof whole, "%%%%%016llx%016llx+%s", (unsigned long long)hash.high64,
