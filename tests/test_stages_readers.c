@@ -321,12 +321,13 @@ static void what_is_no_character_is_counted(void **state)
 /* Fields and records that zeros divide, at odd places all of them, are no UTF-16. */
 static void zeros_between_words_say_nothing(void **state)
 {
+    static const char line[12] = {'h', 'e', 'l', 'l', 'o', 0, 'w', 'o', 'r', 'l', 'd', '\n'};
     struct said said;
-    char text[12 * 40];
+    char text[40 * sizeof line];
 
     (void)state;
-    for (size_t i = 0; i < sizeof text; i += 12)
-        memcpy(text + i, "hello\0world\n", 12);
+    for (size_t i = 0; i < sizeof text; i += sizeof line)
+        memcpy(text + i, line, sizeof line);
     read_bytes_of(&said, text, sizeof text, NULL, NULL);
     assert_non_null(strstr(said.fault, "is no text in any encoding that can be told"));
     free(said.text);
