@@ -435,17 +435,25 @@ static void a_file_that_is_truncated_without_a_copy_is_told(void **state)
     feed_free(f);
 }
 
+/* a.log, with a line, followed, then deleted while somebody has it open to write. */
+static FILE *delete_under_its_writer(struct feed *f)
+{
+    FILE *writer;
+
+    world_append(f->state, "a.log", "1\n");
+    feed_want(f, "a.log");
+    feed_begin(f);
+    writer = fopen(in_folder(f->state, "a.log"), "ae");
+    require(writer);
+    assert_int_equal(unlink(in_folder(f->state, "a.log")), 0);
+    return writer;
+}
+
 static void a_deleted_file_is_read_to_its_end_and_awaited(void **state)
 {
     struct feed *f = feed_new(state);
-    FILE *writer;
+    FILE *writer = delete_under_its_writer(f);
 
-    world_append(state, "a.log", "1\n");
-    feed_want(f, "a.log");
-    feed_begin(f);
-    writer = fopen(in_folder(state, "a.log"), "ae");
-    require(writer);
-    assert_int_equal(unlink(in_folder(state, "a.log")), 0);
     feed_work(f);
     fputs("2\n", writer);
     fflush(writer);
@@ -479,15 +487,9 @@ static int descriptors_of(void **state, const char *name)
 static void a_deleted_file_is_let_go_when_it_is_over(void **state)
 {
     struct feed *f = feed_new(state);
+    FILE *writer = delete_under_its_writer(f);
     size_t asked;
-    FILE *writer;
 
-    world_append(state, "a.log", "1\n");
-    feed_want(f, "a.log");
-    feed_begin(f);
-    writer = fopen(in_folder(state, "a.log"), "ae");
-    require(writer);
-    assert_int_equal(unlink(in_folder(state, "a.log")), 0);
     fputs("2\n", writer);
     fflush(writer);
     feed_expect(f, "1\n2\n");

@@ -28,7 +28,6 @@ struct train {
     const struct net_ops *ops;
     struct tokenizer *tokenizer;
     struct corpus *corpus, *held_out;
-    uint64_t epoch_tokens; /* corpus_tokens, at least 1 */
     struct pool *pool;
     char settings[SETTINGS_BYTES_MAX];
 

@@ -314,7 +314,6 @@ static enum err_code get_all(struct train *t, struct view file, struct err *err)
                    read_done(&r)))
         code = damaged(t, err);
     s->loss = t->loss_weight > 0 ? t->loss_sum / t->loss_weight : 0;
-    s->epoch = s->tokens / t->epoch_tokens;
     return code;
 }
 

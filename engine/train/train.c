@@ -274,10 +274,10 @@ static enum err_code begin(struct train *t, struct err *err)
 }
 
 /* As many as there are tokens to be read in. */
-static void find_steps(struct train *t)
+static void find_steps(struct train *t, uint64_t epoch)
 {
     struct train_options *o = &t->options;
-    double tokens = o->passes * (double)t->epoch_tokens;
+    double tokens = o->passes * (double)epoch;
 
     if (o->tokens_most && tokens > (double)o->tokens_most)
         tokens = (double)o->tokens_most;
@@ -323,6 +323,7 @@ static enum err_code open_all(struct train *t, struct err *err)
     unsigned threads = o->threads ? o->threads : cores > 0 ? (unsigned)cores : 1;
     enum err_code code = check_options(o, err);
     bool found = false;
+    uint64_t epoch;
 
     if (!code)
         code = claim(t, err);
@@ -334,10 +335,9 @@ static enum err_code open_all(struct train *t, struct err *err)
         code = find_shape(t, err);
     if (code)
         return code;
-    t->epoch_tokens = corpus_tokens(t->corpus);
-    t->epoch_tokens += t->epoch_tokens == 0;
+    epoch = corpus_tokens(t->corpus);
     if (!o->steps)
-        find_steps(t);
+        find_steps(t, epoch);
     net_layout(&o->shape, &t->layout);
     t->first = o->state_only ? t->layout.states : 0;
     t->parts = calloc(o->parts, sizeof *t->parts);
@@ -352,7 +352,8 @@ static enum err_code open_all(struct train *t, struct err *err)
                                       .parameters = net_parameters(&o->shape),
                                       .trained = t->layout.count - t->first,
                                       .level = t->ops->level,
-                                      .corpus_bytes = corpus_bytes(t->corpus)};
+                                      .corpus_bytes = corpus_bytes(t->corpus),
+                                      .epoch_tokens = epoch};
     saved_settings(t);
     code = pool_open(&t->pool, threads < o->parts ? threads : o->parts, err);
     if (!code)
@@ -596,7 +597,6 @@ enum err_code train_step(struct train *t, struct err *err)
     t->loss_weight += LOSS_SHARE * (1 - t->loss_weight);
     t->status.loss = t->loss_sum / t->loss_weight;
     t->status.tokens += loss.tokens;
-    t->status.epoch = t->status.tokens / t->epoch_tokens;
     t->status.step++;
     return note(t, err);
 }

@@ -54,9 +54,8 @@ struct train_status {
     double loss;                  /* nats a token, mean over the last 100 steps or so */
     double rate, norm;            /* of the last step: learning rate, length of the gradient */
     double held_out;              /* bits a byte when last evaluated; 0: never */
-    uint64_t epoch;
-    const char *level; /* of the processor */
-    uint64_t corpus_bytes;
+    const char *level;            /* of the processor */
+    uint64_t corpus_bytes, epoch_tokens; /* of the text; of reading it once, by weight */
     bool resumed;
 };
 

@@ -58,8 +58,9 @@ static void say(struct session *s, bool end)
         snprintf(held_out, sizeof held_out, ", held out %.4f bits/byte", t->held_out);
     printf("step %llu of %llu, epoch %llu: loss %.4f%s; rate %.2e, gradient %.2f; %.0f tokens/s, "
            "%.0f %% of the sgemm peak; %s left\n",
-           (unsigned long long)t->step, (unsigned long long)t->steps, (unsigned long long)t->epoch,
-           t->loss, held_out, t->rate, t->norm, speed,
+           (unsigned long long)t->step, (unsigned long long)t->steps,
+           (unsigned long long)(t->tokens / (t->epoch_tokens ? t->epoch_tokens : 1)), t->loss,
+           held_out, t->rate, t->norm, speed,
            s->peak > 0 ? 100 * 6e-9 * (double)t->parameters * speed / s->peak : 0, time_left);
     answer_flush();
 }

@@ -26,9 +26,7 @@ struct segment {
     uint64_t end, tail;
     uint64_t row; /* the journal's number of the row that closed it */
     struct segment_file file;
-    bool gone;             /* not closed, but deleted, nobody writes to it, and it was let go: */
-    struct file_facts was; /* what it was then */
-    int watch;             /* of its file by itself, while that is not at the path; -1: none */
+    int watch; /* of its file by itself, while that is not at the path; -1: none */
 };
 
 struct chain {

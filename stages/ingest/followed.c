@@ -34,6 +34,7 @@ struct followed {
     bool warned;                /* that the file cannot be read */
     bool pressed; /* checkpoints were asked for, to let go of a file that was deleted */
     uint64_t kept_number, kept_offset; /* nothing before this place is needed */
+    struct file_facts was;             /* of a file that was deleted and let go */
     struct file_id seen; /* what would go on, when the segment was last read to its end */
     bool refound;        /* the segment's file was looked for again */
 };
@@ -263,29 +264,36 @@ static bool is_original(const struct followed *f, const struct segment *s,
            segment_file_holds(file, &s->name, f->eof_end, f->eof_tail);
 }
 
+/* Was the segment's file deleted, read to its end, and let go? */
+static bool is_gone(const struct followed *f, const struct segment *s)
+{
+    return !s->closed && s->file.fd < 0 && f->was.id.inode && same_file(&s->file.id, &f->was.id);
+}
+
 /* At the end of the segment's file, as it is now: which file goes on? next->fd -1: none yet. */
 static enum err_code what_follows(struct followed *f, struct segment *s, struct segment_file *next,
                                   struct segment_name *name, struct sight *out, struct err *err)
 {
     const struct segment_place end = {.offset = f->eof_end, .name = s->name, .tail = f->eof_tail};
-    struct file_facts is, now = s->was;
+    bool gone = is_gone(f, s);
+    struct file_facts is, now = f->was;
     enum err_code code;
 
     next->fd = -1;
-    if (!s->gone && !facts_of_descriptor(s->file.fd, &now))
-        return err_set(err, ERR_SOURCE, errno, "input '%s'", f->path);
-    if (facts_of_path(f->path, &is) && same_file(&is.id, &now.id)) {
+    if (facts_of_path(f->path, &is) && same_file(&is.id, &s->file.id)) {
         f->seen = (struct file_id){0};
         chain_unwatch(&f->chain, s);
         return ERR_OK;
     }
-    if (s->watch < 0 && !s->gone && same_file(&s->file.id, &s->name.id)) {
+    if (s->watch < 0 && !gone && same_file(&s->file.id, &s->name.id)) {
         s->watch = watch_file(f->follow->watch, s->file.fd, f);
         if (s->watch >= 0) {
             out->what = SEEN_AGAIN; /* what was written before it was watched */
             return ERR_OK;
         }
     }
+    if (!gone && !facts_of_descriptor(s->file.fd, &now))
+        return err_set(err, ERR_SOURCE, errno, "input '%s'", f->path);
     code = rotated_next(next, f->folder, f->file, &now, &end, is_known, f, err);
     if (code == ERR_SOURCE && err->cause)
         return unreadable(f, err);
@@ -296,8 +304,8 @@ static enum err_code what_follows(struct followed *f, struct segment *s, struct 
         return code;
     }
     if (!code)
-        code = open_path(f, &now.id, next, name, err);
-    if (!code && next->fd >= 0 && !s->gone && is_original(f, s, next)) {
+        code = open_path(f, &s->file.id, next, name, err);
+    if (!code && next->fd >= 0 && !gone && is_original(f, s, next)) {
         chain_let_go(&f->chain, s);
         chain_hold(&f->chain, s, next);
         next->fd = -1;
@@ -351,8 +359,7 @@ static void let_go_deleted(struct followed *f, struct segment *s, struct sight *
     }
     if (f->kept_number == s->number && f->kept_offset == f->at.offset) {
         chain_let_go(&f->chain, s);
-        s->was = is;
-        s->gone = true;
+        f->was = is;
     } else if (!f->pressed) {
         f->pressed = true;
         input_press(f->input);
@@ -372,7 +379,7 @@ static enum err_code look_behind(struct followed *f, struct segment *s, size_t w
     f->eof_end = f->at.offset + count;
     f->eof_tail = count ? tail_of(f, window + count) : f->at.tail;
     code = what_follows(f, s, &next, &name, out, err);
-    if (!code && next.fd < 0 && out->what == SEEN_NOTHING && !s->gone && !count)
+    if (!code && next.fd < 0 && out->what == SEEN_NOTHING && !is_gone(f, s) && !count)
         let_go_deleted(f, s, out);
     if (code || next.fd < 0)
         return code;
@@ -442,7 +449,7 @@ static enum err_code look(struct followed *f, struct sight *out, struct err *err
         out->what = SEEN_AGAIN;
         return ERR_OK;
     }
-    if (s->gone)
+    if (is_gone(f, s))
         return look_behind(f, s, 0, 0, out, err);
     if (s->file.fd < 0) {
         enum err_code code = find_file(f, s, out, err);
@@ -552,9 +559,8 @@ static enum err_code open_place(struct followed *f, const struct segment_place *
         return ERR_OK;
     if (s->closed && s->end < place->offset)
         return gone(f, err);
-    if (s->gone && s->was.bytes == place->offset)
+    if (is_gone(f, s) && f->was.bytes == place->offset)
         return ERR_OK;
-    s->gone = false;
     if (s->file.fd >= 0 && segment_file_holds(&s->file, &s->name, place->offset, place->tail))
         return ERR_OK;
     chain_let_go(&f->chain, s);

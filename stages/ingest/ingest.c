@@ -601,15 +601,11 @@ static void read_one(struct ingest *g, struct input *in, const struct stage_out 
     uint64_t room = in->opened ? in->limit - in->sent : g->env->config->read_bytes;
     struct piece piece = {.buffer = g->buffer};
     struct err why;
-    enum err_code code;
+    enum err_code code = ERR_OK;
 
-    if (!in->opened && is_ready(in)) { /* since it was opened */
-        tell_opened(g, in);
-        input_wake(in);
-        return;
-    }
     piece.room = room < g->env->config->read_bytes ? (size_t)room : g->env->config->read_bytes;
-    code = in->kind->read(in->self, &piece, &why);
+    if (in->opened || !is_ready(in)) /* one may have become ready by itself */
+        code = in->kind->read(in->self, &piece, &why);
     if (!code && !in->opened && is_ready(in)) {
         tell_opened(g, in);
         piece.more = true; /* there may be, now that it can be sent */

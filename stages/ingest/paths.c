@@ -30,13 +30,14 @@ static size_t plain_bytes(const unsigned char *text)
  * inside an escape. */
 static void shorten(char *name, const char *file, size_t most)
 {
-    XXH128_hash_t hash = XXH3_128bits(file, strlen(file));
     size_t length = strlen(name);
     char whole[PATH_NAME_MAX + 1];
+    XXH128_hash_t hash;
     const char *tail;
 
     if (length <= most)
         return;
+    hash = XXH3_128bits(file, strlen(file));
     tail = name + length - (most - 40);
     while (((unsigned char)*tail & 0xC0) == 0x80 || tail[-1] == '%' || tail[-2] == '%')
         tail++;
