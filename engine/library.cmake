@@ -1,6 +1,5 @@
 # The engine as a library of its own, for programs that have none of the other folders: shared and static,
 # one header, a pkg-config file. Included from engine/CMakeLists.txt.
-include(GNUInstallDirs)
 
 set(public_folder ${CMAKE_CURRENT_BINARY_DIR}/public)
 set(public_header ${public_folder}/riverrun_engine.h)

@@ -2,6 +2,7 @@
 """The engine as a library of its own: installed into a scratch prefix, used by a program that knows nothing else
 of the tree."""
 import glob
+import json
 import math
 import os
 import re
@@ -11,7 +12,7 @@ import subprocess
 import sys
 
 import e2e_world
-from e2e_world import DONE, Skip, get, put
+from e2e_world import Skip, get, put
 
 TEXT, VOCAB = "The river", 256
 
@@ -116,10 +117,18 @@ def test_the_header_stands_alone_in_c_and_in_cpp(world):
         run("c++", *strict, world.path("alone.cc"))
 
 
-def test_the_program_is_installed_too(world):
+def test_the_program_is_installed_with_its_model(world):
     installed = Installed(world)
-    assert run(installed.one("bin/riverrun"), "--version").startswith(b"riverrun ")
-    assert world.call(["--version"]).status == DONE
+    moved = world.path("elsewhere")
+    os.rename(installed.prefix, moved)
+    program = os.path.join(moved, "bin", "riverrun")
+    assert run(program, "--version").startswith(b"riverrun ")
+    told = json.loads(run(program, "model", "info", "--json"))
+    model = os.path.join(moved, "share", "riverrun", "riverrun-small.safetensors")
+    assert os.path.samefile(told["file"], model), told
+    put(world.path("book.txt"), b"A river runs past.\n")
+    run(program, "read", world.path("book.txt"), "-o", world.path("read"), "--no-report", "-q")
+    assert any(name.endswith("book.txt.jsonl") for name in os.listdir(world.path("read")))
 
 
 if __name__ == "__main__":
