@@ -602,7 +602,10 @@ enum err_code spool_feed(struct journal *journal, const char *feed, struct buffe
     int rc = env_get(&txn, &key, &found, err);
     if (rc == MDB_NOTFOUND)
         code = err_set(err, ERR_ABSENT, 0, "the spool knows no feed '%s'", feed);
-    else if (rc)
+    else if (rc == ENV_REFUSED) {
+        const struct err why = *err;
+        code = err_set(err, why.code, 0, "%s: " STORE_REMEDY, why.text);
+    } else if (rc)
         code = env_fail(journal->env, rc, "read the spool", err);
     else {
         out->bytes = 0;

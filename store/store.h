@@ -180,8 +180,8 @@ MUST_CHECK enum err_code journal_read(struct journal *journal, const char *topic
  * anybody reads it or not. ---- */
 
 enum {
-    SPOOL_APPEND_MAX = 1 << 20, /* bytes of one append; a batch may have many */
-    SPOOL_CURSOR_MAX = 1024     /* of a feed's cursor */
+    SPOOL_APPEND_MAX = 1 << 20,  /* bytes of one append; a batch may have many */
+    SPOOL_CURSOR_MAX = 20 * 1024 /* of a feed's cursor, which may hold a line that is not over */
 };
 
 struct spool_queue {

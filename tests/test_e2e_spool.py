@@ -3,11 +3,14 @@
 instant and started again on the same pipe, at most one read a kill is missing, nothing comes twice, and what comes
 out is what the same bytes give undisturbed; a spool that is full makes the one who writes wait, and loses nothing.
 """
+import array
+import fcntl
 import json
 import os
 import random
 import shutil
 import sys
+import termios
 import threading
 
 import e2e
@@ -281,7 +284,7 @@ def a_file_split_by_key_loses_nothing(place):
 
 
 def a_pipe_split_by_key_loses_at_most_a_read(place):
-    """The same from a pipe: what a kill costs is lines that are gone, whole or their beginnings, and none comes twice."""
+    """The same from a pipe: a kill costs one read, from within a line to within another."""
     keyed = keyed_lines(place.seed, 3000, 40)
     data = "".join(line + "\n" for _, line in keyed).encode()
     job = Follow(place, "out", "-",
@@ -298,13 +301,53 @@ def a_pipe_split_by_key_loses_at_most_a_read(place):
     feed.end()
     check(place.end_of(process) == 0, f"at the end of its input: {place.said(process)}")
     feed.close()
-    want, missing = split(keyed, "feed"), 0
+    want, read, joined = split(keyed, "feed"), 0, 0
     for name in job.records():
         stream = name.removesuffix(".jsonl")
-        if stream in want and stream != "feed":
-            missing += sum(gaps_between(want[stream], text_of(job.units(stream))))
-    check(missing <= job.kills * READ_BYTES, f"{missing} bytes are missing after {job.kills} kills")
-    return f"{job.kills} kills, {missing} of {len(data)} bytes missing"
+        got, written = text_of(job.units(stream)), want.get(stream, b"").splitlines()
+        whole = [line for line in got.splitlines() if line in set(written)]
+        check(whole == [line for line in written if line in set(whole)], f"{stream}: twice, or in another order")
+        read += len(got)
+        joined += len(got.splitlines()) - len(whole)
+    missing = len(data) - read
+    check(0 <= missing <= job.kills * READ_BYTES, f"{missing} bytes are missing after {job.kills} kills")
+    check(joined <= job.kills, f"{joined} lines that nobody wrote, after {job.kills} kills")
+    return f"{job.kills} kills, {missing} of {len(data)} bytes missing, {joined} lines joined over what is missing"
+
+
+def a_stop_in_a_line_costs_nothing(place):
+    """A pipe split by key, stopped again and again where a line is not over, also before its key came."""
+    keyed = keyed_lines(place.seed, 60, 5)
+    keyed[7] = ("k1", keyed[7][1].split()[0] + " user=k1 " + "long " * 5000)
+    data = "".join(line + "\n" for _, line in keyed).encode()
+    job = Follow(place, "out", "-", options=("--name", "feed", "--key", KEYED))
+    feed, at = Feed(), 0
+    cuts = [data.index(b" user") + 2, data.index(b"long long") + 18000, data.index(b"long long") + 20000]
+    cuts += random.Random(place.seed).sample(range(cuts[-1], len(data)), 3)
+    for cut in sorted(cuts):
+        process = job.start(stdin=feed.read_end)
+        os.write(feed.write_end, data[at:cut])
+        wait_for("the pipe to be empty", lambda: waiting_in(feed.read_end) == 0)
+        process.terminate()
+        check(place.end_of(process) == e2e.STOPPED, f"stopped: {place.said(process)}")
+        at = cut
+    process = job.start(stdin=feed.read_end)
+    feed.send(data[at:])
+    feed.end()
+    check(place.end_of(process) == 0, f"at the end of its input: {place.said(process)}")
+    feed.close()
+    want = split(keyed, "feed")
+    for name, data in want.items():
+        read = b"".join(unit["text"].encode() + b"\n" for unit in job.units(name)) if name != "feed+k1" else None
+        check(read is None or read == data, f"{name} read {read!r}, not {data!r}")
+        check(job.units(name)[-1]["end"] == len(data), f"{name} ends at {job.units(name)[-1]['end']}, not {len(data)}")
+    return f"{len(cuts)} stops"
+
+
+def waiting_in(descriptor):
+    count = array.array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
 
 
 def a_feed_that_is_gone_leaves_the_others(place):
@@ -380,5 +423,6 @@ if __name__ == "__main__":
     sys.exit(e2e.main([a_pipe_goes_on_after_each_kill, a_continuation_appends,
                        a_full_spool_makes_the_writer_wait, entries_are_the_same_after_kills,
                        a_file_split_by_key_loses_nothing, a_pipe_split_by_key_loses_at_most_a_read,
+                       a_stop_in_a_line_costs_nothing,
                        a_feed_that_is_gone_leaves_the_others, it_ends_though_a_stream_is_paused,
                        a_long_key_is_brought_back]))

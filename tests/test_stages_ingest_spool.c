@@ -392,9 +392,10 @@ static void end_life(struct world **w)
 }
 
 /* What a pipe gave and was no line yet is lost with it; the next pipe begins with its first byte. */
-static void a_new_pipe_is_read_from_its_beginning(void **state)
+static void the_next_pipe_goes_on_with_the_line(void **state)
 {
-    static const char *const said[] = {"a 1\nb 2\nparti", "a 3\nb", "a 4\n"};
+    static const char *const said[] = {"a 1\nb 2\na", " 3\nb", " 5\na 4\n"};
+    struct world *last = world_new(state);
     uint64_t seed = 1;
 
     for (size_t life = 0; life < 3; life++) {
@@ -409,6 +410,14 @@ static void a_new_pipe_is_read_from_its_beginning(void **state)
         assert_memory_equal(w->came.text, "a 1\na 3\na 4\n", 4 * (life + 1));
         end_life(&w);
     }
+    last->d->config.key = "^(\\w+)";
+    start(last);
+    while (last->announced < 2)
+        work(last);
+    open_at(last, "feed+b", (struct view){NULL, 0});
+    read_to(last, 8, 7, &seed);
+    assert_memory_equal(last->came.text, "b 2\nb 5\n", 8);
+    end_life(&last);
 }
 
 /* What a former life decided is not true of a stream that is begun again. */
@@ -445,7 +454,7 @@ int main(void)
         STAGE_TEST(much_comes_while_time_ends_an_entry),
         STAGE_TEST(a_bad_pattern_is_refused_with_its_place),
         STAGE_TEST(a_stream_for_each_key),
-        STAGE_TEST(a_new_pipe_is_read_from_its_beginning),
+        STAGE_TEST(the_next_pipe_goes_on_with_the_line),
         STAGE_TEST(entries_of_a_new_life_are_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

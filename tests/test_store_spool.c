@@ -316,11 +316,11 @@ static void what_is_in_flight_takes_room(void **state)
 
 /* ---- Damage ---- */
 
-/* Find a stretch of a queue in the file and flip a bit of it. */
-static void damage(const char *folder, unsigned queue, uint64_t offset)
+/* Find bytes in the file and flip a bit of them. */
+static void damage_bytes(const char *folder, const uint8_t *wanted, size_t wanted_bytes)
 {
     uint64_t bytes = file_bytes_of(folder, "data.mdb");
-    uint8_t *file = malloc(bytes), wanted[64];
+    uint8_t *file = malloc(bytes);
     char path[400];
     uint8_t *at;
 
@@ -328,11 +328,18 @@ static void damage(const char *folder, unsigned queue, uint64_t offset)
     int fd = open(path, O_RDONLY);
     assert_int_equal(read(fd, file, bytes), bytes);
     close(fd);
-    fill(wanted, queue, offset, sizeof wanted);
-    at = memmem(file, bytes, wanted, sizeof wanted);
+    at = memmem(file, bytes, wanted, wanted_bytes);
     assert_non_null(at);
     flip_bit(folder, "data.mdb", (uint64_t)(at - file) + 10, 3);
     free(file);
+}
+
+static void damage(const char *folder, unsigned queue, uint64_t offset)
+{
+    uint8_t wanted[64];
+
+    fill(wanted, queue, offset, sizeof wanted);
+    damage_bytes(folder, wanted, sizeof wanted);
 }
 
 static void a_damaged_chunk_is_named_and_the_others_are_read(void **state)
@@ -369,6 +376,39 @@ static void a_damaged_last_chunk_does_not_stop_the_feed(void **state)
     assert_int_equal(append(journal, 0, 200, 200), ERR_OK);
     check_queue(journal, 0, 200, 400);
     journal_close(&journal);
+}
+
+static void a_cursor_of_any_length_is_kept_and_its_damage_is_told(void **state)
+{
+    static const size_t lengths[] = {0, 1, 1900, 2100, 5000, SPOOL_CURSOR_MAX};
+    struct buffer cursor = buffer_of(SPOOL_CURSOR_MAX);
+    uint8_t data[SPOOL_CURSOR_MAX + 1];
+    struct journal *journal;
+    struct store_batch *batch = new_batch();
+    struct err err;
+
+    fill(data, 7, 0, sizeof data);
+    assert_int_equal(batch_feed(batch, "feed", (struct view){data, sizeof data}, NULL), ERR_LIMIT);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        journal = open_spool(folder_of(state));
+        batch = batch ? batch : new_batch();
+        assert_int_equal(batch_feed(batch, "feed", (struct view){data, lengths[i]}, NULL), ERR_OK);
+        assert_int_equal(outcome_of(journal, &batch, NULL, &err), ERR_OK);
+        journal_close(&journal);
+        journal = open_spool(folder_of(state));
+        assert_int_equal(spool_feed(journal, "feed", &cursor, NULL), ERR_OK);
+        assert_int_equal(cursor.bytes, lengths[i]);
+        if (cursor.bytes)
+            assert_memory_equal(cursor.data, data, cursor.bytes);
+        journal_close(&journal);
+    }
+    damage_bytes(folder_of(state), data + 8000, 64);
+    journal = open_spool(folder_of(state));
+    assert_int_equal(spool_feed(journal, "feed", &cursor, &err), ERR_DAMAGED);
+    assert_non_null(strstr(err.text, "the cursor of the feed 'feed'"));
+    assert_non_null(strstr(err.text, "riverrun repair"));
+    journal_close(&journal);
+    buffer_release(&cursor);
 }
 
 /* ---- A full disk: no file may grow beyond a limit ---- */
@@ -569,6 +609,7 @@ int main(void)
         STORE_TEST(what_is_in_flight_takes_room),
         STORE_TEST(a_damaged_chunk_is_named_and_the_others_are_read),
         STORE_TEST(a_damaged_last_chunk_does_not_stop_the_feed),
+        STORE_TEST(a_cursor_of_any_length_is_kept_and_its_damage_is_told),
         STORE_TEST(a_full_disk_refuses_appends_and_trimming_works),
         STORE_TEST(kill_at_any_instant_loses_nothing_acknowledged),
         STORE_TEST(a_crash_around_a_commit_leaves_all_of_it_or_nothing),

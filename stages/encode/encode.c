@@ -302,7 +302,7 @@ static void sum_up(const struct encode *e, struct err *err)
     }
     if (failed == 1 && e->stream_count == 1)
         err_set(err, first->why.code, 0, "%s", "");
-    else if (e->stopping && (stopped || !e->announced) && !e->drained)
+    else if (e->stopping && (stopped || !e->announced || !e->stream_count) && !e->drained)
         err_set(err, ERR_STOPPED, 0, "stopped: run the same command again to resume");
     else if (failed)
         err_set(err, failed == e->stream_count && same ? first->why.code : ERR_SOME, 0,

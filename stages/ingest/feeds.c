@@ -1,6 +1,7 @@
 /* Feeds split by key. What was read and not routed yet (a line that is not over) lies in `data`; the cursor
  * that goes with a batch leads to its first byte: (the input's cursor before some piece, bytes of it to
- * skip), as cursors nest elsewhere. */
+ * skip), as cursors nest elsewhere. Of an input that cannot be read again, which has no cursors, it holds these
+ * bytes themselves. */
 #include "stages/ingest/feeds.h"
 
 #include "schemas/step.h"
@@ -12,17 +13,21 @@
 enum {
     CURSOR_VERSION = 1,
     FLAG_IN_LINE = 1,
-    /* Of one read: lines of two bytes, each to another queue, must find room in the smallest spool. */
-    PIECE_BYTES = 16 * 1024,
+    FLAG_DATA = 2,
+    /* Lines of two bytes, each to another queue, must find room in the smallest spool; and a line that fills it shows
+     * the pattern as much as any. */
+    DATA_BYTES = 16 * 1024,
     ROOM_BYTES = 640 * 1024
 };
+_Static_assert((int)DATA_BYTES > (int)PATTERN_LINE_MAX, "all that the pattern looks at");
+_Static_assert(DATA_BYTES + 8 + (int)PATH_NAME_MAX <= (int)SPOOL_CURSOR_MAX, "a line in a cursor");
 
 struct feed {
     struct feeds *feeds;
     const struct input_kind *kind;
     void *self;
     char *name, *source;
-    uint8_t *data; /* (feeds.data_bytes), and a newline */
+    uint8_t *data; /* (DATA_BYTES), and a newline */
     size_t bytes;  /* of data, not routed */
     bool open, awake, ended;
     bool in_line;          /* the line at data begins before it, and is current's */
@@ -41,12 +46,16 @@ struct feeds {
     struct spooled *spooled;
     const struct stage_env *env;
     struct pattern *key;
-    size_t data_bytes;
     struct feed *all;
     bool told; /* that there are no more streams */
 };
 
 /* ---- Cursors ---- */
+
+static bool comes_again(const struct feed *f)
+{
+    return f->mark_bytes;
+}
 
 static void put_cursor(const struct feed *f, struct buffer *out)
 {
@@ -54,11 +63,14 @@ static void put_cursor(const struct feed *f, struct buffer *out)
     size_t bytes = strlen(name);
 
     buffer_u8(out, CURSOR_VERSION);
-    buffer_u8(out, f->in_line ? FLAG_IN_LINE : 0);
+    buffer_u8(out, (uint8_t)((f->in_line ? FLAG_IN_LINE : 0) | (comes_again(f) ? 0 : FLAG_DATA)));
     buffer_u32(out, f->skip);
     buffer_u16(out, (uint16_t)bytes);
     buffer_put(out, name, bytes);
-    buffer_put(out, f->mark, f->mark_bytes);
+    if (comes_again(f))
+        buffer_put(out, f->mark, f->mark_bytes);
+    else
+        buffer_put(out, f->data, f->bytes);
 }
 
 static enum err_code take_cursor(struct feed *f, struct view bytes, struct err *err)
@@ -72,16 +84,20 @@ static enum err_code take_cursor(struct feed *f, struct view bytes, struct err *
     size_t left = (size_t)(r.end - r.at);
 
     if (r.short_read || version != CURSOR_VERSION || length > PATH_NAME_MAX ||
-        left > INPUT_CURSOR_MAX)
+        left > (flags & FLAG_DATA ? DATA_BYTES - 1 : INPUT_CURSOR_MAX))
         return err_set(err, ERR_DAMAGED, 0, "the spool's cursor of the feed '%s'", f->name);
     if (length)
         memcpy(text, name, length);
     f->current = flags & FLAG_IN_LINE ? spooled_find(f->feeds->spooled, text) : NULL;
     f->in_line = f->current != NULL;
+    if (flags & FLAG_DATA) {
+        memcpy(f->data, r.at, left);
+        f->bytes = left;
+        return ERR_OK;
+    }
     f->skip = f->discard = left ? skip : 0; /* no mark: nothing of it comes again */
     f->mark_bytes = left;
-    if (left)
-        memcpy(f->mark, r.at, left);
+    memcpy(f->mark, r.at, left);
     return ERR_OK;
 }
 
@@ -164,7 +180,7 @@ enum err_code feeds_add(struct feed **out, struct feeds *feeds, const struct inp
     enum err_code code;
 
     if (!f || !(f->name = strdup(name)) || !(f->source = strdup(source)) ||
-        !(f->data = malloc(feeds->data_bytes + 1))) {
+        !(f->data = malloc(DATA_BYTES + 1))) {
         free_feed(f);
         return err_set(err, ERR_MEMORY, 0, "feed '%s'", source);
     }
@@ -245,7 +261,7 @@ static enum err_code route(struct feed *f, struct store_batch *batch, size_t *us
     while (at < f->bytes && !code) {
         const uint8_t *line = f->data + at, *end = memchr(line, '\n', f->bytes - at);
         size_t count = end ? (size_t)(end - line) + 1 : f->bytes - at;
-        if (!end && count < f->feeds->data_bytes)
+        if (!end && count < DATA_BYTES)
             break;
         next = f->current;
         if (!f->in_line)
@@ -311,7 +327,7 @@ static enum err_code store_piece(struct feed *f, const struct piece *piece, stru
         put_cursor(f, &cursor);
         code = batch_feed(batch, f->name, (struct view){cursor.data, cursor.bytes}, err);
     }
-    if (!code && used)
+    if (!code && (used || !comes_again(f)))
         spooled_submit(f->feeds->spooled, &f->task, &batch);
     store_batch_close(&batch);
     buffer_release(&cursor);
@@ -322,13 +338,14 @@ static enum err_code store_piece(struct feed *f, const struct piece *piece, stru
 
 static enum err_code work(struct feed *f, bool *ran, struct err *err)
 {
-    struct piece piece = {.buffer = f->data + f->bytes};
-    size_t room = f->feeds->data_bytes - f->bytes;
+    const size_t read_bytes = f->feeds->env->config->read_bytes;
+    struct piece piece = {.buffer = NULL};
     enum err_code code = ERR_OK;
 
     if (!f->open)
         code = open_feed(f, err);
-    piece.room = room < PIECE_BYTES ? room : PIECE_BYTES;
+    piece.buffer = f->data + f->bytes;
+    piece.room = DATA_BYTES - f->bytes < read_bytes ? DATA_BYTES - f->bytes : read_bytes;
     if (!code)
         code = f->kind->read(f->self, &piece, err);
     if (code == ERR_CHANGED && f->feeds->env->config->restart)
@@ -408,9 +425,6 @@ enum err_code feeds_open(struct feeds **out, struct spooled *s, struct err *err)
         return err_set(err, ERR_MEMORY, 0, "feeds");
     feeds->spooled = s;
     feeds->env = env;
-    /* A key is looked for in as much of a line whatever the size of reads. */
-    feeds->data_bytes =
-        env->config->read_bytes > PATTERN_LINE_MAX ? env->config->read_bytes : PATTERN_LINE_MAX + 1;
     code = pattern_open(&feeds->key, env->config->key, "--key", true, err);
     if (code)
         feeds_close(&feeds);

@@ -5,8 +5,9 @@
  * kind of input that would otherwise be a stream by itself. Which line went where is decided once: the
  * lines are in their queues with the feed's cursor in one transaction, and streams are read from queues.
  *
- * The feed's cursor in the spool:  0 u8 version = 1 | 1 u8 flags: 1 a line is not over | 2 u32 bytes to skip |
- *                                  6 u16 bytes of a name | 8 the queue of that line | the input's cursor */
+ * The feed's cursor in the spool:  0 u8 version = 1 | 1 u8 flags: 1 a line is not over, 2 bytes |
+ *                                  2 u32 bytes to skip | 6 u16 bytes of a name | 8 the queue of that line |
+ *                                  the input's cursor, or bytes that were read and are in no queue yet */
 #ifndef STAGES_INGEST_FEEDS_H
 #define STAGES_INGEST_FEEDS_H
 
