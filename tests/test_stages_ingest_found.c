@@ -180,6 +180,36 @@ static void what_jobs_and_tools_keep_is_not_followed(void **state)
     feed_free(f);
 }
 
+/* Between a rotation's rename and the next file, and whatever the next file begins with. */
+static void what_was_followed_before_is_followed_still(void **state)
+{
+    static const uint8_t rubbish[] = "2 \0 \xFF\xFE\xC3 A\n";
+    struct feed *f = feed_new(state);
+
+    world_folder(state, "logs");
+    world_append(state, "logs/a.log", "1\n");
+    world_append(state, "logs/b.log", "1\n");
+    feed_want(f, "logs");
+    feed_start(f);
+    snprintf(f->name, sizeof f->name, "%s", announced(f, "+logs+a.log"));
+    feed_open(f, f->name, (struct view){NULL, 0});
+    feed_grant(f, TEXT_MAX);
+    feed_expect(f, "1\n");
+    feed_stop(f);
+    world_move(state, "logs/a.log", "logs/a-20260101.log");
+    world_copy(state, "logs/b.log", "logs/c-20260101.log"); /* of none that was followed */
+    feed_start(f);
+    assert_int_equal(f->name_count, 2);
+    assert_null(announced(f, "a-20260101.log"));
+    feed_stop(f);
+    put_file(in_folder(state, "logs/a.log"), rubbish, sizeof rubbish - 1);
+    put_file(in_folder(state, "logs/d.log"), rubbish, sizeof rubbish - 1);
+    feed_start(f);
+    assert_int_equal(f->name_count, 3);
+    assert_non_null(announced(f, "+logs+a.log"));
+    feed_free(f);
+}
+
 static void a_folder_that_goes_and_comes_back_is_watched_again(void **state)
 {
     struct feed *f = feed_new(state);
@@ -258,6 +288,34 @@ static void a_copy_that_may_not_be_read_is_waited_for(void **state)
     require(chmod(in_folder(state, "a.log.1"), 0644) == 0);
     feed_expect(f, "1\n2\n3\n4\n");
     assert_null(strstr(f->d->reports, "a.log.2'"));
+    feed_free(f);
+}
+
+static void a_file_that_may_not_be_read_is_waited_for(void **state)
+{
+    struct feed *f = feed_new(state);
+
+    world_append(state, "a.log", "1\n");
+    feed_want(f, "a.log");
+    feed_begin(f);
+    feed_expect(f, "1\n");
+    world_move(state, "a.log", "a.log.1");
+    world_append(state, "a.log", "2"); /* it is begun, and none of it was read */
+    feed_expect(f, "1\n");
+    feed_stop(f);
+    feed_start(f);
+    require(chmod(in_folder(state, "a.log"), 0) == 0);
+    as_nobody(state, true);
+    feed_open(f, f->name,
+              (struct view){f->places[f->place_count - 1].cursor, SEGMENT_CURSOR_BYTES});
+    feed_grant(f, TEXT_MAX);
+    feed_expect(f, "1\n");
+    as_nobody(state, false);
+    assert_int_equal(f->refused, ERR_OK);
+    assert_non_null(strstr(f->d->reports, "a.log' may be what is to be read on: Permission"));
+    require(chmod(in_folder(state, "a.log"), 0644) == 0);
+    world_append(state, "a.log", "\n");
+    feed_expect(f, "1\n2\n");
     feed_free(f);
 }
 
@@ -589,9 +647,11 @@ int main(void)
         STAGE_TEST(files_that_match_are_announced_when_they_come),
         STAGE_TEST(folders_are_followed_with_what_comes_into_them),
         STAGE_TEST(what_jobs_and_tools_keep_is_not_followed),
+        STAGE_TEST(what_was_followed_before_is_followed_still),
         STAGE_TEST(a_folder_that_goes_and_comes_back_is_watched_again),
         STAGE_TEST(what_cannot_be_read_is_told_once_and_tried_again),
         STAGE_TEST(a_copy_that_may_not_be_read_is_waited_for),
+        STAGE_TEST(a_file_that_may_not_be_read_is_waited_for),
         STAGE_TEST(a_folder_that_may_not_be_listed_is_told),
         STAGE_TEST(named_links_and_odd_folders_are_found),
         STAGE_TEST(a_damaged_file_in_between_is_not_passed_over),

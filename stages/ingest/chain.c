@@ -220,7 +220,7 @@ enum err_code chain_init(struct chain *c, struct follow *follow, struct followed
     *c = (struct chain){.follow = follow, .owner = owner, .coming = {.fd = -1}};
     c->decide = (struct spool_task){.done = decided, .self = c};
     c->cut = (struct spool_task){.done = was_cut, .self = c};
-    if (asprintf(&c->topic, "segments/%s", name) >= 0)
+    if (asprintf(&c->topic, CHAIN_TOPIC "%s", name) >= 0)
         return ERR_OK;
     c->topic = NULL;
     return err_set(err, ERR_MEMORY, 0, "input '%s'", name);

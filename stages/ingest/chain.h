@@ -13,6 +13,8 @@
 struct follow;
 struct followed;
 
+#define CHAIN_TOPIC "segments/" /* and the stream's name: its journal's */
+
 enum {
     CHAIN_OLD_OPEN_MOST = 8,
     CHAIN_ROWS_KEPT = 64 /* beyond those needed for a replay: to know again what was read */

@@ -199,12 +199,13 @@ static bool left_out(const struct feeder *g, const struct wanted *w, const char 
     return out;
 }
 
-/* Is the file, wanted as one of many, passed over? Who gives a pattern means what is no text as well. */
+/* Is the file, wanted as one of many, passed over? Who gives a pattern means what is no text as well. What a former
+ * run followed is followed, whatever it begins with by now. */
 static bool is_passed(const struct feeder *g, const struct wanted *w, const char *path,
                       struct passed *passed)
 {
     if (w->kind == WANTED_FOLDER)
-        return passed_file(passed, g->follow.config, path);
+        return !followed_before(&g->follow, path) && passed_file(passed, g->follow.config, path);
     return w->kind == WANTED_PATTERN && passed_output(path);
 }
 
@@ -238,6 +239,7 @@ struct beside {
     const char *folder;
 };
 
+/* It may be away, between a rotation's rename and the next file: then a former run tells. */
 static bool is_followed(void *self, const char *base)
 {
     const struct beside *b = self;
@@ -246,7 +248,8 @@ static bool is_followed(void *self, const char *base)
 
     return snprintf(path, sizeof path, "%s/%s", b->folder, base) < PATH_MAX &&
            (find(b->feeder, path) ||
-            (matches(b->feeder, path) && !stat(path, &st) && S_ISREG(st.st_mode)));
+            (matches(b->feeder, path) &&
+             (stat(path, &st) ? followed_before(&b->feeder->follow, path) : S_ISREG(st.st_mode))));
 }
 
 /* Is the file at path, canonical, to be a stream of its own? Not if it is one, or rotation made it of another. */

@@ -27,6 +27,8 @@ MUST_CHECK enum err_code followed_make(struct followed **out, struct follow *fol
                                        const char *path, const char *name, struct err *err);
 /* An input of followed_kind, whose self is a struct followed. in: whom to wake. */
 extern const struct input_kind followed_kind;
+/* Did this run or a former one follow the file at path, canonical? Not where it never had a byte. */
+bool followed_before(const struct follow *follow, const char *path);
 void followed_bind(struct followed *f, struct input *in);
 /* Something may have happened to it. */
 void followed_wake(struct followed *f);

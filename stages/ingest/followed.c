@@ -18,8 +18,10 @@
 #include "stages/ingest/chain.h"
 #include "stages/ingest/follow.h"
 #include "stages/ingest/made.h"
+#include "stages/ingest/paths.h"
 #include "stages/ingest/rotated.h"
 #include "stages/ingest/segment.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -270,6 +272,26 @@ static bool is_gone(const struct followed *f, const struct segment *s)
     return !s->closed && s->file.fd < 0 && f->was.id.inode && same_file(&s->file.id, &f->was.id);
 }
 
+/* Between the search beside the path and the open of next, at the path, the file that was there may have gone beside
+ * it, by copytruncate under next's own identity. Then next is let go, to be found later. */
+static enum err_code look_beside_again(struct followed *f, const struct file_facts *now,
+                                       const struct segment_place *end, struct segment_file *next,
+                                       struct sight *out, struct err *err)
+{
+    struct segment_file between = {.fd = -1};
+    enum err_code code = rotated_next(&between, f->folder, f->file, now, end, is_known, f, err);
+
+    if (code || between.fd >= 0) {
+        segment_file_close(next);
+        out->what = SEEN_AGAIN;
+    }
+    segment_file_close(&between);
+    if (code != ERR_SOURCE || !err->cause)
+        return code;
+    out->what = SEEN_NOTHING;
+    return unreadable(f, err);
+}
+
 /* At the end of the segment's file, as it is now: which file goes on? next->fd -1: none yet. */
 static enum err_code what_follows(struct followed *f, struct segment *s, struct segment_file *next,
                                   struct segment_name *name, struct sight *out, struct err *err)
@@ -305,6 +327,8 @@ static enum err_code what_follows(struct followed *f, struct segment *s, struct 
     }
     if (!code)
         code = open_path(f, &s->file.id, next, name, err);
+    if (!code && next->fd >= 0)
+        code = look_beside_again(f, &now, &end, next, out, err);
     if (!code && next->fd >= 0 && !gone && is_original(f, s, next)) {
         chain_let_go(&f->chain, s);
         chain_hold(&f->chain, s, next);
@@ -521,21 +545,22 @@ static enum err_code followed_read(void *self, struct piece *piece, struct err *
     return code;
 }
 
-/* Begin with the file as it is now, or when it comes. */
+/* Begin with the file as it is now, or when it comes. The cursor says which file it is; the journal has it too, so that
+ * another run knows that the path is followed (followed_before) though nothing is there. */
 static enum err_code open_origin(struct followed *f, struct err *err)
 {
-    struct segment_name name = {.id = {.inode = 0}};
+    struct segment_row row = {.name = {.id = {.inode = 0}}};
     struct segment_file file;
-    uint64_t number = f->chain.count ? f->chain.segments[f->chain.count - 1].number + 1 : 0;
-    enum err_code code = open_path(f, NULL, &file, &name, err);
+    enum err_code code = open_path(f, NULL, &file, &row.name, err);
 
     if (code)
         return code;
     if (file.fd < 0)
-        name.id.inode = 0;
-    chain_hold(&f->chain, chain_push(&f->chain, number, &name), &file);
-    f->at = (struct segment_place){.number = number, .tail = segment_hash(NULL, 0)};
-    return ERR_OK;
+        row.name.id.inode = 0;
+    row.number = f->chain.count ? f->chain.segments[f->chain.count - 1].number + 1 : 0;
+    (void)chain_push(&f->chain, row.number, &row.name);
+    f->at = (struct segment_place){.number = row.number, .tail = segment_hash(NULL, 0)};
+    return file.fd < 0 ? ERR_OK : chain_decide(&f->chain, &row, &file, err);
 }
 
 /* Go on at place: its segment is one of the row, or the row goes on with it. */
@@ -666,6 +691,21 @@ enum err_code followed_make(struct followed **out, struct follow *follow, const 
     }
     *out = f;
     return ERR_OK;
+}
+
+bool followed_before(const struct follow *follow, const char *path)
+{
+    struct buffer row = buffer_of(JOURNAL_ENTRY_MAX);
+    char *name = path_name(path), *topic = NULL;
+    uint64_t number = 1;
+    bool is;
+
+    require(name && asprintf(&topic, CHAIN_TOPIC "%s", name) >= 0);
+    is = journal_read(ingest_journal(follow->ingest), topic, &number, &row, NULL) == ERR_OK;
+    buffer_release(&row);
+    free(topic);
+    free(name);
+    return is;
 }
 
 void followed_bind(struct followed *f, struct input *in)

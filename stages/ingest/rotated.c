@@ -332,17 +332,17 @@ enum err_code rotated_find(struct segment_file *out, enum rotated_found *where, 
     struct siblings s = {.items = NULL}, then;
     char path[PATH_MAX];
     bool here = !beside && join(path, folder, name), found, put_back, same;
-    struct unopened missed = {.cause = 0};
+    struct unopened missed = {.cause = 0}, at_path = {.cause = 0};
     enum err_code code = ERR_OK;
 
     *where = ROTATED_NOWHERE;
-    if (here && try_open(out, path, true, place, true, &missed)) {
+    if (here && try_open(out, path, true, place, true, &at_path)) {
         *where = ROTATED_AT_PATH;
         return ERR_OK;
     }
     code = list_siblings(&s, folder, name, err);
     do {
-        missed.cause = 0;
+        missed = at_path;
         found = !code && try_siblings(out, &s, place, true, &missed);
         /* Without a byte that was read, what a file holds says too little. */
         put_back = !code && !found && here && place->offset &&
