@@ -22,6 +22,7 @@ enum { PEER_BYTES = 16, LINK_PAYLOAD_BYTES = 17 };
 struct link {
     void *socket;
     bool listen;
+    bool afar;      /* to another process */
     bool there;     /* a session is on */
     bool news_gone; /* LINK_GONE is to be told */
     uint32_t session;
@@ -98,6 +99,7 @@ enum err_code link_open(struct link **out, void *context, const char *endpoint, 
     if (!link)
         return err_set(err, ERR_MEMORY, 0, "link '%s'", endpoint);
     link->listen = listen;
+    link->afar = !strncmp(endpoint, "ipc://", 6);
     code = make_socket(link, context, endpoint, err);
     if (code) {
         link_close(&link);
@@ -116,6 +118,11 @@ void link_close(struct link **link)
         zmq_close((*link)->socket);
     free(*link);
     *link = NULL;
+}
+
+bool link_is_afar(const struct link *link)
+{
+    return link->there && link->afar;
 }
 
 void *link_socket(const struct link *link)

@@ -32,6 +32,8 @@ MUST_CHECK enum err_code link_open(struct link **out, void *context, const char 
 /* What was sent still goes out, for at most a second. */
 void link_close(struct link **link);
 
+/* Is there a neighbour, as far as is known, in another process? */
+bool link_is_afar(const struct link *link);
 /* For zmq_poll. */
 void *link_socket(const struct link *link);
 

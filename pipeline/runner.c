@@ -6,7 +6,7 @@
 #include <time.h>
 #include <zmq.h>
 
-enum { BUDGET_US = 20000, RECEIVE_MOST = 64 };
+enum { BUDGET_US = 20000, RECEIVE_MOST = 64, SEE_OFF_MS = 5000, SEE_OFF_TICK_MS = 10 };
 
 struct runner {
     const struct stage_ops *ops;
@@ -149,6 +149,32 @@ static void tick(struct runner *r)
             link_tick(r->links[port]);
 }
 
+/* One that connects to us loses what it has not taken yet when our socket goes, the goodbye too, and would wait for
+ * ever: so processes that were told goodbye go first. */
+static void see_off(struct runner *r)
+{
+    const uint64_t until = clock_ms(CLOCK_MONOTONIC) + SEE_OFF_MS;
+    bool there = r->ops->ends_all;
+
+    while (there && clock_ms(CLOCK_MONOTONIC) < until) {
+        there = false;
+        for (enum stage_port port = PORT_UP; port < PORT_COUNT; port++) {
+            enum link_news news = LINK_MESSAGE;
+            while (r->links[port] && link_is_afar(r->links[port]) && news != LINK_NOTHING) {
+                struct msg *msg = NULL;
+                news = link_receive(r->links[port], &msg);
+                msg_free(&msg);
+            }
+            if (r->links[port] && link_is_afar(r->links[port])) {
+                link_tick(r->links[port]);
+                there = true;
+            }
+        }
+        if (there)
+            zmq_poll(NULL, 0, SEE_OFF_TICK_MS);
+    }
+}
+
 void runner_run(struct runner *r, struct err *err)
 {
     const struct stage_out out = {r, out_send, out_room, out_reply};
@@ -164,6 +190,7 @@ void runner_run(struct runner *r, struct err *err)
         tick(r);
         progress = r->ops->work(r->self, BUDGET_US, &out, err);
     }
+    see_off(r);
     zmq_send(r->command, &done, 1, 0);
 }
 

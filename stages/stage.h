@@ -71,6 +71,7 @@ struct stage_env {
 struct stage_ops {
     const char *name;
     bool has_up, has_down;
+    bool ends_all; /* with STAGE_DONE it has said goodbye, and its neighbours go */
     /* Before anything else. Borrows env until close. */
     enum err_code (*open)(void **self, const struct stage_env *env, struct err *err);
     /* One message, in the order of its port. On success *msg is ours and NULL; on failure (bytes

@@ -266,6 +266,20 @@ def four_processes_stopped(place):
     same(job, want.records(), "stages stopped")
 
 
+def a_goodbye_is_heard_late(place):
+    """Emit stands still while encode says goodbye: it hears it when it goes on, for encode goes last."""
+    job = Job(place, "out", place.text("text.txt", generated_text(place.seed, SIZE)))
+    pipe = Pipe(job).start()
+    check(job.wait_tokens(pipe.running["encode"], 10000), "ended too early")
+    pipe.running["emit"].send_signal(signal.SIGSTOP)
+    pipe.running["encode"].terminate()
+    for stage in ("tokenize", "ingest"):
+        check(place.end_of(pipe.running[stage]) == 0, f"{stage}: {place.said(pipe.running[stage])}")
+    pipe.running["emit"].send_signal(signal.SIGCONT)
+    for stage, status in (("emit", 0), ("encode", STOPPED)):
+        check(place.end_of(pipe.running[stage]) == status, f"{stage}: {place.said(pipe.running[stage])}")
+
+
 def paused_and_resumed_while_it_runs(place):
     """From another process; the pause survives a restart and a kill."""
     source = place.text("text.txt", generated_text(place.seed, SIZE))
@@ -402,8 +416,8 @@ CASES = (killed_at_many_instants, a_book_by_a_trained_model_killed_at_many_insta
          a_log_with_all_its_analysis_killed_at_many_instants,
          killed_in_its_first_moments, one_of_four_processes_killed, stages_started_in_any_order,
          a_stage_started_twice, ingest_back_with_other_paths, a_signal_while_it_opens, stopped_by_signals,
-         a_signal_costs_no_work, four_processes_stopped, paused_and_resumed_while_it_runs, paused_while_nothing_runs,
-         a_pause_that_was_answered_holds, standard_input_fed_again, other_standard_input_is_refused,
+         a_signal_costs_no_work, four_processes_stopped, a_goodbye_is_heard_late, paused_and_resumed_while_it_runs,
+         paused_while_nothing_runs, a_pause_that_was_answered_holds, standard_input_fed_again, other_standard_input_is_refused,
          several_streams_killed)
 
 if __name__ == "__main__":

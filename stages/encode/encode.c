@@ -462,6 +462,7 @@ const struct stage_ops encode_ops = {
     .name = "encode",
     .has_up = true,
     .has_down = true,
+    .ends_all = true,
     .open = encode_open,
     .accept = encode_accept,
     .event = encode_event,
