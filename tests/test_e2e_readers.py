@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import time
+import urllib.parse
 import zipfile
 import zlib
 from email.header import Header
@@ -78,7 +79,7 @@ def epub(path, chapters, package=None, title="A Book"):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
         book.writestr(zipfile.ZipInfo("mimetype"), "application/epub+zip")
         for name, text in reversed(chapters):
-            book.writestr("OPS/" + name.replace("%20", " "), text)
+            book.writestr("OPS/" + urllib.parse.unquote(name), text)
         book.writestr("OPS/book.opf", package)
         book.writestr("META-INF/container.xml", CONTAINER)
     return path
@@ -372,6 +373,25 @@ def archives_member_by_member(place):
     check(none[-1] == (FAULT, b"is an archive, and none of the 1 files in it is text"), none[-1])
     cut = place.text("cut.tar.gz", read(place.path("a.tar.gz"))[:-200])
     check(frames(place, cut)[-1][0] == FAULT, "a cut archive")
+
+
+def members_of_any_name(place):
+    """Whoever's locale is C reads them too, and one without a name has its number."""
+    folder, names = place.path("tree"), ["über.txt", "川.txt", "p.txt"]
+    os.mkdir(folder)
+    for name in names:
+        write(os.path.join(folder, name), name.encode())
+    for ending in ("zip", "7z", "tar"):
+        path = place.path("a." + ending)
+        subprocess.run(["bsdtar", "-a", "-cf", path, "-C", folder, *names], check=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+        check(text_of(place, path) == "".join(names).encode(), f"{ending}: {text_of(place, path)}")
+        check([name for _, _, name in places_of(place, path)] == names, f"{ending}: {places_of(place, path)}")
+    raw = place.text("raw.zip", read(packed(place.path("b.zip"), {"Xber.txt": "one\n", "N": "two\n", "p.txt": "three\n"}))
+                     .replace(b"Xber.txt", b"\x81ber.txt").replace(b"N", b"\0"))
+    check(kept_places(named(place, "raw", raw)) == [("one", "\ufffdber.txt", None, None), ("two", "file 2", None, None),
+                                                   ("three", "p.txt", None, None)], "names of no encoding, and none")
+    book = epub(place.path("book.epub"), [("%C3%BCber.xhtml", "<p>First.</p>"), ("川.xhtml", "<p>Second.</p>")])
+    check(text_of(place, book) == b"A Book\n\nFirst.\n\nSecond.\n", text_of(place, book))
 
 
 def rar4(path, members):
@@ -799,7 +819,7 @@ def a_reader_can_do_little(place):
 if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
                    html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, documents_of_offices,
-                   readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member, documents_inside_archives,
+                   readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member, members_of_any_name, documents_inside_archives,
                    mail_message_by_message, damaged_mail_costs_itself, a_field_of_json_lines, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
                    killed_at_random_the_places_are_the_same, another_file_is_refused_by_name,
                    plain_does_not_go_on_with_what_a_reader_began, the_others_are_read,

@@ -4,6 +4,7 @@
 #include "stages/ingest/readers/confine.h"
 #include "stages/ingest/readers/readers.h"
 
+#include <locale.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -25,6 +26,8 @@ enum err_code command_reader(char **arguments, size_t count, struct err *err)
     code = confine(err);
     if (code)
         return code;
+    /* libarchive gives a file's name in the locale's characters alone. Whoever's locale is another gets the same. */
+    (void)setlocale(LC_CTYPE, "C.UTF-8");
     out = calloc(1, sizeof *out);
     if (!out)
         return err_set(err, ERR_MEMORY, 0, "a reader");

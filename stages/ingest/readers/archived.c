@@ -23,7 +23,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { BLOCK_BYTES = 64 * 1024, NAME_SHOWN = 100, WHY_SHOWN = 100 };
+enum { BLOCK_BYTES = 64 * 1024, NAME_SHOWN = 100, WHY_SHOWN = 100, NUMBER_CHARS = 32 };
 
 struct archived {
     const struct reading *reading;
@@ -209,10 +209,23 @@ static bool is_of_member(enum err_code code)
     return code == ERR_SOURCE || code == ERR_LIMIT || code == ERR_ABSENT;
 }
 
-static enum err_code take_member(struct archived *a, struct archive_entry *entry, struct err *err)
+/* As the archive has it; where it has none, or one in characters that cannot be told, its number, in number. */
+static const char *name_of(const struct archived *a, struct archive_entry *entry,
+                           char number[NUMBER_CHARS])
 {
     const char *given = archive_entry_pathname_utf8(entry);
     const char *name = given ? given : archive_entry_pathname(entry);
+
+    if (name && *name)
+        return name;
+    snprintf(number, NUMBER_CHARS, "file %" PRIu64, a->files);
+    return number;
+}
+
+static enum err_code take_member(struct archived *a, struct archive_entry *entry, struct err *err)
+{
+    char number[NUMBER_CHARS];
+    const char *name;
     const struct pull in = {read_member, a};
     uint64_t before = a->out->all;
     enum look look = LOOK_OTHER;
@@ -221,9 +234,10 @@ static enum err_code take_member(struct archived *a, struct archive_entry *entry
     struct err why = {.code = ERR_OK};
     enum err_code code;
 
-    if (archive_entry_filetype(entry) != AE_IFREG || !name || !*name)
+    if (archive_entry_filetype(entry) != AE_IFREG)
         return ERR_OK;
     a->files++;
+    name = name_of(a, entry, number);
     if (is_kept_for_itself(name)) {
         pass_over(a, name);
         return ERR_OK;

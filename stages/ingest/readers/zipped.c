@@ -63,9 +63,10 @@ static enum err_code list(struct zipped *z, struct err *err)
     int rc = ARCHIVE_OK;
 
     while (!code && (rc = archive_read_next_header(z->archive, &entry)) != ARCHIVE_EOF) {
+        const char *name = archive_entry_pathname_utf8(entry);
         if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
             return fail(z, err);
-        code = add_name(z, archive_entry_pathname_utf8(entry), err);
+        code = add_name(z, name ? name : archive_entry_pathname(entry), err);
     }
     return code ? code : begin(z, err);
 }
