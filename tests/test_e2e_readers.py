@@ -8,6 +8,7 @@ import gzip
 import json
 import lzma
 import os
+import posixpath
 import re
 import resource
 import signal
@@ -67,9 +68,9 @@ def note_of(place, path):
     return frames(place, path)[0][1].decode()
 
 
-def epub(path, chapters, package=None, title="A Book"):
+def epub(path, chapters, package=None, title="A Book", kind="application/xhtml+xml"):
     """chapters: [(name, XHTML)], in the order of the spine, which is not the zip's."""
-    items = "".join(f'<item id="i{i}" href="{name}" media-type="application/xhtml+xml"/>'
+    items = "".join(f'<item id="i{i}" href="{name}" media-type="{kind}"/>'
                     for i, (name, _) in enumerate(chapters))
     spine = "".join(f'<itemref idref="i{i}"/>' for i in range(len(chapters)))
     package = package or (
@@ -79,7 +80,7 @@ def epub(path, chapters, package=None, title="A Book"):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
         book.writestr(zipfile.ZipInfo("mimetype"), "application/epub+zip")
         for name, text in reversed(chapters):
-            book.writestr("OPS/" + urllib.parse.unquote(name), text)
+            book.writestr(posixpath.normpath(posixpath.join("/OPS", urllib.parse.unquote(name)))[1:], text)
         book.writestr("OPS/book.opf", package)
         book.writestr("META-INF/container.xml", CONTAINER)
     return path
@@ -218,6 +219,11 @@ def epub_in_the_order_of_its_spine(place):
                                      ("sub/two%20b.xhtml", "<p>Second.</p>"), ("three.xhtml", "<p>Third.</p>")])
     check(text_of(place, book) == b"A Book\n\nFirst.\n\nSecond.\n\nThird.\n", text_of(place, book))
     check(note_of(place, book) == "EPUB", note_of(place, book))
+    book = epub(place.path("hrefs"), [("./a.xml", "<p>1"), ("/b", "<p>2"), ("../c.htm", "<p>3"), ("x/../y//./d.svg", "<p>4"),
+                                      ("..%2fe", "<p>5")])
+    check([name for _, _, name in places_of(place, book)] == ["", "OPS/a.xml", "b", "c.htm", "OPS/y/d.svg", "e"], places_of(place, book))
+    other = epub(place.path("other"), [("a.html", "<p>1"), ("b.svg", "<p>2"), ("c", "<p>3")], kind="image/svg+xml")
+    check(text_of(place, other) == b"A Book\n\n1\n", text_of(place, other))
 
 
 def packed(path, files):

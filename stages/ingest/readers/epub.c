@@ -11,13 +11,14 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 struct package {
     const char *folder; /* of the package document, with its slash */
     xmlNode *manifest, *spine, *metadata;
 };
 
-/* "a%20b" as "a b", without what is behind '#'; malloc'ed. */
+/* "a%20b" as "a b", without what is behind '#', in folder or, behind a '/', in the zip; malloc'ed. */
 static char *decode_href(const char *folder, const char *href)
 {
     size_t room = strlen(folder) + strlen(href) + 1;
@@ -27,7 +28,7 @@ static char *decode_href(const char *folder, const char *href)
 
     if (!path)
         return NULL;
-    to = path + snprintf(path, room, "%s", folder);
+    to = path + snprintf(path, room, "%s", *href == '/' ? "" : folder);
     for (; *href && *href != '#'; href++) {
         if (*href == '%' && sscanf(href, "%%%2x%n", &byte, &used) == 1 && used == 3 && byte) {
             *to++ = (char)byte;
@@ -40,25 +41,44 @@ static char *decode_href(const char *folder, const char *href)
     return path;
 }
 
-/* "a/b/../c" as "a/c", in place. */
+/* "./a//b/../c" as "a/c", in place. */
 static void straighten(char *path)
 {
-    char *up, *before;
+    char *to = path;
+    size_t bytes;
 
-    while ((up = strstr(path, "/../"))) {
-        *up = 0;
-        before = strrchr(path, '/');
-        before = before ? before + 1 : path;
-        memmove(before, up + 4, strlen(up + 4) + 1);
+    for (const char *from = path; *from; from += bytes) {
+        bytes = strcspn(from, "/");
+        bytes += from[bytes] == '/';
+        if (bytes == 3 && !memcmp(from, "../", 3)) {
+            to -= to > path; /* its slash */
+            while (to > path && to[-1] != '/')
+                to--;
+        } else if (*from != '/' && (bytes != 2 || memcmp(from, "./", 2) != 0)) {
+            memmove(to, from, bytes);
+            to += bytes;
+        }
     }
+    *to = 0;
 }
 
-static const char *href_of(const struct package *p, const char *id)
+/* NULL: there is none. */
+static xmlNode *find_item(const struct package *p, const char *id)
 {
-    for (xmlNode *item = xml_child(p->manifest, "item"); item; item = xml_next(item, "item"))
-        if (!strcmp(xml_attribute(item, "id"), id))
-            return xml_attribute(item, "href");
-    return "";
+    xmlNode *item = xml_child(p->manifest, "item");
+
+    while (item && strcmp(xml_attribute(item, "id"), id) != 0)
+        item = xml_next(item, "item");
+    return item;
+}
+
+/* By what the manifest says of it; an ending of HTML's says enough too, as types are often wrong. */
+static bool is_text(const xmlNode *item, const char *path)
+{
+    const char *type = xml_attribute(item, "media-type");
+
+    return !strcasecmp(type, "application/xhtml+xml") || !strcasecmp(type, "text/html") ||
+           look_names_html(path);
 }
 
 static enum err_code read_chapter(struct zipped *zip, const char *path, struct shape *shape,
@@ -100,12 +120,13 @@ static enum err_code read_spine(const struct package *p, struct zipped *zip, str
         put_title(p, &shape);
     for (xmlNode *item = xml_child(p->spine, "itemref"); item && !code && files < EPUB_FILES_MAX;
          item = xml_next(item, "itemref")) {
-        const char *href = href_of(p, xml_attribute(item, "idref"));
+        const xmlNode *named = find_item(p, xml_attribute(item, "idref"));
+        const char *href = named ? xml_attribute(named, "href") : "";
         char *path = decode_href(p->folder, href);
         if (!path)
             return err_set(err, ERR_MEMORY, 0, "an EPUB");
         straighten(path);
-        if (*href && look_names_html(path)) {
+        if (*href && is_text(named, path)) {
             files++;
             shape_place(&shape, 0, path);
             code = read_chapter(zip, path, &shape, err);
