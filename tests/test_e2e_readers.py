@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import posixpath
+import random
 import re
 import resource
 import signal
@@ -224,6 +225,29 @@ def epub_in_the_order_of_its_spine(place):
     check([name for _, _, name in places_of(place, book)] == ["", "OPS/a.xml", "b", "c.htm", "OPS/y/d.svg", "e"], places_of(place, book))
     other = epub(place.path("other"), [("a.html", "<p>1"), ("b.svg", "<p>2"), ("c", "<p>3")], kind="image/svg+xml")
     check(text_of(place, other) == b"A Book\n\n1\n", text_of(place, other))
+
+
+def a_bad_chapter_costs_itself(place):
+    """One is missing, one no text, one damaged in the zip."""
+    noise = bytes(random.Random(3).choices(range(256), k=9000))
+    chapters = [("a.xhtml", "<p>First."), ("b.xhtml", "absent"), ("c.xhtml", noise), ("d.xhtml", "<p>Damaged."), ("e.xhtml", "<p>Last.")]
+    path = epub(place.path("bad.epub"), chapters)
+    data = bytearray(read(path))
+    data = data.replace(b"OPS/b.xhtml", b"OPS/-.xhtml")
+    with zipfile.ZipFile(path) as book:
+        damaged = book.getinfo("OPS/d.xhtml").header_offset + 30 + len("OPS/d.xhtml")
+    data[damaged:damaged + 5] = b"\xff" * 5
+    write(path, bytes(data))
+    check(text_of(place, path) == b"A Book\n\nFirst.\n\nLast.\n", text_of(place, path))
+    said = frames(place, path)[-2]
+    check(said == (WARNING, b"3 of 5 chapters are not read, or not to their end, the first 'OPS/b.xhtml': the zip has no 'OPS/b.xhtml'"),
+          said)
+    locked = epub(place.path("locked.epub"), [("a.xhtml", noise), ("b.xhtml", noise)])
+    check(b"in any encoding that can be told" in frames(place, locked)[-1][1], frames(place, locked)[-1])
+    with zipfile.ZipFile(locked, "a") as book:
+        book.writestr("META-INF/encryption.xml", "<encryption/>")
+    check(frames(place, locked)[-1] == (FAULT, b"the EPUB's chapters are encrypted (DRM): a copy that is not can be read"),
+          frames(place, locked)[-1])
 
 
 def packed(path, files):
@@ -824,7 +848,7 @@ def a_reader_can_do_little(place):
 
 if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
-                   html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, documents_of_offices,
+                   html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, a_bad_chapter_costs_itself, documents_of_offices,
                    readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member, members_of_any_name, documents_inside_archives,
                    mail_message_by_message, damaged_mail_costs_itself, a_field_of_json_lines, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
                    killed_at_random_the_places_are_the_same, another_file_is_refused_by_name,

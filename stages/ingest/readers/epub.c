@@ -1,6 +1,7 @@
 /* An EPUB is a zip: META-INF/container.xml names the package document, whose manifest gives files names and
  * whose spine puts them in order (EPUB 3.3, sections 4.2 and 5). What the spine names is read, be it "linear"
- * or not: notes are text too. Files of the spine that are no text (an image alone) are passed over.
+ * or not: notes are text too. Files of the spine that are no text (an image alone) are passed over. One that is
+ * missing or damaged costs itself: a warning names the first.
  *
  * XML entities are not expanded but for XML's own five, and nothing is loaded from anywhere. */
 #include "stages/ingest/readers/epub.h"
@@ -16,6 +17,14 @@
 struct package {
     const char *folder; /* of the package document, with its slash */
     xmlNode *manifest, *spine, *metadata;
+};
+
+struct book {
+    struct zipped *zip;
+    struct shape shape;
+    size_t files, failed; /* of the spine */
+    char first_failed[PLACE_TEXT_MAX + 1];
+    struct err why; /* it failed */
 };
 
 /* "a%20b" as "a b", without what is behind '#', in folder or, behind a '/', in the zip; malloc'ed. */
@@ -109,16 +118,57 @@ static void put_title(const struct package *p, struct shape *shape)
     shape_break(shape, SHAPE_PARAGRAPH);
 }
 
+static enum err_code take_chapter(struct book *b, const char *path, struct err *err)
+{
+    struct err why = {.code = ERR_OK};
+    enum err_code code;
+
+    b->files++;
+    shape_place(&b->shape, 0, path);
+    code = read_chapter(b->zip, path, &b->shape, &why);
+    if (code == ERR_SOURCE || code == ERR_ABSENT) {
+        if (!b->failed++) {
+            b->why = why;
+            snprintf(b->first_failed, sizeof b->first_failed, "%s", path);
+        }
+        return ERR_OK;
+    }
+    if (code && err)
+        *err = why;
+    return code;
+}
+
+static enum err_code tell_failed(const struct book *b, struct err *err)
+{
+    char words[READER_WORDS_MAX];
+
+    if (!b->files)
+        return err_set(err, ERR_SOURCE, 0, "the EPUB's spine names no text");
+    if (b->failed == b->files && zipped_has(b->zip, "META-INF/encryption.xml"))
+        return err_set(err, ERR_SOURCE, 0,
+                       "the EPUB's chapters are encrypted (DRM): a copy that is not can be read");
+    if (b->failed == b->files) {
+        if (err)
+            *err = b->why;
+        return b->why.code;
+    }
+    if (!b->failed)
+        return ERR_OK;
+    snprintf(words, sizeof words,
+             "%zu of %zu chapters are not read, or not to their end, the first '%.100s': %.*s",
+             b->failed, b->files, b->first_failed, (int)strcspn(b->why.text, ";"), b->why.text);
+    return out_words(b->shape.out, READER_WARNING, words, err);
+}
+
 static enum err_code read_spine(const struct package *p, struct zipped *zip, struct out *out,
                                 struct err *err)
 {
-    struct shape shape = {.out = out};
-    size_t files = 0;
+    struct book b = {.zip = zip, .shape = {.out = out}};
     enum err_code code = out_words(out, READER_NOTE, "EPUB", err);
 
     if (!code)
-        put_title(p, &shape);
-    for (xmlNode *item = xml_child(p->spine, "itemref"); item && !code && files < EPUB_FILES_MAX;
+        put_title(p, &b.shape);
+    for (xmlNode *item = xml_child(p->spine, "itemref"); item && !code && b.files < EPUB_FILES_MAX;
          item = xml_next(item, "itemref")) {
         const xmlNode *named = find_item(p, xml_attribute(item, "idref"));
         const char *href = named ? xml_attribute(named, "href") : "";
@@ -126,16 +176,13 @@ static enum err_code read_spine(const struct package *p, struct zipped *zip, str
         if (!path)
             return err_set(err, ERR_MEMORY, 0, "an EPUB");
         straighten(path);
-        if (*href && is_text(named, path)) {
-            files++;
-            shape_place(&shape, 0, path);
-            code = read_chapter(zip, path, &shape, err);
-        }
+        if (*href && is_text(named, path))
+            code = take_chapter(&b, path, err);
         free(path);
     }
-    if (!code && !files)
-        code = err_set(err, ERR_SOURCE, 0, "the EPUB's spine names no text");
-    return code ? code : shape_end(&shape, err);
+    if (!code)
+        code = shape_end(&b.shape, err);
+    return code ? code : tell_failed(&b, err);
 }
 
 static enum err_code read_package(struct zipped *zip, const char *path, struct out *out,

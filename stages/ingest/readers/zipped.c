@@ -133,8 +133,10 @@ static enum err_code read_entry(void *self, uint8_t *data, size_t room, size_t *
     struct zipped *z = self;
     la_ssize_t count = archive_read_data(z->archive, data, room);
 
-    if (count < 0)
+    if (count < 0) {
+        z->next = z->count; /* it may be of no more use: the next one is found from the beginning */
         return fail(z, err);
+    }
     *got = (size_t)count;
     confine_got_on();
     return ERR_OK;
