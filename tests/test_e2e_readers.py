@@ -405,6 +405,20 @@ def archives_member_by_member(place):
     check(frames(place, cut)[-1][0] == FAULT, "a cut archive")
 
 
+def a_damaged_member_costs_itself(place):
+    path = place.path("bad.zip")
+    with zipfile.ZipFile(path, "w") as zipped:
+        for name in ("one", "damaged", "locked", "last"):
+            zipped.writestr(name, name + " text\n")
+    data = bytearray(read(path).replace(b"damaged text", b"demaged text"))
+    data[data.index(b"locked") - 30 + 6] |= 1  # it says that it is encrypted
+    data[data.rindex(b"locked") - 46 + 8] |= 1
+    write(path, bytes(data))
+    check(text_of(place, path) == b"one text\nlast text\n", text_of(place, path))
+    check(frames(place, path)[-2][1].startswith(b"2 of 4 files inside are passed over or not read to their end, the first 'damaged': "
+                                                b"ZIP bad CRC"), frames(place, path)[-2])
+
+
 def members_of_any_name(place):
     """Whoever's locale is C reads them too, and one without a name has its number."""
     folder, names = place.path("tree"), ["über.txt", "川.txt", "p.txt"]
@@ -849,7 +863,7 @@ def a_reader_can_do_little(place):
 if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
                    html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, a_bad_chapter_costs_itself, documents_of_offices,
-                   readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member, members_of_any_name, documents_inside_archives,
+                   readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member, a_damaged_member_costs_itself, members_of_any_name, documents_inside_archives,
                    mail_message_by_message, damaged_mail_costs_itself, a_field_of_json_lines, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
                    killed_at_random_the_places_are_the_same, another_file_is_refused_by_name,
                    plain_does_not_go_on_with_what_a_reader_began, the_others_are_read,

@@ -29,7 +29,8 @@ struct archived {
     const struct reading *reading;
     const struct pull *in;
     struct archive *archive;
-    struct err err; /* of in */
+    struct err err; /* of in, or of the archive: nothing more can be read of it */
+    bool damaged;   /* the member at hand is, and not the archive */
     struct out *out;
     uint64_t files, read, passed, failed;
     char first_passed[NAME_SHOWN], first_failed[NAME_SHOWN];
@@ -98,6 +99,11 @@ static enum err_code read_member(void *self, uint8_t *data, size_t room, size_t 
     struct archived *a = self;
     la_ssize_t count = archive_read_data(a->archive, data, room);
 
+    if (count < 0 && count != ARCHIVE_FATAL && !a->err.code) {
+        const char *why = archive_error_string(a->archive);
+        a->damaged = true;
+        return err_set(err, ERR_SOURCE, 0, "%s", why ? why : "it is damaged");
+    }
     if (count < 0) {
         enum err_code code = fail(a, &a->err); /* to be told from a text in no encoding */
         if (err)
@@ -237,6 +243,7 @@ static enum err_code take_member(struct archived *a, struct archive_entry *entry
     if (archive_entry_filetype(entry) != AE_IFREG)
         return ERR_OK;
     a->files++;
+    a->damaged = false;
     name = name_of(a, entry, number);
     if (is_kept_for_itself(name)) {
         pass_over(a, name);
@@ -249,7 +256,7 @@ static enum err_code take_member(struct archived *a, struct archive_entry *entry
     }
     a->read += !code || a->out->all != before;
     if (is_of_member(code) && !a->err.code) { /* the archive itself is sound */
-        if (look == LOOK_UTF8 || look == LOOK_HTML || look == LOOK_OTHER)
+        if (!a->damaged && (look == LOOK_UTF8 || look == LOOK_HTML || look == LOOK_OTHER))
             pass_over(a, name);
         else
             fail_over(a, name, why.text);
