@@ -365,6 +365,10 @@ static void html_becomes_paragraphs(void **state)
         {"", ""},
         {"<p>  \n </p>", ""},
         {"<p>a<p>b</p>c", "a\n\nb\n\nc\n"},
+        {"<p>a<p>&nbsp;</p><h1>&nbsp; \xE2\x80\x8B</h1><p>b&nbsp;</p>", "a\n\nb\xC2\xA0\n"},
+        {"<p>&nbsp; &nbsp;a&nbsp;b", "\xC2\xA0\xC2\xA0"
+                                     "a\xC2\xA0"
+                                     "b\n"},
         {"<title> A\n B </title><body>c", "A B\n\nc\n"},
         {"a<br>b<br/>c", "a\nb\nc\n"},
         {"a <i>b</i>c<!-- d -->e", "a bce\n"},

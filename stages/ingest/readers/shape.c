@@ -27,6 +27,9 @@ static void pay(struct shape *s)
     if (s->marked)
         say_place(s);
     s->marked = false;
+    if (s->held)
+        put(s, s->hold, s->held);
+    s->held = 0;
     s->in_line = s->begun = true;
 }
 
@@ -49,14 +52,37 @@ static void put_blank(struct shape *s, char byte)
     }
 }
 
+/* How many bytes at `at` are a blank that does not fold and shows nothing, U+00A0 or U+200B; 0: none. */
+static size_t unseen_bytes(const uint8_t *at, const uint8_t *end)
+{
+    if (end - at >= 2 && !memcmp(at, "\xC2\xA0", 2))
+        return 2;
+    return end - at >= 3 && !memcmp(at, "\xE2\x80\x8B", 3) ? 3 : 0;
+}
+
+/* As many as fit: an indentation, or a line of its own that is none. */
+static void hold(struct shape *s, const uint8_t *unseen, size_t bytes)
+{
+    if (s->held + bytes > sizeof s->hold)
+        return;
+    memcpy(s->hold + s->held, unseen, bytes);
+    s->held += bytes;
+}
+
 void shape_text(struct shape *s, const void *text, size_t bytes)
 {
     const uint8_t *at = text, *end = at + bytes;
 
     while (at < end) {
         const uint8_t *word = at;
+        size_t unseen = s->verbatim || s->in_line ? 0 : unseen_bytes(at, end);
         if (is_blank(*at)) {
             put_blank(s, (char)*at++);
+            continue;
+        }
+        if (unseen) {
+            hold(s, at, unseen);
+            at += unseen;
             continue;
         }
         while (at < end && !is_blank(*at))
@@ -72,6 +98,7 @@ void shape_break(struct shape *s, int newlines)
         s->gap = newlines;
     s->in_line = false;
     s->blank = 0;
+    s->held = 0;
 }
 
 /* Its level below what is around it. */
@@ -110,6 +137,7 @@ void shape_cell(struct shape *s)
 {
     if (s->in_line)
         s->blank = '\t';
+    s->held = 0;
 }
 
 enum err_code shape_end(struct shape *s, struct err *err)

@@ -7,7 +7,7 @@
 
 #include "stages/ingest/readers/out.h"
 
-enum { SHAPE_LINE = 1, SHAPE_PARAGRAPH = 2 };
+enum { SHAPE_LINE = 1, SHAPE_PARAGRAPH = 2, SHAPE_HOLD_BYTES = 64 };
 
 struct shape {
     struct out *out;
@@ -15,6 +15,9 @@ struct shape {
     bool in_line; /* and stands in this line */
     int gap;      /* newlines before what comes next */
     char blank;   /* before what comes next in the line: ' ', '\t' or 0 */
+    size_t
+        held; /* bytes of hold: blanks that do not fold, before what comes next in an empty line */
+    uint8_t hold[SHAPE_HOLD_BYTES];
     int verbatim; /* depth of elements whose blanks stay */
     int below;    /* headings around what comes: its own count from there */
     bool marked;  /* what comes next begins with a place */
@@ -23,7 +26,7 @@ struct shape {
     struct err err; /* the first fault of out; nothing is written behind it */
 };
 
-/* Text, in pieces of any size; what is ASCII white space folds. */
+/* Text, in pieces of any size; what is ASCII white space folds. A line of other blanks alone is none. */
 void shape_text(struct shape *s, const void *text, size_t bytes);
 /* What comes next stands in a line, or a paragraph, of its own. */
 void shape_break(struct shape *s, int newlines);
