@@ -553,27 +553,32 @@ def mail_message_by_message(place):
                                             attached(png(), ("utf-8", "", "Bild ü.png")), attached(mail("not read"), "a.txt"), mail("The end.")])
     html = mail("", "HTML", "alternative", parts=[mail("\n\n"), mail("", kind="related", parts=[mail("<title>no</title><h1>Top</h1><p>alone ü",
                                                                                                 kind="html", charset="iso-8859-2"), png()])])
+    blank = mail("", "Blank", "alternative", parts=[mail(" \u00a0\n\u200b \t\n" * 900), mail("<p>The letter.", kind="html")])
+    apple = mail("", "Apple", "alternative", parts=[mail("plain"), mail("", kind="mixed", parts=[
+        mail("<p>HTML", kind="html"), png(), attached(png(), "sent.png"), attached(mail("not read"), "note.txt")])])
     inside = mail("", "Fwd", "mixed", parts=[mail("See below."), MIMEMessage(mail("Inner text.", "Inner", From="i@j"))])
     latin = b"Subject: raw \xe4\nContent-Type: text/plain; charset=iso-8859-15\n\nEuro \xa4\n"
     japanese = mail("日本語のテキスト\n", "日本", charset="iso-2022-jp").as_bytes()
     liar = "Subject: liar\nContent-Type: text/plain; charset=us-ascii\n\nnaïve — UTF-8\n".encode()
-    messages = [quoted.as_bytes(), both.as_bytes(), html.as_bytes(), inside.as_bytes(), latin, japanese, liar, b"X: no subject\r\n\r\nbare\r\n"]
+    messages = [quoted.as_bytes(), both.as_bytes(), html.as_bytes(), inside.as_bytes(), latin, japanese, liar, blank.as_bytes(), apple.as_bytes(),
+                b"X: no subject\r\n\r\nbare\r\n"]
     want = ["Schöne neue Betreffzeile, die so lang ist, dass sie gefaltet wird\n\nFrom: Jürgen <j@m.de>\nDate: Mon, 1 Jan 2024 10:00:00 +0100\n\n"
             "Grüße\nFrom here on: größer.\n\n>From before\n\n", "Both\n\nplain\n\nAttachment: Bild ü.png\nAttachment: a.txt\n\nThe end.\n\n",
-            "HTML\n\n\n\nTop\n\nalone ü\n\nAttachment: image/png\n\n", "Fwd\n\nSee below.\n\nInner\n\nFrom: i@j\n\nInner text.\n\n",
-            "raw ä\n\nEuro €\n\n", "日本\n\n日本語のテキスト\n\n", "liar\n\nnaïve — UTF-8\n\n", "bare\n"]
+            "HTML\n\nTop\n\nalone ü\n\nAttachment: image/png\n\n", "Fwd\n\nSee below.\n\nInner\n\nFrom: i@j\n\nInner text.\n\n",
+            "raw ä\n\nEuro €\n\n", "日本\n\n日本語のテキスト\n\n", "liar\n\nnaïve — UTF-8\n\n", "Blank\n\nThe letter.\n\n",
+            "Apple\n\nplain\n\nAttachment: sent.png\nAttachment: note.txt\n\n", "bare\n"]
     path = mbox(place.path("a.mbox"), messages)
     check(text_of(place, path).decode() == "".join(want), text_of(place, path).decode())
     source, places = read(path), places_of(place, path)
     outer = [one for one in places if one[2]]
-    check(len(outer) == 8 and [one[1] for one in outer] == [17] * 7 + [16], places)
-    check([one[0] for one in outer] == [len("".join(want[:i]).encode()) for i in range(8)], "where they begin in the text")
+    check(len(outer) == 10 and [one[1] for one in outer] == [17] * 9 + [16], places)
+    check([one[0] for one in outer] == [len("".join(want[:i]).encode()) for i in range(10)], "where they begin in the text")
     for i, (_, _, name) in enumerate(outer):
         number, at = re.fullmatch(r"message (\d+) at byte (\d+)", name).groups()
         end = int(at) + len(FROM)
         check(int(number) == i + 1 and source[int(at):end] == FROM and source[end:].startswith(messages[i][:12]), name)
     check([one[1] for one in places if not one[2]] == [2, 2], "headings below the subject")
-    check(frames(place, path)[-2] == (WARNING, "3 attachments are passed over, the first 'Bild ü.png'".encode()), frames(place, path)[-2])
+    check(frames(place, path)[-2] == (WARNING, "5 attachments are passed over, the first 'Bild ü.png'".encode()), frames(place, path)[-2])
     packed_too = place.text("b.gz", squeeze(source))
     check(frames(place, packed_too)[1:] == frames(place, path)[1:] and note_of(place, packed_too) == "gzip, mail", note_of(place, packed_too))
     alone = place.text("alone.eml", messages[0])
@@ -581,8 +586,8 @@ def mail_message_by_message(place):
     got = kept_places(named(place, "records", path))
     first = places[0][2]
     check(got[0] == (want[0].split("\n")[0], first, want[0].split("\n")[0], 1) and got[3][:3] == (">From before", first, got[0][2]), got[:4])
-    check(("Inner", outer[3][2], "Fwd / Inner", 2) in got and got[-1] == ("bare", outer[7][2], None, None), got)
-    return f"{len(got)} records of 8 messages"
+    check(("Inner", outer[3][2], "Fwd / Inner", 2) in got and got[-1] == ("bare", outer[9][2], None, None), got)
+    return f"{len(got)} records of {len(messages)} messages"
 
 
 def damaged_mail_costs_itself(place):

@@ -106,17 +106,31 @@ static struct _GMimeStream *decoded(const struct mail *m, struct _GMimeDataWrapp
     return stream;
 }
 
-/* Its lines as they are. */
+/* Bytes of blanks alone, U+00A0 and U+200B among them, wherever a piece cuts them. A few signs are made of the same
+ * bytes; they are no letter either. */
+static bool shows_nothing(const uint8_t *at, size_t bytes)
+{
+    static const char blank[] = " \t\r\n\f\v\xC2\xA0\xE2\x80\x8B";
+    size_t i = 0;
+
+    while (i < bytes && memchr(blank, at[i], sizeof blank - 1))
+        i++;
+    return i == bytes;
+}
+
+/* Its lines as they are; of blanks alone nothing. */
 static enum err_code put_plain(struct shape *shape, const struct pull *text, struct err *err)
 {
     uint8_t data[CHUNK_BYTES];
     size_t got = 1;
+    bool begun = false;
     enum err_code code = ERR_OK;
 
     shape->verbatim++;
     while (!code && got && !shape->err.code) {
-        code = text->read(text->self, data, sizeof data, &got, err);
-        if (!code)
+        code = pull_full(text, data, sizeof data, &got, err);
+        begun = begun || (!code && !shows_nothing(data, got));
+        if (!code && begun)
             shape_text(shape, data, got);
     }
     shape->verbatim--;
@@ -203,20 +217,40 @@ static int worth_of(const struct mail *m, struct _GMimeObject *part, int depth)
     return most;
 }
 
+/* Of an alternative that is not read: what it says is attached is not what another one says too. */
+static void name_attached(struct mail *m, struct _GMimeObject *part, int depth)
+{
+    const struct gmime *g = m->g;
+    struct _GMimeMultipart *parts = (struct _GMimeMultipart *)part;
+
+    if (depth <= DEPTH_MAX && is_a(m, part, g->multipart_get_type()))
+        for (int i = 0; i < g->multipart_get_count(parts); i++)
+            name_attached(m, g->multipart_get_part(parts, i), depth + 1);
+    else if (is_a(m, part, g->part_get_type()) && g->part_is_attachment((struct _GMimePart *)part))
+        name_attachment(m, part);
+}
+
+/* The one that has text; a part that gave none has no attachments either, as those are named. */
 static enum err_code take_best(struct mail *m, struct _GMimeMultipart *parts, int depth,
                                struct err *err)
 {
+    const int count = m->g->multipart_get_count(parts);
     uint64_t before = m->shape.out->all;
+    struct _GMimeObject *best = NULL;
     enum err_code code = ERR_OK;
 
-    for (int worth = 3; worth >= 0; worth--)
-        for (int i = 0; i < m->g->multipart_get_count(parts); i++) {
+    for (int worth = 3; worth >= 0 && !best; worth--)
+        for (int i = 0; i < count && !best; i++) {
             struct _GMimeObject *part = m->g->multipart_get_part(parts, i);
             if (worth_of(m, part, depth) == worth)
                 code = take_part(m, part, depth, err);
-            if (code || m->shape.out->all != before)
+            if (code)
                 return code;
+            best = m->shape.out->all != before ? part : NULL;
         }
+    for (int i = 0; i < count && best; i++)
+        if (m->g->multipart_get_part(parts, i) != best)
+            name_attached(m, m->g->multipart_get_part(parts, i), depth);
     return ERR_OK;
 }
 
