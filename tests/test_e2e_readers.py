@@ -651,6 +651,17 @@ def a_field_of_json_lines(place):
     process = begun.start()
     status = place.end_of(process)
     check(status == SOURCE_CHANGED and "field 'a.b'" in place.said(process), f"{status}: {place.said(process)}")
+    lines = b'{"text": "a"}\n{"text": "b"}\n'
+    for name, data in {"mark": b"\xef\xbb\xbf" + lines, "sequence": b"\x1e" + lines.replace(b"\n{", b"\n\x1e{"),
+                       "torn": b'"a"}\n' + lines, "log": b"begun\n\n " + lines}.items():
+        said = frames(place, place.text(name, data), "--field", "text")
+        check(b"".join(one for kind, one in said if kind == TEXT) == b"a\nb\n", f"{name}: {said}")
+        check(any(kind == WARNING for kind, _ in said) == (name in ("torn", "log")), f"{name}: {said}")
+    code = place.text("a.c", b"int f(void)\n{\n}\n")
+    said = frames(place, code, "--field", "text")
+    check(said[1] == (WARNING, b"begins with no line of JSON, and is read as plain text, without --field"), said)
+    check(text_of(place, code, "--field", "text") == read(code), "a source with --field")
+    check(len(frames(place, place.text("empty", b""), "--field", "text")) == 2, "an empty file with --field")
     plain = place.text("plain.txt", b"No JSON.\n")
     same(named(place, "beside", plain, ["--field", "text"]), named(place, "plain", plain).records(), "plain text with --field")
 

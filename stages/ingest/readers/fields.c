@@ -3,6 +3,8 @@
  * than not: one of a million is not to cost the others. */
 #include "stages/ingest/readers/fields.h"
 
+#include "stages/ingest/readers/look.h"
+
 #include <ctype.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -20,13 +22,38 @@ struct fields {
     char why[81]; /* the first one is no JSON */
 };
 
+/* Behind blanks, and the RS that each text of RFC 7464 begins with. */
+static struct view trimmed(struct view line)
+{
+    while (line.bytes && (isspace(line.data[0]) || line.data[0] == 0x1E)) {
+        line.data++;
+        line.bytes--;
+    }
+    return line;
+}
+
+static struct view without_mark(struct view text)
+{
+    size_t mark = 0;
+
+    if (!look_mark(text, &mark) || mark != 3)
+        return text;
+    return (struct view){text.data + mark, text.bytes - mark};
+}
+
 bool fields_are_in(struct view beginning)
 {
-    size_t at = 0;
+    struct view rest = trimmed(without_mark(beginning));
+    const uint8_t *end;
 
-    while (at < beginning.bytes && isspace(beginning.data[at]))
-        at++;
-    return at < beginning.bytes && beginning.data[at] == '{';
+    if (rest.bytes && rest.data[0] == '{')
+        return true;
+    while (rest.bytes && (end = memchr(rest.data, '\n', rest.bytes))) {
+        rest = trimmed((struct view){end, rest.bytes - (size_t)(end - rest.data)});
+        if (rest.bytes >= 2 && !memcmp(rest.data, "{\"", 2)) /* a line of C may be a '{' */
+            return true;
+    }
+    return false;
 }
 
 /* Lent by record; NULL: there is none. */
@@ -74,6 +101,7 @@ static enum err_code take_line(struct fields *f, struct view line, struct err *e
     enum err_code code = ERR_OK;
 
     f->number++;
+    line = trimmed(f->number == 1 ? without_mark(line) : line);
     while (line.bytes && isspace(line.data[line.bytes - 1]))
         line.bytes--;
     if (!line.bytes)

@@ -9,7 +9,7 @@
 
 enum { FIELDS_LINE_MAX = 16 << 20 };
 
-/* Does a text begin as JSON Lines do? */
+/* Does a text begin as JSON Lines do, or after lines that are none, as one that was cut? */
 bool fields_are_in(struct view beginning);
 /* field: its name, or the way to it, "message.body". Each line with it is a document of its own, of the place
  * "line 12", ended by a newline. Lines without it, where it is no text, and those that are no JSON are passed over

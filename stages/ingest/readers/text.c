@@ -86,6 +86,10 @@ enum err_code text_file(const struct reading *reading, const char *packing, cons
                      encoding_name(d.encoding));
         code = out_words(out, READER_NOTE, words, err);
     }
+    if (!code && reading->field && !d.html && !fields && d.ahead.bytes)
+        code = out_words(out, READER_WARNING,
+                         "begins with no line of JSON, and is read as plain text, without --field",
+                         err);
     if (!code && !d.html && !fields && look_names_markdown(reading->name))
         code = out_place(out, &(struct msg_place){.heading = PLACE_MARKDOWN}, err);
     if (!code)
