@@ -657,6 +657,8 @@ def a_field_of_json_lines(place):
         said = frames(place, place.text(name, data), "--field", "text")
         check(b"".join(one for kind, one in said if kind == TEXT) == b"a\nb\n", f"{name}: {said}")
         check(any(kind == WARNING for kind, _ in said) == (name in ("torn", "log")), f"{name}: {said}")
+    wide = place.text("wide.jsonl", b'{"id": 18446744073709551616, "text": "a"}\n{"text": "b\\u0000c"}\n')
+    check(frames(place, wide, "--field", "text")[-1][0] == END and text_of(place, wide, "--field", "text") == b"a\nb\0c\n", "valid JSON")
     code = place.text("a.c", b"int f(void)\n{\n}\n")
     said = frames(place, code, "--field", "text")
     check(said[1] == (WARNING, b"begins with no line of JSON, and is read as plain text, without --field"), said)

@@ -95,6 +95,8 @@ static void note_broken(struct fields *f, const char *why)
 /* A line without its end. */
 static enum err_code take_line(struct fields *f, struct view line, struct err *err)
 {
+    /* No number is asked for: one of more than 64 bits is no fault. */
+    const size_t flags = JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
     json_error_t why;
     json_t *record;
     const json_t *value;
@@ -106,7 +108,7 @@ static enum err_code take_line(struct fields *f, struct view line, struct err *e
         line.bytes--;
     if (!line.bytes)
         return ERR_OK;
-    record = json_loadb((const char *)line.data, line.bytes, 0, &why);
+    record = json_loadb((const char *)line.data, line.bytes, flags, &why);
     if (!record && json_error_code(&why) == json_error_out_of_memory)
         return err_set(err, ERR_MEMORY, 0, "a line of JSON");
     if (!record) {
