@@ -371,6 +371,8 @@ static void html_becomes_paragraphs(void **state)
                                      "b\n"},
         {"<title> A\n B </title><body>c", "A B\n\nc\n"},
         {"a<br>b<br/>c", "a\nb\nc\n"},
+        {"a<br> <br/>b<br>&nbsp;<br><br>c", "a\n\nb\n\nc\n"},
+        {"<table><tr><td>a<br></td></tr><tr><td><br>b</td></tr></table>", "a\nb\n"},
         {"a <i>b</i>c<!-- d -->e", "a bce\n"},
         {"<script>if (a < b) '</p>'</script>a<style>b</style>", "a\n"},
         {"<div><div>a</div></div><div>b</div>", "a\n\nb\n"},

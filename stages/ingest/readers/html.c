@@ -37,7 +37,9 @@ static void mark_edge(struct shape *shape, const char *name)
 {
     if (is_one_of(name, blocks))
         shape_break(shape, SHAPE_PARAGRAPH);
-    else if (!strcmp(name, "br") || !strcmp(name, "tr"))
+    else if (!strcmp(name, "br"))
+        shape_line(shape);
+    else if (!strcmp(name, "tr"))
         shape_break(shape, SHAPE_LINE);
     else if (!strcmp(name, "td") || !strcmp(name, "th"))
         shape_cell(shape);

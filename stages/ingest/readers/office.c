@@ -156,7 +156,7 @@ static void on_mark(struct office *o, const char *name)
     if (is(name, "tab") && (o->word ? o->shape.in_line : o->paragraphs > 0))
         put_verbatim(o, "\t", 1);
     else if (is(name, "br") || is(name, "cr") || is(name, "line-break"))
-        shape_break(&o->shape, SHAPE_LINE);
+        shape_line(&o->shape);
     else if (is(name, "noBreakHyphen"))
         put_verbatim(o, "\xE2\x80\x91", 3);
     else if (!o->word && is(name, "s") && o->paragraphs)

@@ -97,8 +97,15 @@ void shape_break(struct shape *s, int newlines)
     if (s->gap < newlines)
         s->gap = newlines;
     s->in_line = false;
+    s->lined = false;
     s->blank = 0;
     s->held = 0;
+}
+
+void shape_line(struct shape *s)
+{
+    shape_break(s, s->lined && !s->in_line ? SHAPE_PARAGRAPH : SHAPE_LINE);
+    s->lined = true;
 }
 
 /* Its level below what is around it. */

@@ -13,6 +13,7 @@ struct shape {
     struct out *out;
     bool begun;   /* something was written */
     bool in_line; /* and stands in this line */
+    bool lined;   /* it is empty because shape_line began it */
     int gap;      /* newlines before what comes next */
     char blank;   /* before what comes next in the line: ' ', '\t' or 0 */
     size_t
@@ -30,6 +31,8 @@ struct shape {
 void shape_text(struct shape *s, const void *text, size_t bytes);
 /* What comes next stands in a line, or a paragraph, of its own. */
 void shape_break(struct shape *s, int newlines);
+/* What comes next stands in a line of its own; where this one is empty already, in a paragraph. */
+void shape_line(struct shape *s);
 /* A cell of a table ends: a tab before the next. */
 void shape_cell(struct shape *s);
 /* What comes next is a paragraph of its own that begins there (schemas/msg.h). heading: as in struct msg_place. name:
