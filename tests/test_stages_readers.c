@@ -378,6 +378,9 @@ static void html_becomes_paragraphs(void **state)
         {"<div><div>a</div></div><div>b</div>", "a\n\nb\n"},
         {"<pre>a\n  b\n\n c</pre>d  e", "a\n  b\n\n c\n\nd e\n"},
         {"&lt;p&gt; &eacute; &#x4E2D;", "<p> \xC3\xA9 \xE4\xB8\xAD\n"},
+        {"&#147;a&#148;&#x96;&#129;&nbsp;&#x99;&#131;",
+         "\xE2\x80\x9C"
+         "a\xE2\x80\x9D\xE2\x80\x93\xC2\x81\xC2\xA0\xE2\x84\xA2\xC6\x92\n"},
         {"<table><tr><td>1<td>2<tr><td>3<td>4</table>", "1\t2\n3\t4\n"},
         {"<ruby>a<rp>(</rp><rt>b</rt><rp>)</rp></ruby>c", "ac\n"},
         {"<svg><text>a</text><svg>b</svg>c</svg>d", "d\n"},

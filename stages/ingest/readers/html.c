@@ -1,6 +1,7 @@
 /* What of HTML is text, and where its paragraphs end. Elements are told by name: those that are blocks, and
  * those whose content nobody reads as text. Of ruby the base is text and the reading above it is not. Entities
- * are libxml2's; a DTD's own are never expanded, so there is nothing to explode. */
+ * are libxml2's, which are HTML 4's; a DTD's own are never expanded, so there is nothing to explode. References to
+ * the controls U+0080 to U+009F mean Windows-1252, as in HTML 5 (13.2.5.80). */
 #include "stages/ingest/readers/html.h"
 
 #include <libxml/HTMLparser.h>
@@ -92,12 +93,39 @@ static void on_end(void *self, const xmlChar *element)
         h->shape->verbatim--;
 }
 
+/* U+0080 to U+009F as Windows-1252 has them; 0: it has none there. */
+static const uint16_t windows[32] = {
+    0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160,
+    0x2039, 0x0152, 0,      0x017D, 0,      0,      0x2018, 0x2019, 0x201C, 0x201D, 0x2022,
+    0x2013, 0x2014, 0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0,      0x017E, 0x0178};
+
+static void put_control(struct shape *shape, unsigned code)
+{
+    const unsigned meant = windows[code - 0x80] ? windows[code - 0x80] : code;
+    const uint8_t text[] = {(uint8_t)(0xE0 | meant >> 12), (uint8_t)(0x80 | (meant >> 6 & 0x3F)),
+                            (uint8_t)(0x80 | (meant & 0x3F))};
+    const uint8_t two[] = {(uint8_t)(0xC0 | meant >> 6), text[2]};
+
+    shape_text(shape, meant < 0x800 ? two : text, meant < 0x800 ? sizeof two : sizeof text);
+}
+
 static void on_text(void *self, const xmlChar *text, int bytes)
 {
     struct html *h = self;
+    const xmlChar *at = text, *end = text + bytes, *lead;
 
-    if (!h->passed)
-        shape_text(h->shape, text, (size_t)bytes);
+    if (h->passed)
+        return;
+    while (end - at >= 2 && (lead = memchr(at, 0xC2, (size_t)(end - at - 1)))) {
+        if (lead[1] < 0xA0) {
+            shape_text(h->shape, at, (size_t)(lead - at));
+            put_control(h->shape, lead[1]);
+        } else {
+            shape_text(h->shape, at, (size_t)(lead + 2 - at));
+        }
+        at = lead + 2;
+    }
+    shape_text(h->shape, at, (size_t)(end - at));
 }
 
 static int on_read(void *self, char *data, int room)
