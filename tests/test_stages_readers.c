@@ -397,6 +397,25 @@ static void html_becomes_paragraphs(void **state)
     }
 }
 
+/* Wherever libxml2's buffer cuts them. */
+static void marks_of_word_and_xml_are_no_text(void **state)
+{
+    (void)state;
+    for (size_t before = 3900; before < 4010; before++) {
+        char page[4200], want[4200], *to = page;
+        struct said said;
+        to += sprintf(to, "<p>");
+        memset(to, 'x', before);
+        sprintf(to + before,
+                "<![if !mso]>a<![endif]>b<!--[if mso]>no<![endif]--><![CDATA[c]]>d]]>");
+        memset(want, 'x', before);
+        sprintf(want + before, "abcd]]>\n");
+        read_bytes_of(&said, page, strlen(page), "a.html", NULL);
+        assert_string_equal(said.text, want);
+        free(said.text);
+    }
+}
+
 /* ---- Its process ---- */
 
 /* A program that says what `script` does; all that it gives, to the end or the fault. */
@@ -479,6 +498,7 @@ int main(void)
         cmocka_unit_test(zeros_between_words_say_nothing),
         cmocka_unit_test(no_text_is_refused_in_words),
         cmocka_unit_test(html_becomes_paragraphs),
+        cmocka_unit_test(marks_of_word_and_xml_are_no_text),
         STAGE_TEST(a_process_is_heard),
         STAGE_TEST(a_process_that_says_anything_is_refused),
     };

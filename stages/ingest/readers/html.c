@@ -6,6 +6,9 @@
 
 #include <libxml/HTMLparser.h>
 #include <stdlib.h>
+#include <strings.h>
+
+enum { MARK_BYTES = 9 }; /* the longest is <![CDATA[ */
 
 struct html {
     const struct pull *text;
@@ -14,6 +17,9 @@ struct html {
     struct err err;        /* of text */
     const char *passed;    /* the element whose content is passed over, or NULL */
     unsigned passed_depth; /* of elements of its name inside */
+    size_t held;           /* of text: what may be the beginning of a mark, where it was cut */
+    uint8_t hold[MARK_BYTES];
+    bool cdata; /* its end has not come */
 };
 
 static bool is_one_of(const char *name, const char *const *names)
@@ -128,15 +134,54 @@ static void on_text(void *self, const xmlChar *text, int bytes)
     shape_text(h->shape, at, (size_t)(end - at));
 }
 
+static bool begins(const uint8_t *at, const uint8_t *end, const char *mark)
+{
+    size_t bytes = strlen(mark);
+
+    return (size_t)(end - at) >= bytes && !strncasecmp((const char *)at, mark, bytes);
+}
+
+/* Word's <![if ...]>, <![endif]> and XML's <![CDATA[ are no HTML 4, and libxml2 takes them for text. They are made
+ * processing instructions, which are passed over, and what ends CDATA an element, without changing their length. */
+static void tame_marks(struct html *h, uint8_t *data, const uint8_t *end)
+{
+    for (uint8_t *at = data; at < end; at++) {
+        if (*at == '<' && begins(at, end, "<![CDATA[")) {
+            memcpy(at, "<?CDATA >", MARK_BYTES);
+            h->cdata = true;
+        } else if (*at == '<' && (begins(at, end, "<![if") || begins(at, end, "<![endif"))) {
+            at[1] = '?';
+            at[2] = 'x';
+        } else if (*at == ']' && h->cdata && begins(at, end, "]]>")) {
+            at[0] = '<';
+            at[1] = 'b';
+            at[2] = '>';
+            h->cdata = false;
+        }
+    }
+}
+
 static int on_read(void *self, char *data, int room)
 {
     struct html *h = self;
-    size_t got = 0;
+    uint8_t *begin = (uint8_t *)data;
+    size_t held = h->held, got = 0, bytes;
 
+    require(room > 2 * MARK_BYTES); /* libxml2 asks for thousands */
+    memcpy(begin, h->hold, held);
+    h->held = 0;
     if (h->err.code || h->shape->err.code ||
-        pull_full(h->text, (uint8_t *)data, (size_t)room, &got, &h->err))
+        pull_full(h->text, begin + held, (size_t)room - held, &got, &h->err))
         return -1;
-    return (int)got;
+    bytes = held + got;
+    if (bytes == (size_t)room)
+        for (size_t i = bytes - MARK_BYTES + 1; i < bytes && !h->held; i++)
+            if (begin[i] == '<' || begin[i] == ']')
+                h->held = bytes - i;
+    bytes -= h->held;
+    memcpy(h->hold, begin + bytes, h->held);
+    tame_marks(h, begin, begin + bytes);
+    return (int)bytes;
 }
 
 static int on_close(void *self)
