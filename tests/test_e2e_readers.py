@@ -650,7 +650,7 @@ def a_field_of_json_lines(place):
     begun.options = ["--field", "a.b", "--checkpoint-every", "500"]
     process = begun.start()
     status = place.end_of(process)
-    check(status == SOURCE_CHANGED and "field 'a.b'" in place.said(process), f"{status}: {place.said(process)}")
+    check(status == OTHER_SETTINGS and "with another --field" in place.said(process), f"{status}: {place.said(process)}")
     lines = b'{"text": "a"}\n{"text": "b"}\n'
     for name, data in {"mark": b"\xef\xbb\xbf" + lines, "sequence": b"\x1e" + lines.replace(b"\n{", b"\n\x1e{"),
                        "torn": b'"a"}\n' + lines, "log": b"begun\n\n " + lines}.items():
@@ -666,6 +666,28 @@ def a_field_of_json_lines(place):
     check(len(frames(place, place.text("empty", b""), "--field", "text")) == 2, "an empty file with --field")
     plain = place.text("plain.txt", b"No JSON.\n")
     same(named(place, "beside", plain, ["--field", "text"]), named(place, "plain", plain).records(), "plain text with --field")
+
+
+def another_question_is_refused_by_name(place):
+    """Also of a stream that is finished: no reader is asked for that one."""
+    text = place.text("a.jsonl", b'{"t": "na\xc3\xafve", "u": "bbb"}\n' * 50)
+    same_name = {"latin1": "LATIN1"}
+    for number, (first, then, words) in enumerate([
+            (["--field", "t"], ["--field", "u"], "with another --field: give --field as at first"),
+            (["--field", "t"], [], "with --field: give --field as at first"),
+            (["--field", "t"], ["--field", "t", "--encoding", "latin1"], "without --encoding: leave that out"),
+            (["--encoding", "latin1"], ["--encoding", "IBM037"], "with another --encoding"),
+            ([], ["--field", "t"], "without --field: leave that out"),
+            ([], ["--encoding", "latin1"], "without --encoding: leave that out")]):
+        job = Job(place, f"asked-{number}", [text])
+        job.run(*first)
+        job.run(*(same_name.get(word, word) for word in first))
+        before = job.records()
+        process = job.start(*then)
+        status, said = place.end_of(process), place.said(process)
+        check(status == OTHER_SETTINGS and text in said and words in said and "--restart" in said, f"{first}, {then}: {status}: {said}")
+        check(job.records() == before, f"{first}, {then}: records changed")
+        job.run(*then, "--restart")
 
 
 def chapters_of_real_books(place):
@@ -882,7 +904,7 @@ if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
                    html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, a_bad_chapter_costs_itself, documents_of_offices,
                    readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member, a_damaged_member_costs_itself, members_of_any_name, documents_inside_archives,
-                   mail_message_by_message, damaged_mail_costs_itself, a_field_of_json_lines, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
+                   mail_message_by_message, damaged_mail_costs_itself, a_field_of_json_lines, another_question_is_refused_by_name, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
                    killed_at_random_the_places_are_the_same, another_file_is_refused_by_name,
                    plain_does_not_go_on_with_what_a_reader_began, the_others_are_read,
                    a_tree_of_sources, a_readers_death_is_one_line, endless_text_in_constant_memory,

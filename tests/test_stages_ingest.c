@@ -472,6 +472,27 @@ static void a_pipe_is_read_again_and_compared_up_to_the_cursor(void **state)
     input_release(&in);
 }
 
+/* 35 bytes, where a later one has eight more: nothing is known of what was asked, so the file alone is compared. */
+static void a_made_texts_first_cursor_does_not_say_what_was_asked(void **state)
+{
+    uint8_t cursor[43] = {1, 2};
+    struct input in = {0};
+
+    fill(&in, state, 100);
+    struct driver *d = start(&in, 1000);
+    d->config.reader = "/bin/false"; /* not started: the text is at its end */
+    d->config.field = "text";
+    cursor[18] = 100;
+    cursor[34] = 1;
+    open_refused(d, &in, 1, (struct view){cursor, 35}, ERR_CHANGED, "first or last 64 KiB");
+    cursor[0] = 2;
+    open_refused(d, &in, 2, (struct view){cursor, 43}, ERR_MISMATCH, "begun without --field");
+    d->config.field = NULL;
+    open_refused(d, &in, 3, (struct view){cursor, 35}, ERR_INPUT, "not one of ours");
+    driver_free(&d);
+    input_release(&in);
+}
+
 static void bye_and_stop_end_it(void **state)
 {
     struct input in = {0};
@@ -506,6 +527,7 @@ int main(void)
         STAGE_TEST(a_link_without_room_holds_one_message_back),
         STAGE_TEST(another_open_or_peer_begins_anew),
         STAGE_TEST(a_pipe_is_read_again_and_compared_up_to_the_cursor),
+        STAGE_TEST(a_made_texts_first_cursor_does_not_say_what_was_asked),
         STAGE_TEST(bye_and_stop_end_it),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));

@@ -4,6 +4,7 @@
 #include "stages/ingest/readers/look.h"
 #include "stages/ingest/source.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,7 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CURSOR_VERSION = 1, KIND_MADE = 2, CURSOR_BYTES = 35 };
+enum { CURSOR_VERSION = 2, KIND_MADE = 2, CURSOR_BYTES = 43, CURSOR_1_BYTES = 35 };
+
+/* What readers are asked for, as hashes; 0: nothing. */
+struct asked {
+    uint32_t encoding, field;
+};
 
 struct made {
     const struct stage_env *env;
@@ -27,15 +33,35 @@ struct made {
 
 struct place {
     uint64_t offset, hash, file_bytes, file_hash;
-    bool end;
+    bool end, says_asked; /* the cursors of before did not say what was asked */
+    struct asked asked;
 };
 
 /* ---- Cursors ---- */
 
 bool made_is_cursor(struct view cursor)
 {
-    return cursor.bytes == CURSOR_BYTES && cursor.data[0] == CURSOR_VERSION &&
+    size_t bytes = cursor.bytes && cursor.data[0] == 1 ? CURSOR_1_BYTES : CURSOR_BYTES;
+
+    return cursor.bytes == bytes && cursor.data[0] >= 1 && cursor.data[0] <= CURSOR_VERSION &&
            cursor.data[1] == KIND_MADE;
+}
+
+/* FNV-1a. Names of encodings are the same in capitals. */
+static uint32_t hash_of(const char *name, bool capitals)
+{
+    uint32_t hash = 2166136261;
+
+    if (!name)
+        return 0;
+    for (; *name; name++)
+        hash = (hash ^ (uint8_t)(capitals ? toupper((uint8_t)*name) : *name)) * 16777619;
+    return hash | 1;
+}
+
+static struct asked asked_of(const struct config *config)
+{
+    return (struct asked){hash_of(config->encoding, true), hash_of(config->field, false)};
 }
 
 static enum err_code decode(struct place *place, struct view cursor, const char *file,
@@ -50,13 +76,20 @@ static enum err_code decode(struct place *place, struct view cursor, const char 
     place->file_hash = read_u64(&r);
     end = read_u8(&r);
     place->end = end == 1;
-    if (!read_done(&r) || version != CURSOR_VERSION || kind != KIND_MADE || end > 1)
+    place->says_asked = version > 1;
+    if (place->says_asked) {
+        place->asked.encoding = read_u32(&r);
+        place->asked.field = read_u32(&r);
+    }
+    if (!read_done(&r) || version < 1 || version > CURSOR_VERSION || kind != KIND_MADE || end > 1)
         return err_set(err, ERR_INPUT, 0, "cursor of '%s' is not one of ours", file);
     return ERR_OK;
 }
 
 static void set_cursor(struct made *m, struct piece *at)
 {
+    const struct asked asked = asked_of(m->env->config);
+
     at->cursor[0] = CURSOR_VERSION;
     at->cursor[1] = KIND_MADE;
     store_u64(at->cursor + 2, m->offset);
@@ -64,7 +97,47 @@ static void set_cursor(struct made *m, struct piece *at)
     store_u64(at->cursor + 18, m->file_bytes);
     store_u64(at->cursor + 26, m->file_hash);
     at->cursor[34] = m->end;
+    store_u32(at->cursor + 35, asked.encoding);
+    store_u32(at->cursor + 39, asked.field);
     at->cursor_bytes = CURSOR_BYTES;
+}
+
+static enum err_code refuse(const char *file, const char *option, const char *now, uint32_t then,
+                            struct err *err)
+{
+    if (then)
+        return err_set(err, ERR_MISMATCH, 0,
+                       "'%s' was begun with %s%s: give %s as at first, or begin again with "
+                       "--restart",
+                       file, now ? "another " : "", option, option);
+    return err_set(err, ERR_MISMATCH, 0,
+                   "'%s' was begun without %s: leave that out as at first, or begin again with "
+                   "--restart",
+                   file, option);
+}
+
+static enum err_code compare_asked(const struct config *config, const char *file, struct asked then,
+                                   struct err *err)
+{
+    const struct asked now = asked_of(config);
+
+    if (then.field != now.field)
+        return refuse(file, "--field", config->field, then.field, err);
+    if (then.encoding != now.encoding)
+        return refuse(file, "--encoding", config->encoding, then.encoding, err);
+    return ERR_OK;
+}
+
+/* Does config want a reader, whatever file holds? */
+static bool is_asked(const struct config *config, const char *file)
+{
+    return config->reader && strcmp(file, "-") &&
+           (config->field || (config->encoding && strcasecmp(config->encoding, "UTF-8")));
+}
+
+enum err_code made_check_plain(const struct config *config, const char *file, struct err *err)
+{
+    return is_asked(config, file) ? compare_asked(config, file, (struct asked){0, 0}, err) : ERR_OK;
 }
 
 /* ---- The file ---- */
@@ -79,7 +152,7 @@ bool made_wants(const struct config *config, const char *file)
 
     if (!config->reader || !strcmp(file, "-"))
         return false;
-    if (config->field || (config->encoding && strcasecmp(config->encoding, "UTF-8")))
+    if (is_asked(config, file))
         return true;
     fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size) {
@@ -197,6 +270,8 @@ enum err_code made_open(struct made **out, const struct stage_env *env, const ch
                        "'%s' was read by a reader, now --plain forbids it: leave that out as at "
                        "first, or begin again with --restart",
                        file);
+    if (!code && place.says_asked)
+        code = compare_asked(env->config, file, place.asked, err);
     if (!code)
         code = know_file(m, err);
     if (!code && cursor.bytes)

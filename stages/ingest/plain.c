@@ -48,6 +48,8 @@ static enum err_code plain_open(void *self, struct view cursor, struct err *err)
             p->file);
     if (cursor.bytes ? made_is_cursor(cursor) : made_wants(p->env->config, p->file))
         return made_open(&p->made, p->env, p->file, p->name, cursor, err);
+    if (cursor.bytes && made_check_plain(p->env->config, p->file, err))
+        return err->code;
     return source_open(&p->source, p->file, cursor, err);
 }
 
