@@ -21,7 +21,7 @@ enum record_kind {
 
 /* Raised whenever the same input would give other lines: it belongs to a stream's fingerprint. */
 enum {
-    RECORD_FORMAT = 6,
+    RECORD_FORMAT = 7,
     RECORD_LINE_MAX = 64 * 1024,
     RECORD_TEXT_MAX = 160,
     RECORD_FIELDS_MAX = 20,

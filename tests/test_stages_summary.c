@@ -496,21 +496,38 @@ static void times_are_found_in_lines(void **state)
                  {"[Sun Dec 04 04:47:44 2005] [notice]", "Dec 04 04:47:44 2005", 0},
                  {"1.2.3.4 - - [05/Dec/2005:04:47:44 +0000] GET", "05/Dec/2005:04:47:44", 86400},
                  {"- 1117838570 2005.06.03", "1117838570", 0},
-                 {"1117838573 2005.06.03", "1117838573", 3}};
-    static const char *const none[] = {
-        "no time",  "12345678901 x", "2026-13-22 03:30:07",        "",
-        "99:99:99", "Jun 14",        "a line\n2026-11-22 03:30:07"};
+                 {"1117838573 2005.06.03", "1117838573", 3},
+                 {"type=SYSCALL msg=audit(1117838574.243:24287): x", "1117838574", 1},
+                 {"Jun  9 23:59:59 host", "Jun  9 23:59:59", 0},
+                 {"Jun 10 00:00:09 host", "Jun 10 00:00:09", 10}, /* of one form */
+                 {"Mon Jan 31 23:00:00 2005", "Jan 31 23:00:00 2005", 0},
+                 {"Tue Feb  1 00:00:00 2005", "Feb  1 00:00:00 2005", 3600}};
+    static const char *const none[] = {"no time",
+                                       "12345678901 x",
+                                       "2026-13-22 03:30:07",
+                                       "",
+                                       "99:99:99",
+                                       "Jun 14",
+                                       "a line\n2026-11-22 03:30:07",
+                                       "order id=1795318207 processed",
+                                       "id 1795318207",
+                                       "3337446730 x",
+                                       "0999999999 x"};
     struct logtime time;
     int64_t before = 0;
+    uint8_t form = LOGTIME_FORMS;
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_true(logtime_of(view_of(cases[i].line), &time));
         assert_int_equal(time.text.bytes, strlen(cases[i].text));
         assert_memory_equal(time.text.data, cases[i].text, time.text.bytes);
-        if (cases[i].later)
+        if (cases[i].later) {
             assert_int_equal(time.seconds - before, cases[i].later);
+            assert_true(time.form == form || i < 10);
+        }
         before = time.seconds;
+        form = time.form;
     }
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         assert_false(logtime_of(view_of(none[i]), &time));

@@ -1,10 +1,14 @@
 #include "stages/encode/analysis/logtime.h"
 
+#include <ctype.h>
+
 /* A form: Y four digits of a year, y two; m d H M S two each; n the name of a month; e a day of one digit, with a
  * space before it or none; s - / or .; c : or .; t a T, space, - or _; E ten digits. All else stands for itself. */
 static const char *const forms[LOGTIME_FORMS] = {"YsmsdtHcMcS", "ysmsdtHcMcS", "n e H:M:S Y",
                                                  "n e H:M:S",   "n d H:M:S Y", "n d H:M:S",
                                                  "d/n/Y:H:M:S", "ymd HMS",     "E"};
+/* The first form whose seconds are this one's too: a day of one digit is followed by one of two. */
+static const uint8_t same_as[LOGTIME_FORMS] = {0, 1, 2, 3, 2, 3, 6, 7, 8};
 
 struct fields {
     int64_t year, month, day, hour, minute, second, epoch;
@@ -98,7 +102,7 @@ static int64_t days_of(const struct fields *f)
 static bool is_sound(const struct fields *f)
 {
     if (f->epoch)
-        return f->epoch >= 500000000;
+        return f->epoch >= 1000000000 && f->epoch < 2200000000; /* 2001 to 2039 */
     return f->month >= 1 && f->month <= 12 && f->day >= 1 && f->day <= 31 && f->hour < 24 &&
            f->minute < 60 && f->second <= 60;
 }
@@ -119,17 +123,26 @@ static bool stands_at(struct view line, size_t at, const char *form, struct logt
     return true;
 }
 
+/* Ten digits may be any number: they are a time where no word stands before them, or in brackets. */
+static bool may_stand(const char *form, struct view line, size_t at, bool words)
+{
+    return *form != 'E' || !words || line.data[at - 1] == '[' || line.data[at - 1] == '(';
+}
+
 bool logtime_of(struct view line, struct logtime *out)
 {
+    bool words = false; /* before at */
+
     for (size_t at = 0; at < line.bytes && at < LOGTIME_WITHIN; at++) {
         bool edge = at == 0 || line.data[at - 1] <= ' ' || strchr("[(\"<=", line.data[at - 1]);
         if (line.data[at] == '\n')
             return false;
         for (uint8_t i = 0; edge && i < LOGTIME_FORMS; i++) {
-            out->form = i;
-            if (stands_at(line, at, forms[i], out))
+            out->form = same_as[i];
+            if (may_stand(forms[i], line, at, words) && stands_at(line, at, forms[i], out))
                 return true;
         }
+        words = words || isalnum(line.data[at]) || line.data[at] >= 0x80;
     }
     return false;
 }
