@@ -626,6 +626,47 @@ static void times_of_two_forms_are_not_compared(void **state)
     buffer_release(&lines);
 }
 
+/* The records of a log of 600 lines, a minute each, of which the first has another form. */
+static void read_odd_log(const char *first, const char *form, struct buffer *out)
+{
+    const struct analysis_options options = {
+        .unit = UNIT_LINE, .parts = (1U << ANALYZE_COUNT) - 1, .summary_minutes = 60};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+
+    analysis_begin(&a, &options, 0);
+    for (unsigned i = 0; i <= 600; i++) {
+        char line[80];
+        int bytes = i ? snprintf(line, sizeof line, form, i / 60, i % 60)
+                      : snprintf(line, sizeof line, "%s\n", first);
+        if (i == 600)
+            analysis_end(&a, &made);
+        else
+            analysis_token(&a, i % 13, (struct view){(const uint8_t *)line, (size_t)bytes},
+                           (uint32_t)bytes, false, &made);
+        for (size_t k = 0; k < made.count; k++)
+            assert_int_equal(record_line("s", &made.records[k], out, NULL), ERR_OK);
+        if (i < 600)
+            analysis_reload(&a);
+    }
+    buffer_u8(out, 0);
+    analysis_release(&a);
+}
+
+static void a_first_line_of_another_form_is_no_clock_for_long(void **state)
+{
+    struct buffer lines = buffer_of(SIZE_MAX / 2);
+
+    (void)state;
+    read_odd_log("1795318207 started", "2026-11-22T%02u:%02u:00Z app: done\n", &lines);
+    expect_summaries(&lines, 10, "\"lines\":61,\"from\":\"2026-11-22T00:01:00\"");
+    buffer_release(&lines);
+    lines = buffer_of(SIZE_MAX / 2);
+    read_odd_log("Jun  9 23:59:00 app: done", "Jun 10 %02u:%02u:00 app: done\n", &lines);
+    expect_summaries(&lines, 11, "\"lines\":59,\"from\":\"Jun  9 23:59:00\"");
+    buffer_release(&lines);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -645,6 +686,7 @@ int main(void)
         cmocka_unit_test(times_are_found_in_lines),
         cmocka_unit_test(a_log_is_summed_up_by_lines_and_by_its_own_time),
         cmocka_unit_test(times_of_two_forms_are_not_compared),
+        cmocka_unit_test(a_first_line_of_another_form_is_no_clock_for_long),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { VERSION = 3 };
+enum { VERSION = 4 };
 
 struct summary {
     struct digest *digest; /* one of the two is there */

@@ -81,6 +81,32 @@ static void rank(struct period *p, struct view text, const struct record *record
     hold(&p->novel[at].text, text);
 }
 
+static struct period_time time_of(const struct logtime *time)
+{
+    struct period_time out = {.form = time->form, .seconds = time->seconds};
+
+    hold(&out.text, time->text);
+    return out;
+}
+
+static void add_time(struct period *p, const struct logtime *time)
+{
+    if (!p->timed)
+        p->from = time_of(time);
+    p->timed = true;
+    hold(&p->to, time->text);
+    if (time->form == p->from.form || (p->others && time->form != p->other.form))
+        p->others = 0;
+    if (time->form == p->from.form)
+        return;
+    if (p->others == 0)
+        p->other = time_of(time);
+    if (++p->others < PERIOD_LEAST)
+        return;
+    p->from = p->other; /* what stood before was a heading, or a number that is no time */
+    p->others = 0;
+}
+
 static void add(struct period *p, struct view text, const struct logtime *time,
                 const struct record *record)
 {
@@ -88,15 +114,8 @@ static void add(struct period *p, struct view text, const struct logtime *time,
         p->begin = record->begin;
     p->lines++;
     p->end = record->end;
-    if (time) {
-        if (!p->timed) {
-            p->timed = true;
-            p->from_s = time->seconds;
-            p->form = time->form;
-            hold(&p->from, time->text);
-        }
-        hold(&p->to, time->text);
-    }
+    if (time)
+        add_time(p, time);
     count_template(p, record);
     rank(p, text, record);
 }
@@ -149,7 +168,7 @@ static void tell(struct window *w, struct record *own)
     own->text = p->novel_count ? shown(&p->novel[0].text) : (struct view){NULL, 0};
     record_add_count(own, "lines", p->lines);
     if (p->timed) {
-        record_add_text(own, "from", shown(&p->from));
+        record_add_text(own, "from", shown(&p->from.text));
         record_add_text(own, "to", shown(&p->to));
     }
     record_add_count(own, "new_templates", p->fresh);
@@ -163,9 +182,9 @@ static bool is_over(const struct window *w, const struct logtime *time)
     const struct period *p = &w->now;
     int64_t most = (int64_t)w->minutes * 60;
 
-    if (!w->minutes || !p->timed || p->form != time->form || p->lines < PERIOD_LEAST)
+    if (!w->minutes || !p->timed || p->from.form != time->form || p->lines < PERIOD_LEAST)
         return false;
-    return time->seconds - p->from_s >= most || p->from_s - time->seconds >= most;
+    return time->seconds - p->from.seconds >= most || p->from.seconds - time->seconds >= most;
 }
 
 bool window_line(struct window *w, struct view text, const struct record *record,
@@ -210,6 +229,21 @@ static bool load_text(struct period_text *text, size_t most, struct reader *r)
     return data != NULL;
 }
 
+static void save_time(const struct period_time *time, struct buffer *out)
+{
+    buffer_u8(out, time->form);
+    buffer_u64(out, (uint64_t)time->seconds);
+    save_text(&time->text, out);
+}
+
+static bool load_time(struct period_time *time, struct reader *r)
+{
+    time->form = read_u8(r);
+    time->seconds = (int64_t)read_u64(r);
+    return time->form < LOGTIME_FORMS && time->seconds >= -(1LL << 40) &&
+           time->seconds <= 1LL << 40 && load_text(&time->text, LOGTIME_TEXT_MAX, r);
+}
+
 void window_save(const struct window *w, struct buffer *out)
 {
     const struct period *p = &w->now;
@@ -219,10 +253,10 @@ void window_save(const struct window *w, struct buffer *out)
     buffer_u64(out, p->end);
     buffer_u64(out, p->fresh);
     buffer_u8(out, p->timed);
-    buffer_u8(out, p->form);
-    buffer_u64(out, (uint64_t)p->from_s);
-    save_text(&p->from, out);
+    save_time(&p->from, out);
     save_text(&p->to, out);
+    buffer_u8(out, p->others);
+    save_time(&p->other, out);
     buffer_u8(out, (uint8_t)p->template_count);
     for (size_t i = 0; i < p->template_count; i++) {
         const struct period_template *one = &p->templates[i];
@@ -268,11 +302,11 @@ bool window_load(struct window *w, struct reader *r)
     p->fresh = read_u64(r);
     timed = read_u8(r);
     p->timed = timed == 1;
-    p->form = read_u8(r);
-    p->from_s = (int64_t)read_u64(r);
-    if (timed > 1 || p->form >= LOGTIME_FORMS || p->from_s < -(1LL << 40) ||
-        p->from_s > 1LL << 40 || p->end < p->begin || !load_text(&p->from, LOGTIME_TEXT_MAX, r) ||
-        !load_text(&p->to, LOGTIME_TEXT_MAX, r) || !load_templates(p, r))
+    if (timed > 1 || p->end < p->begin || !load_time(&p->from, r) ||
+        !load_text(&p->to, LOGTIME_TEXT_MAX, r))
+        return false;
+    p->others = read_u8(r);
+    if (p->others >= PERIOD_LEAST || !load_time(&p->other, r) || !load_templates(p, r))
         return false;
     p->novel_count = read_u8(r);
     if (p->novel_count > PERIOD_NOVEL)

@@ -2,7 +2,7 @@
  *
  * A period ends with its line number `lines`, or before the first line whose own time lies `minutes` behind that of
  * the period's first one (or as far before it: the log began anew), if it has PERIOD_LEAST lines; times of another
- * form than that one's are not compared. There is no clock: while a log is silent nothing ends.
+ * form than that one's are not compared, but PERIOD_LEAST of them on end take its place. There is no clock: while a log is silent nothing ends.
  *
  * What it says is taken from what novelty says of each line, which goes before: lines of each template, which
  * templates are new, the most novel lines.
@@ -19,9 +19,9 @@ enum {
     PERIOD_TEMPLATES = 128, /* the one with fewest lines goes */
     PERIOD_NOVEL = 5,
     PERIOD_SHOWN = 8, /* templates in a record */
-    WINDOW_BYTES_MAX = 4 * 8 + 2 + 8 + 2 * (1 + LOGTIME_TEXT_MAX) + 1 + 8 +
+    WINDOW_BYTES_MAX = 4 * 8 + 2 + 2 * (1 + 8) + 3 * (1 + LOGTIME_TEXT_MAX) + 1 +
                        PERIOD_TEMPLATES * (3 * 8 + 1 + RECORD_TEXT_MAX) + 1 +
-                       PERIOD_NOVEL * (3 * 8 + 1 + RECORD_TEXT_MAX) + 1
+                       PERIOD_NOVEL * (3 * 8 + 1 + RECORD_TEXT_MAX)
 };
 
 struct period_text {
@@ -41,12 +41,19 @@ struct period_line {
     struct period_text text;
 };
 
+struct period_time {
+    uint8_t form;
+    int64_t seconds;
+    struct period_text text;
+};
+
 struct period {
     uint64_t lines, begin, end, fresh; /* fresh: templates that are new */
-    bool timed;                        /* the next four are there */
-    uint8_t form;                      /* of from_s */
-    int64_t from_s;
-    struct period_text from, to;
+    bool timed;                        /* from and to are there */
+    struct period_time from;
+    struct period_text to;
+    uint8_t others; /* the last lines with a time have none of from's form; below PERIOD_LEAST */
+    struct period_time other;                           /* of the first of these */
     struct period_template templates[PERIOD_TEMPLATES]; /* (template_count) */
     size_t template_count;
     struct period_line novel[PERIOD_NOVEL]; /* (novel_count) the most novel first */
