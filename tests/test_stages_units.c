@@ -252,6 +252,18 @@ static void headings_are_told_by_their_form(void **state)
                     "0 One (1)|14 One / Two (3)|23 One / Two|28 One / Two|34 One / Two|39 One / "
                     "Three (2)|49 One / "
                     "Three|");
+    /* A fence counts from the unit's first byte on: opened in it, closed in it, indented, of the other kind inside. */
+    assert_sections(UNIT_PARAGRAPH, true,
+                    "# A\n\n```sh\nx\n\n# no\ny\n```\n\n## B\n```sh\nx\n\n# no\n```\n\n# C\n\n",
+                    "0 A (1)|5 A|14 A|26 A / B (2)|40 A / B|50 C (1)|");
+    assert_sections(UNIT_PARAGRAPH, true,
+                    "# A\n\n   ~~~\nx\n\n# no\n```\n\n# no\n\n ~~~\n\n    ```\n\n# B\n\n",
+                    "0 A (1)|5 A|15 A|25 A|31 A|37 A|46 B (1)|");
+    assert_sections(UNIT_SECTION, true, "# A\n\n```\nx\n\n# no\n```\n\n# B\n```\nx\n\n# no\n```\n",
+                    "0 A (1)|22 B (1)|");
+    /* A byte order mark is no word. */
+    assert_sections(UNIT_PARAGRAPH, true, "\xEF\xBB\xBF# One\n\nx", "0 One (1)|10 One|");
+    assert_sections(UNIT_PARAGRAPH, false, "\xEF\xBB\xBFPart I\n\nx", "0 Part I (2)|11 Part I|");
     assert_sections(UNIT_PARAGRAPH, false, "CHAPTER I\n\n```\n\nCHAPTER II\n\nb",
                     "0 CHAPTER I (3)|11 CHAPTER I|16 CHAPTER II (3)|28 CHAPTER II|");
     assert_sections(UNIT_LINE, false, "a\nCHAPTER I\n\nCHAPTER II\nb\n",

@@ -38,9 +38,12 @@ static struct view next_line(struct view *rest)
 /* The lines up to the first blank one, LINES_MOST + 1 at most. *ended: there is a blank one. */
 static size_t take_lines(struct view text, struct view lines[LINES_MOST + 1], bool *ended)
 {
+    static const uint8_t mark[] = {0xEF, 0xBB, 0xBF}; /* a file's byte order mark is no word */
     size_t count = 0;
 
     *ended = false;
+    if (text.bytes >= sizeof mark && !memcmp(text.data, mark, sizeof mark))
+        text = (struct view){text.data + sizeof mark, text.bytes - sizeof mark};
     while (text.bytes && count <= LINES_MOST) {
         struct view line = next_line(&text);
         if (!line.bytes && count) {

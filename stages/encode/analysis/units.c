@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-enum { VERSION = 2, FLAGS = 63 };
+enum { VERSION = 3, FLAGS = 63 };
 
 void units_begin(struct units *u, enum unit kind, uint64_t offset)
 {
@@ -36,12 +36,17 @@ static void span_record(const struct units_span *span, enum record_kind kind, ui
 
 /* ---- Boundaries ---- */
 
-/* Three ` at a line's beginning open or close what is no text of Markdown's. */
+/* Three ` or ~ at a line's beginning, with at most three blanks before them, open or close what is no text of
+ * Markdown's. */
 static void count_ticks(struct units *u, uint8_t byte)
 {
-    if (byte == '`' && u->ticks < 3) {
+    if (byte == ' ' && u->ticks == 0 && u->indent < 3) {
+        u->indent++;
+    } else if ((byte == '`' || byte == '~') && u->ticks < 3 && (!u->ticks || byte == u->tick)) {
+        u->tick = byte;
         u->ticks++;
-        u->fenced = u->ticks == 3 ? !u->fenced : u->fenced;
+        if (u->ticks == 3 && (!u->fence || u->fence == byte))
+            u->fence = u->fence ? 0 : byte;
     } else {
         u->ticks = 3;
     }
@@ -57,9 +62,11 @@ static bool passes_boundary(struct units *u, struct view text)
             boundary = boundary || u->kind == UNIT_LINE ||
                        (paragraphs && !u->line_has_text && u->unit_has_text);
             u->line_has_text = false;
-            u->ticks = 0;
+            u->indent = u->ticks = 0;
             continue;
         }
+        if (!u->unit_has_text)
+            u->fenced = u->fence;
         count_ticks(u, text.data[i]);
         if (!is_space(text.data[i]))
             u->line_has_text = u->unit_has_text = true;
@@ -120,6 +127,7 @@ static void close_unit(struct units *u, uint64_t end, struct record *record)
     u->ended_text_bytes = u->unit.text_bytes;
     span_clear(&u->unit, end);
     u->unit_has_text = u->line_has_text;
+    u->fenced = u->fence;
 }
 
 /* The paragraph at the end of a section belongs to it. */
@@ -152,6 +160,7 @@ static bool close_block(struct units *u, struct record *record)
     }
     join_block(u);
     u->unit_has_text = u->line_has_text;
+    u->fenced = u->fence;
     return ended;
 }
 
@@ -198,11 +207,12 @@ void units_place(struct units *u, const struct msg_place *place)
     }
     u->blank_before = true;
     u->line_has_text = u->unit_has_text = false;
-    u->ticks = 0;
+    u->indent = u->ticks = 0;
     if (!place->name.bytes && !(place->heading & (PLACE_MARKDOWN | PLACE_ALONE)))
         return;
     /* Another file: what was said of the one before is over. */
     u->fenced = false;
+    u->fence = 0;
     u->markdown = place->heading & PLACE_MARKDOWN;
     u->place_bytes = (uint8_t)place->name.bytes;
     if (place->name.bytes)
@@ -235,6 +245,9 @@ void units_save(const struct units *u, struct buffer *out)
     buffer_u8(out, (uint8_t)u->kind);
     buffer_u8(out, (uint8_t)(u->line_has_text | u->unit_has_text << 1 | u->markdown << 2 |
                              u->marked << 3 | u->fenced << 4 | u->blank_before << 5));
+    buffer_u8(out, u->fence);
+    buffer_u8(out, u->indent);
+    buffer_u8(out, u->tick);
     buffer_u8(out, u->ticks);
     buffer_u8(out, u->heading);
     buffer_u8(out, u->place_bytes);
@@ -262,18 +275,27 @@ static bool load_span(struct units_span *span, struct reader *r)
     return text && isfinite(span->nats);
 }
 
+static bool is_tick(uint8_t byte)
+{
+    return !byte || byte == '`' || byte == '~';
+}
+
 /* What headings and places have left. */
 static bool load_place(struct units *u, struct reader *r)
 {
     const uint8_t *place;
 
+    u->fence = read_u8(r);
+    u->indent = read_u8(r);
+    u->tick = read_u8(r);
     u->ticks = read_u8(r);
     u->heading = read_u8(r);
     u->place_bytes = read_u8(r);
     place = u->place_bytes <= PLACE_TEXT_MAX ? read_bytes(r, u->place_bytes) : NULL;
     if (place)
         memcpy(u->place, place, u->place_bytes);
-    return place && u->ticks <= 3 && u->heading <= PLACE_TITLE && heading_path_load(&u->path, r);
+    return place && is_tick(u->fence) && is_tick(u->tick) && u->indent <= 3 && u->ticks <= 3 &&
+           u->heading <= PLACE_TITLE && heading_path_load(&u->path, r);
 }
 
 enum err_code units_load(struct units *u, struct view bytes, struct err *err)

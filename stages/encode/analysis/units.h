@@ -34,9 +34,12 @@ struct units {
     bool line_has_text, unit_has_text;
     bool markdown;     /* `#` makes headings here */
     bool marked;       /* the source says what is a heading */
-    bool fenced;       /* between two lines of Markdown that begin with ``` */
+    bool fenced;       /* the unit began between two fences of Markdown, ``` or ~~~ */
     bool blank_before; /* of a line: the one before it is blank, or there is none */
-    uint8_t ticks;     /* ` that the line begins with; 3: enough, or something else came */
+    uint8_t fence;     /* ` or ~: between two such lines now; 0: not */
+    uint8_t indent;    /* blanks that the line begins with, at most 3 */
+    uint8_t tick;      /* ` or ~ where the line begins with one */
+    uint8_t ticks;     /* how many; 3: enough, or something else came */
     uint8_t heading;   /* of the open unit, as struct msg_place has it */
     uint8_t place_bytes;
     uint8_t place[PLACE_TEXT_MAX];
