@@ -17,8 +17,11 @@ Riverrun__StreamStatus *status_add(Riverrun__Reply *reply, const char *name)
     return one;
 }
 
+/* A copy of nothing would be lost where another text takes its place. */
 void status_text(char **field, const char *text)
 {
+    if (!text[0])
+        return;
     *field = strdup(text);
     require(*field);
 }
@@ -89,8 +92,6 @@ static bool from_checkpoint(struct store *store, uint64_t stream, Riverrun__Stre
         char text[600];
         snprintf(text, sizeof text, "branched from %s: read FILE --name %s goes on there",
                  meta->branched_from, one->name);
-        if (one->text != protobuf_c_empty_string)
-            free(one->text);
         status_text(&one->text, text);
     }
     riverrun__checkpoint__free_unpacked(meta, NULL);
