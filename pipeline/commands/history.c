@@ -38,13 +38,16 @@ void shown_read(struct store *store, const struct point *point, struct shown *ou
     struct store_checkpoint *values = NULL;
     Riverrun__Checkpoint *meta = NULL;
     struct err err;
+    enum err_code code;
 
     *out = (struct shown){.number = 0};
     if (point->name[0] && strspn(point->name, "0123456789") == strlen(point->name))
         out->number = strtoull(point->name, NULL, 10);
     else
         strcpy(out->name, point->name);
-    if (point_read(store, point, true, &values, &meta, &err)) {
+    code = point_read(store, point, true, &values, &meta, &err);
+    if (code) {
+        out->absent = code == ERR_ABSENT;
         out->wrong = copy_text(err.text);
         return;
     }
@@ -169,6 +172,10 @@ static void add_point(struct list *l, const char *name)
 
     strcpy(point.name, name);
     shown_read(l->store, &point, &s);
+    if (s.absent) { /* a run beside us has dropped it since it was listed */
+        shown_release(&s);
+        return;
+    }
     if (l->json)
         json_array_append_new(l->points, shown_json(&s));
     else

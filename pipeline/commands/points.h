@@ -11,6 +11,7 @@ struct shown {
     uint64_t number;
     uint64_t records, tokens, offset, written_ms, generation, state_bytes;
     bool finished, unbound;
+    bool absent; /* wrong: there is no such point */
     char *lineage,
         *from; /* malloc'ed: accepted changes to be recorded next, where it was branched; or NULL */
     char *wrong; /* malloc'ed: why it cannot be read, or NULL; then only name and number hold */
