@@ -107,6 +107,8 @@ def read_leaves_a_page(place):
         said, _ = call(place, "report", job.output)
         check("3 documents" in said, said)
         check(read(page_path(job)) == before, "made anew it is another page")
+        said, beside = call(place, "report", job.output, "-o", "-")
+        check(said.encode() == before and "3 documents" in beside and not os.path.exists("-"), f"to standard output: {beside}")
         job.run()  # finished: nothing to do
         check(read(page_path(job)) == before, "a finished job's page changed")
     return f"{len(before)} bytes"

@@ -2,16 +2,19 @@
 #include "stages/emit/report/report.h"
 #include "pipeline/commands/commands.h"
 #include "pipeline/options.h"
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 static const char help[] =
     "usage: riverrun report [DIR] [-o FILE.html]\n\n"
     "Makes one page of the records in DIR (default: out): surprisal along each document, the\n"
     "passages that stand out and the most predictable ones, with their places. The page needs no\n"
     "network and no scripts. `riverrun read` makes it by itself when it ends; this makes it anew,\n"
-    "beside a run too. The same records give the same page.\n";
+    "beside a run too. The same records give the same page. FILE -: to standard output.\n";
 
 static void show_made(const struct report_options *o, const struct report_made *made, bool json)
 {
@@ -33,7 +36,7 @@ enum err_code command_report(char **arguments, size_t count, struct err *err)
 {
     struct report_options o = {.folder = "out", .most_bytes = UINT64_MAX};
     struct report_made made;
-    bool json = false, asked;
+    bool json = false, asked, standard;
     const struct option options[] = {{"output", 'o', OPTION_PATH, &o.path, 0, 0, "FILE",
                                       "the page (default: report.html beside the records)"},
                                      {"json", 0, OPTION_FLAG, &json, 0, 0, NULL, "answer as JSON"},
@@ -56,7 +59,12 @@ enum err_code command_report(char **arguments, size_t count, struct err *err)
         return err_set(err, ERR_MEMORY, 0, "report");
     if (!o.path)
         o.path = beside;
+    standard = !strcmp(o.path, "-");
+    if (standard)
+        o.path = "/dev/stdout";
     code = report_make(&o, &made, err);
+    if (!code && standard && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+        code = err_set(err, ERR_SYSTEM, errno, "standard error");
     if (!code)
         show_made(&o, &made, json);
     free(beside);
