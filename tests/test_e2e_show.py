@@ -53,7 +53,7 @@ def what_is_not_there_is_said(place):
     job = Job(place, "out", source, options=["--name", "book", "--analyze", "surprise"])
     job.run()
     show(place, job, "--summary", status=ABSENT)
-    show(place, job, "--key", status=ABSENT)
+    show(place, job, "--key", status=ABSENT, said=b"of a document that is not read by line")
     show(place, job, "--summary", "--key", status=USAGE)
     show(place, job, stream="other", status=ABSENT, said=b"`riverrun status` names the streams\n")
     nowhere = Job(place, "nowhere", source)

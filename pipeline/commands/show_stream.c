@@ -457,11 +457,16 @@ static enum err_code show_file(struct show *s, const char *stream, struct err *e
     free(line);
     free(path);
     fclose(file);
-    if (!code && s->shown == 0 && (s->summary || s->key))
+    if (!code && s->shown == 0 && s->summary)
         return err_set(err, ERR_ABSENT, 0,
-                       "stream '%s' has no %s: it comes at the end of a document, of a log after "
-                       "--summary-lines, and from `--analyze summary`",
-                       stream, s->key ? "key passages" : "summary");
+                       "stream '%s' has no summary: it comes at the end of a document, of a log "
+                       "after --summary-lines, and from `--analyze summary`",
+                       stream);
+    if (!code && s->shown == 0 && s->key)
+        return err_set(err, ERR_ABSENT, 0,
+                       "stream '%s' has no key passages: they come at the end of a document that "
+                       "is not read by line, and from `--analyze summary`",
+                       stream);
     return code;
 }
 
