@@ -791,6 +791,10 @@ def plain_does_not_go_on_with_what_a_reader_began(place):
     check(status == OTHER_SETTINGS and said.count("\n") == 1, f"{status}: {said}")
     check(all(word in said for word in (path, "--plain", "--restart")), said)
     job.run("--plain", "--restart")
+    for option, value in (("--encoding", "latin1"), ("--field", "t")):
+        process = job.start("--plain", option, value)
+        status, said = place.end_of(process), place.said(process)
+        check(status == 2 and "--plain" in said and option in said, f"{status}: {said}")
 
 
 # ---- Damage ----

@@ -247,6 +247,10 @@ enum err_code settings_end(struct settings *s, struct err *err)
 {
     uint32_t parts = default_parts(unit_of(s));
 
+    if (s->plain && (s->encoding || s->field))
+        return err_set(err, ERR_USAGE, 0,
+                       "--plain reads all bytes as they are: leave it out, or leave out --%s",
+                       s->encoding ? "encoding" : "field");
     if (s->analyze && parse_parts(s->analyze, &parts, err))
         return err->code;
     if ((unit_of(s) == UNIT_PARAGRAPH || unit_of(s) == UNIT_SECTION) &&
