@@ -236,7 +236,7 @@ static void what_nobody_means_is_passed_over_and_counted(void **state)
 {
     static const char binary[] = "\x7F"
                                  "ELF\2\1\1\0\0\0\0\0\0\0\0\0\3\0>\0\xFF\xFE\x80\x80";
-    const char *paths[] = {in_folder(state, "in"), NULL, NULL};
+    const char *paths[] = {NULL, NULL, NULL};
     struct config config = {.paths = paths, .path_count = 1, .reader = "/proc/self/exe"};
     struct path_list list;
     char words[PASSED_WORDS_MAX];
@@ -255,14 +255,19 @@ static void what_nobody_means_is_passed_over_and_counted(void **state)
         "\xFF\xFE"
         "a\0b\0\x34\x12",
         8);
+    make(state, "beside/b.c");
+    assert_int_equal(symlink("../beside", in_folder(state, "in/beside")), 0);
+    assert_int_equal(symlink("../beside/b.c", in_folder(state, "in/b.c")), 0);
     put(state, "in/a.zip", "PK\3\4\0\0\xFF\xFF", 8);
-    assert_list(
-        state, &config,
-        "in/a.c in/a.zip in/latin.txt in/marked.txt in/sub/lock.txt in/wide.txt in/wider.txt ");
+    paths[0] = in_folder(state, "in"); /* its memory is used again by the eighth after it */
+    assert_list(state, &config,
+                "beside/b.c in/a.c in/a.zip in/latin.txt in/marked.txt in/sub/lock.txt in/wide.txt "
+                "in/wider.txt ");
     assert_int_equal(path_list_make(&list, &config, &err), ERR_OK);
-    assert_int_equal(passed_all(&list.passed), 4);
+    assert_int_equal(passed_all(&list.passed), 5);
     assert_non_null(strstr(passed_words(&list.passed, words),
-                           "1 file that is no text, 1 lock file, 2 folders of tools', first '"));
+                           "1 file that is no text, 1 lock file, 2 folders of tools', 1 link to a "
+                           "folder, first '"));
     assert_non_null(strstr(words, "in/.git'"));
     path_list_release(&list);
     paths[0] = in_folder(state, "in/.git");

@@ -323,6 +323,8 @@ static enum err_code expand_folder(struct feeder *g, const char *path, const cha
         return is_own(g, path) || passed_folder(&g->passed, path)
                    ? ERR_OK
                    : each_entry(g, path, expand_folder, w, err);
+    if (S_ISLNK(st.st_mode) && passed_link(&g->passed, path))
+        return ERR_OK;
     if (!S_ISREG(st.st_mode))
         return add_match(g, w, path, err);
     if (find(g, path) || !is_passed(g, w, path, &g->passed))

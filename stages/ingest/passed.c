@@ -105,6 +105,13 @@ bool passed_folder(struct passed *p, const char *path)
            (passed_job(path) && count(p, &p->outputs, path));
 }
 
+bool passed_link(struct passed *p, const char *path)
+{
+    struct stat st;
+
+    return !stat(path, &st) && S_ISDIR(st.st_mode) && count(p, &p->links, path);
+}
+
 /* Written by programs for programs, often larger than all that people wrote beside it. */
 static bool is_lock(const char *name)
 {
@@ -166,7 +173,7 @@ bool passed_file(struct passed *p, const struct config *config, const char *path
 
 uint64_t passed_all(const struct passed *p)
 {
-    return p->no_text + p->locks + p->folders + p->outputs;
+    return p->no_text + p->locks + p->folders + p->outputs + p->links;
 }
 
 const char *passed_words(const struct passed *p, char words[PASSED_WORDS_MAX])
@@ -177,7 +184,8 @@ const char *passed_words(const struct passed *p, char words[PASSED_WORDS_MAX])
     } kinds[] = {{p->no_text, "file that is no text", "files that are no text"},
                  {p->locks, "lock file", "lock files"},
                  {p->folders, "folder of tools'", "folders of tools'"},
-                 {p->outputs, "output of a job", "outputs of jobs"}};
+                 {p->outputs, "output of a job", "outputs of jobs"},
+                 {p->links, "link to a folder", "links to folders"}};
     size_t at = 0;
 
     words[0] = 0;

@@ -8,15 +8,17 @@
 #include "schemas/config.h"
 #include <stdint.h>
 
-enum { PASSED_WORDS_MAX = 300 };
+enum { PASSED_WORDS_MAX = 340 };
 
 struct passed {
-    uint64_t no_text, locks, folders, outputs;
+    uint64_t no_text, locks, folders, outputs, links;
     char *first; /* file or folder; malloc'ed */
 };
 
 /* Count it where it is passed over: a folder by its name (the last part of path), */
 bool passed_folder(struct passed *p, const char *path);
+/* a link to a folder, which may lead back to where it stands or into another tree, */
+bool passed_link(struct passed *p, const char *path);
 /* a file by its name and how it begins. What cannot be looked at is not: opening it will say why. */
 bool passed_file(struct passed *p, const struct config *config, const char *path);
 /* Does a job keep its outputs or its store in the folder at path? Known by what stands there before any other file. */

@@ -206,7 +206,8 @@ static enum err_code add_directory(struct walk *walk, const char *folder, struct
             if (strcmp(inside, walk->output) && strcmp(inside, walk->store) &&
                 !passed_folder(&walk->list->passed, inside))
                 code = add_directory(walk, inside, err);
-        } else if (!stat(inside, &st) && S_ISREG(st.st_mode) && realpath(inside, real)) {
+        } else if (!passed_link(&walk->list->passed, inside) && !stat(inside, &st) &&
+                   S_ISREG(st.st_mode) && realpath(inside, real)) {
             if (passed_file(&walk->list->passed, walk->config, real))
                 continue;
             walk->found++;
