@@ -14,7 +14,7 @@ enum { BUFFER_BYTES = 1 << 18, BEGIN_MAX = 128 };
 
 struct outfile {
     int fd;
-    bool direct;  /* no regular file: written as it comes */
+    bool direct;  /* standard output, or no regular file: written as it comes */
     bool named;   /* `fresh` is in the folder */
     char *path;   /* links followed */
     char *folder; /* of path */
@@ -28,11 +28,27 @@ static enum err_code fail(const struct outfile *f, const char *verb, int cause, 
     return err_set(err, err_full_or(cause, ERR_SINK), cause, "%s '%s'", verb, f->path);
 }
 
+bool outfile_is_standard(const char *path)
+{
+    struct stat file, out;
+
+    return !strcmp(path, "/dev/stdout") || (!stat(path, &file) && !fstat(STDOUT_FILENO, &out) &&
+                                            file.st_dev == out.st_dev && file.st_ino == out.st_ino);
+}
+
+/* A path that is there and cannot be resolved is a link: the file is not to take the link's own place. */
+static bool leads_nowhere(const char *path)
+{
+    struct stat st, link;
+
+    return stat(path, &st) && !lstat(path, &link);
+}
+
 static bool set_names(struct outfile *f, const char *path)
 {
     char *copy;
 
-    f->path = realpath(path, NULL); /* NULL where there is none yet */
+    f->path = f->direct ? NULL : realpath(path, NULL); /* NULL where there is none yet */
     if (!f->path)
         f->path = strdup(path);
     copy = f->path ? strdup(f->path) : NULL;
@@ -61,16 +77,25 @@ enum err_code outfile_open(struct outfile **out, const char *path, struct err *e
     struct outfile *f = calloc(1, sizeof *f);
     enum err_code code = ERR_OK;
     struct stat st;
+    bool standard = outfile_is_standard(path);
 
     if (!f)
         return err_set(err, ERR_MEMORY, 0, "output file '%s'", path);
     f->fd = -1;
+    f->direct = standard || (stat(path, &st) == 0 && !S_ISREG(st.st_mode));
+    if (!standard && leads_nowhere(path)) {
+        code = err_set(err, ERR_SINK, 0,
+                       "'%s' is a link to no file: remove it, or name another file", path);
+        goto done;
+    }
     if (!set_names(f, path)) {
         code = err_set(err, ERR_MEMORY, 0, "output file '%s'", path);
         goto done;
     }
-    f->direct = stat(f->path, &st) == 0 && !S_ISREG(st.st_mode);
-    f->fd = f->direct ? open(f->path, O_WRONLY | O_CLOEXEC) : open_fresh(f);
+    if (standard)
+        f->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+    else
+        f->fd = f->direct ? open(f->path, O_WRONLY | O_CLOEXEC) : open_fresh(f);
     if (f->fd < 0) {
         code = fail(f, "write", errno, err);
         goto done;
@@ -112,7 +137,7 @@ enum err_code outfile_may_replace(const char *path, const char *kind, const void
     struct stat st;
 
     /* What cannot be looked at outfile_open will tell. */
-    if (stat(path, &st) || !S_ISREG(st.st_mode) || st.st_size == 0 ||
+    if (outfile_is_standard(path) || stat(path, &st) || !S_ISREG(st.st_mode) || st.st_size == 0 ||
         begins_with(path, begin, bytes))
         return ERR_OK;
     return err_set(err, ERR_SINK, 0,

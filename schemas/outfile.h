@@ -5,14 +5,20 @@
  * Promise  What is under the path is the old file or the whole new one, at every instant and after a
  *          power cut. The new one has no name until then where the file system knows files without one. A program
  *          that is killed while it has one (there: between naming it and renaming it) leaves PATH.PID.part.
- * Others   A path that is there and is no regular file (/dev/stdout, a pipe) is written as it comes. */
+ * Others   A path that is there and is no regular file (a pipe, a device) is written as it comes. So is what is
+ *          standard output, by whatever name and also where that is a regular file: through the descriptor that we
+ *          were given, behind what others wrote through it. A link to no file is refused. */
 #ifndef SCHEMAS_OUTFILE_H
 #define SCHEMAS_OUTFILE_H
 
 #include "schemas/err.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 struct outfile;
+
+/* Whether path is "/dev/stdout", or another name of what standard output is. */
+bool outfile_is_standard(const char *path);
 
 /* Fails: ERR_SINK: cannot be written there; ERR_FULL; ERR_MEMORY. */
 MUST_CHECK enum err_code outfile_open(struct outfile **out, const char *path, struct err *err);
@@ -20,7 +26,7 @@ MUST_CHECK enum err_code outfile_open(struct outfile **out, const char *path, st
  * there is none. Fails: ERR_USAGE */
 MUST_CHECK enum err_code outfile_not_input(const char *path, const char *input, struct err *err);
 /* A file of somebody's stays: under path is nothing, an empty file, one that begins as outputs of this kind ("report")
- * do, or what is no regular file. Fails: ERR_SINK */
+ * do, what is no regular file, or standard output. Fails: ERR_SINK */
 MUST_CHECK enum err_code outfile_may_replace(const char *path, const char *kind, const void *begin,
                                              size_t bytes, struct err *err);
 /* Append. After a failure only a close is of use. Fails: ERR_SINK, ERR_FULL. */

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import validate_records
@@ -17,7 +18,7 @@ from e2e import (HANG_S, IN_USE, OTHER_SETTINGS, SOURCE_CHANGED, STOPPED, Follow
                  main, make_model, read, same, undisturbed, wait_for, write)
 
 QUICK = ["--unit", "line", "--checkpoint-seconds", "0.05", "--checkpoint-every", "3000"]
-USAGE, INPUT, ABSENT, DAMAGED, KILLED = 2, 6, 7, 16, -signal.SIGKILL
+USAGE, INPUT, ABSENT, SINK, DAMAGED, KILLED = 2, 6, 7, 14, 16, -signal.SIGKILL
 
 
 def ask(job, *words, want=0, program=None, crash=None):
@@ -438,6 +439,12 @@ def an_export_goes_on_in_another_store(place):
     return f"joined at record {first} of {len(want.splitlines())}"
 
 
+def ask_out(job, out, name):
+    """Export to what standard output is."""
+    subprocess.run([job.place.riverrun, "export", "text", name, "--store", job.store], stdout=out,
+                   stderr=subprocess.PIPE, check=True, timeout=HANG_S)
+
+
 def an_export_to_standard_output_is_the_file(place):
     """A pipe and a file, by each name; what is said of it is beside it."""
     job = undisturbed(place, "out", text_of(place, "text.txt", 1, 9000), options=[*QUICK, "--name", "text"])
@@ -452,7 +459,34 @@ def an_export_to_standard_output_is_the_file(place):
                 said = subprocess.run([place.riverrun, "export", "text", name, "--store", job.store, *more], stdout=out,
                                       stderr=subprocess.PIPE, check=True, timeout=HANG_S).stderr
             check(read(redirected) == read(file) and said == done.stderr, f"{name}, redirected: {said}")
+        with open(redirected, "wb") as out:  # what others write there stays, before and behind it
+            subprocess.run(f"echo head; {place.riverrun} export text {name} --store {job.store}; echo tail", shell=True,
+                           stdout=out, stderr=subprocess.PIPE, check=True, timeout=HANG_S)
+        check(read(redirected) == b"head\n" + read(file) + b"tail\n", f"{name}, between others")
+        with open(redirected, "ab") as out:
+            ask_out(job, out, name)
+        check(read(redirected) == b"head\n" + read(file) + b"tail\n" + read(file), f"{name}, appended")
+        with tempfile.TemporaryFile() as out:  # without a name
+            ask_out(job, out, name)
+            out.seek(0)
+            check(out.read() == read(file), f"{name}, a file without a name")
+        done = subprocess.run(f"{place.riverrun} export text {name} --store {job.store} >&-", shell=True, check=False,
+                              stderr=subprocess.PIPE, timeout=HANG_S)
+        check(done.returncode == SINK, f"{name}, closed: {done}")
     check(b"exported" in ask(job, "export", "text", file).stdout, "nothing is said of a file")
+    check(os.path.islink("/dev/stdout"), "/dev/stdout is no link any more")
+
+
+def an_export_does_not_take_the_place_of_a_link(place):
+    """Through a link its file is written; a link to no file is refused."""
+    job = undisturbed(place, "out", text_of(place, "text.txt", 1, 9000), options=[*QUICK, "--name", "text"])
+    file, link = place.path("point.export"), place.path("link")
+    os.symlink(file, link)
+    ask(job, "export", "text", link, want=SINK)
+    check(os.path.islink(link) and not os.path.exists(file), "a link to no file")
+    write(file, b"")
+    ask(job, "export", "text", link)
+    check(os.path.islink(link) and os.path.getsize(file) > 0, "a link to a file")
 
 
 def a_stream_is_named_by_its_file_too(place):
@@ -584,7 +618,7 @@ CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_r
          killed_at_every_step_while_points_are_made, commands_at_rest_are_killed_at_every_step,
          a_branch_does_not_take_the_name_of_a_stream_of_the_run, points_of_a_followed_stream,
          an_export_goes_on_in_another_store, an_export_to_standard_output_is_the_file,
-         a_stream_is_named_by_its_file_too,
+         an_export_does_not_take_the_place_of_a_link, a_stream_is_named_by_its_file_too,
          import_needs_a_store_that_nobody_runs,
          a_damaged_export_is_refused_whole, a_state_that_is_none_is_refused)
 

@@ -48,14 +48,6 @@ static enum err_code export_to(struct store *store, const struct point *point, c
     return code;
 }
 
-static bool is_standard_output(const char *path)
-{
-    struct stat file, out;
-
-    return !stat(path, &file) && !fstat(STDOUT_FILENO, &out) && file.st_dev == out.st_dev &&
-           file.st_ino == out.st_ino;
-}
-
 static void print_export_help(const struct option *options)
 {
     puts(
@@ -104,7 +96,7 @@ enum err_code command_export(char **arguments, size_t count, struct err *err)
     if (!code && !point.name[0])
         code = point_pin(store, &point, err);
     if (!code) {
-        standard = is_standard_output(file); /* asked first: it may be replaced */
+        standard = outfile_is_standard(file);
         code = export_to(store, &point, file, err);
     }
     if (!code && standard && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
