@@ -189,8 +189,7 @@ static enum err_code accept_sync(struct emit *e, const Riverrun__Sync *sync, str
                        (unsigned long long)sync->n, (unsigned long long)s->next);
     s->asked = true;
     s->asked_at = s->lines.bytes;
-    s->whole =
-        sync->whole && s->file.at.length + s->lines.bytes > SINK_WHOLE_BYTES && !e->ops->eager;
+    s->whole = sync->whole && s->file.at.length + s->lines.bytes > 0 && !e->ops->eager;
     ENTER(e, s, ready);
     return ERR_OK;
 }

@@ -48,6 +48,13 @@ static enum err_code call_failed(const struct sink_file *f, const char *verb, en
     return code;
 }
 
+static enum err_code refuse_changed(const struct sink_file *f, struct err *err)
+{
+    return refuse(f, ERR_SINK,
+                  "was changed while it was written: put it back, or begin again with --restart",
+                  err);
+}
+
 static void jsonl_detach(struct sink_file *f)
 {
     if (f->fd >= 0)
@@ -130,10 +137,7 @@ static enum err_code jsonl_attach(struct sink_file *f, struct err *err)
     if (!code)
         code = check_owner(f, (uint64_t)st.st_size, err);
     if (!code && ((f->there && st.st_ino != f->inode) || (uint64_t)st.st_size != f->size))
-        code = refuse(f, ERR_SINK,
-                      "was changed while it was written: put it back, or begin again with "
-                      "--restart",
-                      err);
+        code = refuse_changed(f, err);
     if (code) {
         jsonl_detach(f);
         return code;
@@ -277,10 +281,16 @@ static bool is_record(const uint8_t *data, size_t bytes)
     return object;
 }
 
+/* Behind a file that somebody cut, lines would stand after a hole. */
 static enum err_code put(struct sink_file *f, struct view lines, struct err *err)
 {
+    struct stat st;
     size_t done = 0;
 
+    if (fstat(f->fd, &st))
+        return call_failed(f, "look at", ERR_SYSTEM, err);
+    if ((uint64_t)st.st_size != f->size)
+        return refuse_changed(f, err);
     while (done < lines.bytes) {
         ssize_t got =
             pwrite(f->fd, lines.data + done, lines.bytes - done, (off_t)(f->at.length + done));
@@ -372,13 +382,15 @@ static enum err_code jsonl_write(struct sink_file *f, struct view lines, bool la
 /* In a thread of the syncer's. */
 static int sync_file(struct sync_task *task, int halt)
 {
+    struct stat st;
     int cause;
 
     (void)halt;
     STEP_AT(emit_fsync_begin, task->stream, task->token.n);
     cause = fsync(task->fd) ? errno : 0;
     if (!cause && task->whole)
-        task->torn = !chain_whole(task->fd, &task->token);
+        task->torn = fstat(task->fd, &st) || (uint64_t)st.st_size != task->token.length ||
+                     !chain_whole(task->fd, &task->token);
     STEP_AT(emit_fsync_end, task->stream, task->token.n);
     return cause;
 }
@@ -389,7 +401,8 @@ static int mark_file(struct sync_task *task, int halt)
     return sidecar_write(task->folder, task->name, task->text);
 }
 
-/* A file that was removed takes writes and syncs as ever. Whether it may be opened is no matter here. */
+/* A file that was removed takes writes and syncs as ever, and one that was cut too. Whether it may be opened is no matter
+ * here. */
 static enum err_code jsonl_stands(struct sink_file *f, struct err *err)
 {
     char *path = sink_path(f->folder, f->name);
@@ -397,6 +410,8 @@ static enum err_code jsonl_stands(struct sink_file *f, struct err *err)
     bool stands = !f->there || (!stat(path, &st) && st.st_ino == f->inode);
 
     free(path);
+    if (stands && f->there && (uint64_t)st.st_size != f->size)
+        return refuse_changed(f, err);
     if (stands)
         return ERR_OK;
     return refuse(f, ERR_SINK,
