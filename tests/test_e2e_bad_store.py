@@ -180,5 +180,15 @@ def test_pause_at_rest_holds_until_resume(world):
     assert world.finish() == want
 
 
+def test_a_finished_stream_is_not_paused(world):
+    """Its next run would stand still, and `status` says "finished"."""
+    put(world.source, text(20000))
+    want = world.finish()
+    for names in (["text"], ["--all"]):
+        assert world.call(["pause", *names, "-o", world.out]).status == DONE
+        assert world.status()["state"] == "finished"
+        assert world.finish() == want
+
+
 if __name__ == "__main__":
     sys.exit(e2e_world.main(globals()))

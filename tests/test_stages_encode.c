@@ -223,11 +223,34 @@ static void a_text_is_read_to_its_end(void **state)
     read_whole(state);
 }
 
+/* As a run does that is asked to before it has looked at its streams. */
+static void pause_in_store(void **state)
+{
+    const struct store_options write = {.write = true};
+    struct buffer packed = buffer_of(1000);
+    struct store_batch *batch = NULL;
+    struct store *store = NULL;
+    Riverrun__Note note = RIVERRUN__NOTE__INIT;
+    void *user;
+
+    note.paused = true;
+    assert_int_equal(store_open(&store, in_folder(state, "state"), &write, NULL), ERR_OK);
+    assert_int_equal(proto_write(&note.base, &packed, NULL), ERR_OK);
+    assert_int_equal(store_batch_open(&batch, NULL), ERR_OK);
+    assert_int_equal(batch_note(batch, 1, (struct view){packed.data, packed.bytes}, NULL), ERR_OK);
+    store_submit(store, &batch, NULL);
+    assert_true(store_collect(store, true, &user, NULL));
+    store_close(&store);
+    buffer_release(&packed);
+}
+
+/* Paused or not: there is nothing to pause. */
 static void a_finished_stream_is_compared_and_left_alone(void **state)
 {
     uint64_t stream;
 
     read_whole(state);
+    pause_in_store(state);
     struct driver *d = start(state);
     struct sink sink = expect_sink_open(d);
     assert_int_equal(sink.n, 3);

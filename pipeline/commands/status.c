@@ -167,8 +167,7 @@ static enum err_code write_flags(const struct target *t, bool pause, char **name
     if (!code && t->all)
         code = status_of_store(store, streams, err);
     for (size_t i = 0; !code && i < streams->n_streams; i++)
-        if (strcmp(streams->streams[i]->state, "finished"))
-            code = status_set_paused(store, streams->streams[i]->name, pause, err);
+        code = status_set_paused(store, streams->streams[i]->name, pause, err);
     for (size_t i = 0; !code && i < count; i++)
         code = status_set_paused(store, names[i], pause, err);
     store_close(&store);

@@ -65,6 +65,17 @@ static Riverrun__Checkpoint *newest_readable(struct store *store, uint64_t strea
     return NULL;
 }
 
+bool status_finished(struct store *store, uint64_t stream)
+{
+    bool damaged = false;
+    Riverrun__Checkpoint *meta = newest_readable(store, stream, &damaged);
+    bool finished = meta && meta->finished;
+
+    if (meta)
+        riverrun__checkpoint__free_unpacked(meta, NULL);
+    return finished;
+}
+
 /* True when a checkpoint could be read. */
 static bool from_checkpoint(struct store *store, uint64_t stream, Riverrun__StreamStatus *one,
                             bool *finished)
@@ -156,6 +167,8 @@ enum err_code status_set_paused(struct store *store, const char *name, bool paus
 
     if (code)
         return err_set(err, code, 0, "no stream '%s' in store '%s'", name, store_path(store));
+    if (paused && status_finished(store, stream))
+        return ERR_OK;
     code = store_note(store, stream, &bytes, err);
     if (code)
         goto done;

@@ -12,6 +12,7 @@
 #include "schemas/step.h"
 #include "stages/encode/encode.h"
 #include "stages/encode/points.h"
+#include "stages/encode/status.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -433,7 +434,7 @@ static void read_note(struct stream *s)
     if (!store_note(s->encode->store, s->id, &bytes, NULL))
         note = riverrun__note__unpack(NULL, bytes.bytes, bytes.data);
     if (note) {
-        s->paused = note->paused;
+        s->paused = note->paused && !status_finished(s->encode->store, s->id);
         s->faults = note->faults;
         s->note_failed = note->failed;
         err_set(&s->why, note->code < ERR_COUNT ? (enum err_code)note->code : ERR_INPUT, 0, "%s",
