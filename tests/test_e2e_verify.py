@@ -73,6 +73,22 @@ def test_what_a_killed_run_left_is_told_and_not_wrong(world):
     assert world.finish() == want
 
 
+def test_a_stream_that_went_on_to_standard_output_is_not_damaged(world):
+    """Its checkpoints know of a file's length, and then of none. That the file gets no more is said, once."""
+    fixture(world)
+    before = get(world.output)
+    stdout = ["--sink", "stdout"]
+    result = world.read(*stdout, steps=True, crash="encode_committed:1")
+    assert result.status == -signal.SIGKILL and len(result.lines) == 1, result.stderr
+    assert "warning" in result.stderr and "standard output" in result.stderr, result.stderr
+    verify(world, DONE, ["standard output"])
+    result = world.read(*stdout)
+    assert result.status == DONE and not result.lines, result.stderr
+    verify(world, DONE, ["standard output"])
+    assert get(world.output) == before
+    world.refused(SINK, ["went to standard output", "--sink stdout", "--restart"])
+
+
 def test_nothing_is_found_beside_a_run(world):
     """A run that commits all the time, killed once, looked at over and over."""
     data = text(900000)

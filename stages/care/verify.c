@@ -97,11 +97,17 @@ static bool went_away(const Riverrun__SinkToken *token)
     return token->n > token->first && !token->length;
 }
 
+/* A run may go on to standard output where an older one wrote a file: its lengths are no lengths then. */
+static bool is_shorter(const Riverrun__Checkpoint *older, const Riverrun__Checkpoint *newer)
+{
+    return newer->token->length < older->token->length && !went_away(newer->token);
+}
+
 /* Falling is nothing wrong in itself: a run whose output had lost its end went on from an older checkpoint. */
 static bool went_back(const Riverrun__Checkpoint *older, const Riverrun__Checkpoint *newer)
 {
     return older->finished || older->next_seq > newer->next_seq || older->tokens > newer->tokens ||
-           older->offset > newer->offset || older->token->length > newer->token->length;
+           older->offset > newer->offset || is_shorter(older, newer);
 }
 
 /* Whether the places that a checkpoint counts by fall and rise together: tokens, source bytes, records, output. */
@@ -112,7 +118,7 @@ static bool is_torn(const Riverrun__Checkpoint *older, const Riverrun__Checkpoin
     return (behind && (newer->offset > older->offset || newer->next_seq > older->next_seq ||
                        newer->token->length > older->token->length)) ||
            (before && (newer->offset < older->offset || newer->next_seq < older->next_seq ||
-                       newer->token->length < older->token->length));
+                       is_shorter(older, newer)));
 }
 
 /* Newest first; those that cannot be read are left out. False: a living owner dropped one meanwhile. */

@@ -97,7 +97,7 @@ static struct sink *new_sink(struct emit *e, const Riverrun__SinkOpen *open)
     return s;
 }
 
-static void tell_opened(struct emit *e, const struct sink *s, bool older)
+static void tell_opened(struct emit *e, const struct sink *s, const char *warning)
 {
     Riverrun__SinkOpened opened = RIVERRUN__SINK_OPENED__INIT;
 
@@ -105,15 +105,13 @@ static void tell_opened(struct emit *e, const struct sink *s, bool older)
     opened.owner = s->owner;
     opened.generation = s->generation;
     opened.n = s->file.at.n;
-    if (older)
-        opened.warning = proto_text("the output is shorter than the newest checkpoint: going on "
-                                    "from an older one");
+    opened.warning = proto_text(warning);
     outbox_tell(&e->outbox, RIVERRUN__CONTROL__IS_SINK_OPENED, &opened);
     STEP_AT(emit_opened, s->stream, opened.n);
 }
 
 /* It is open: its descriptor, where it has one, stays if there is room. */
-static void opened(struct emit *e, struct sink *s, bool older)
+static void opened(struct emit *e, struct sink *s, const char *warning)
 {
     s->durable = s->file.at;
     s->next = s->file.at.n;
@@ -123,7 +121,18 @@ static void opened(struct emit *e, struct sink *s, bool older)
     } else {
         e->ops->detach(&s->file);
     }
-    tell_opened(e, s, older);
+    tell_opened(e, s, warning);
+}
+
+static const char *warning_of(const struct emit *e, const Riverrun__SinkOpen *open,
+                              const struct sink_token *newest, bool older)
+{
+    if (older)
+        return "the output is shorter than the newest checkpoint: going on from an older one";
+    if (e->ops->eager && newest->length && !open->finished)
+        return "its records so far are in a file, those from here on go to standard output alone: "
+               "--sink jsonl will not go on without --restart";
+    return "";
 }
 
 static enum err_code open_sink(struct emit *e, const Riverrun__SinkOpen *open,
@@ -145,7 +154,7 @@ static enum err_code open_sink(struct emit *e, const Riverrun__SinkOpen *open,
     }
     e->let_claim_go = false;
     if (!e->ops->open(&s->file, &e->claim, &owner, tokens, open->n_tokens, &older, &why)) {
-        opened(e, s, older);
+        opened(e, s, warning_of(e, open, &tokens[0], older));
     } else if (why.code == ERR_FULL && e->env->config->follow) {
         sink_wait_for_room(e, s, &why);
     } else {
