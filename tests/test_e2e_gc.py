@@ -96,9 +96,11 @@ def test_what_killed_runs_left_is_removed_and_nothing_else(world):
     fixture(world)
     gone = subprocess.Popen(["true"])
     gone.wait()
-    left = [".riverrun/text.sidecar.new", f"plot.svg.{gone.pid}.part"]
-    stays = ["notes.part", f"plot.svg.{os.getpid()}.part", "my.sidecar.new", ".riverrun/text.sidecar"]
-    for name in left + stays[:3]:
+    left = [".riverrun/text.sidecar.new",
+            *(f"{name}.{gone.pid}.part" for name in ("report.html", "embeddings.npy", "embeddings.npy.tsv"))]
+    stays = ["notes.part", f"report.html.{os.getpid()}.part", f"album.{gone.pid}.part", f"my-report.html.{gone.pid}.part",
+             f".{gone.pid}.part", "my.sidecar.new", ".riverrun/text.sidecar"]
+    for name in left + stays[:-1]:
         put(os.path.join(world.out, name), b"x")
     os.makedirs(os.path.join(world.store, "data.new"))
     put(os.path.join(world.store, "data.new", "data.mdb"), b"half a repair")

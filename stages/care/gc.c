@@ -109,7 +109,18 @@ static bool ends_with(const char *name, const char *end)
     return bytes > tail && !strcmp(name + bytes - tail, end);
 }
 
-/* NAME.PID.part (schemas/outfile.h) of a process that is no more. */
+/* What is made in the output folder without being named by somebody. Parts of other files may be anybody's. */
+static bool is_ours(const char *name, size_t bytes)
+{
+    static const char *const made[] = {"report.html", "embeddings.npy", "embeddings.npy.tsv"};
+
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        if (strlen(made[i]) == bytes && !memcmp(made[i], name, bytes))
+            return true;
+    return false;
+}
+
+/* NAME.PID.part (schemas/outfile.h) of ours and of a process that is no more. */
 static bool is_abandoned(const char *name)
 {
     const char *end = name + strlen(name) - strlen(".part"), *at = end;
@@ -118,7 +129,8 @@ static bool is_abandoned(const char *name)
         return false;
     while (at > name && isdigit((unsigned char)at[-1]))
         at--;
-    if (at == end || at == name || at[-1] != '.' || end - at > 9)
+    if (at == end || at == name || at[-1] != '.' || end - at > 9 ||
+        !is_ours(name, (size_t)(at - 1 - name)))
         return false;
     return kill((pid_t)atol(at), 0) != 0 && errno == ESRCH;
 }
