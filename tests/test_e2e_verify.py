@@ -212,6 +212,31 @@ def test_a_finished_output_that_goes_on_is_found(world):
         world.refused(SINK, ["is not what was written: put it back"], keep=[world.output])
 
 
+def test_what_is_no_file_keeps_nobody(world):
+    """A pipe that nobody writes to would be waited for; a folder has a size and no bytes."""
+    _, want = fixture(world)
+    hidden, words = os.path.join(world.out, ".riverrun"), [world.output, "directory or a device", "move it away"]
+    kept, sidecar = world.output + ".kept", os.path.join(hidden, "text.sidecar")
+    for name in ("x.sidecar", "x.owner", "y.sidecar.new"):
+        os.mkfifo(os.path.join(hidden, name))
+    verify(world, DONE)
+    for verb in ("repair", "gc"):
+        assert world.call([verb, "-o", world.out]).status == DONE
+    os.rename(world.output, kept)
+    for make, remove in (os.mkfifo, os.unlink), (os.mkdir, os.rmdir):
+        make(world.output)
+        verify(world, SINK, words)
+        check_line(world.read(), SINK, words)
+        remove(world.output)
+    os.rename(kept, world.output)
+    os.rename(sidecar, kept)
+    os.mkfifo(sidecar)
+    verify(world, SINK, [sidecar, "damaged"])
+    check_line(world.read(), SINK, [sidecar, "damaged"])
+    os.rename(kept, sidecar)
+    assert world.finish() == want
+
+
 def test_nothing_to_verify_is_named(world):
     check_line(world.call(["verify", "-o", world.path("none")]), ABSENT, [world.path("none/state")])
     check_line(world.call(["verify", "text"]), e2e_world.USAGE, ["text"])

@@ -138,7 +138,7 @@ static bool is_abandoned(const char *name)
 /* A file that is being replaced is locked by who does it (emit/sinks/claim.c). */
 static bool is_free(int folder, const char *name)
 {
-    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* it may be a pipe */
     bool unlocked = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
 
     if (fd >= 0)

@@ -66,12 +66,12 @@ static bool ends_with(const char *name, const char *end)
     return bytes > tail && !strcmp(name + bytes - tail, end);
 }
 
-/* NAME.sidecar of a file, or STORE.owner of all that a run writes here. */
+/* NAME.sidecar of a file, or STORE.owner of all that a run writes here. What is no file does not keep us. */
 static void take_file(struct reading *r, int folder, const char *name)
 {
     char text[TEXT_BYTES] = "", store[2 * STORE_ID_BYTES + 1];
     uint64_t epoch, generation;
-    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
         return;

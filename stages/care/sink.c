@@ -161,7 +161,7 @@ static void check_content(const struct sink_want *w, int fd, uint64_t size, stru
 void sink_check(const struct sink_want *w, struct found *found, struct sink_checked *checked)
 {
     char *path = sink_path(w->folder, w->name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* it may be a pipe */
     struct stat st;
 
     if (fd < 0 && errno == ENOENT) {
@@ -172,6 +172,10 @@ void sink_check(const struct sink_want *w, struct found *found, struct sink_chec
                       path, (unsigned long long)(w->tokens[0].n - w->tokens[0].first));
     } else if (fd < 0 || fstat(fd, &st)) {
         found_add(found, CARE_SINK, "its output '%s' cannot be read: %s", path, strerror(errno));
+    } else if (!S_ISREG(st.st_mode)) {
+        found_add(found, CARE_SINK,
+                  "its output '%s' is a directory or a device: move it away or choose another -o",
+                  path);
     } else if (check_owner(w, (uint64_t)st.st_size, found)) {
         check_size(w, (uint64_t)st.st_size, found);
         check_content(w, fd, (uint64_t)st.st_size, found, checked);

@@ -250,7 +250,8 @@ enum err_code sidecar_read(const char *folder, const char *name, struct sidecar 
                            struct err *err)
 {
     char *path = sidecar_path(folder, name);
-    FILE *file = fopen(path, "re");
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe in its place is damage */
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
     enum err_code code = ERR_OK;
 
     *side = (struct sidecar){.there = false};
