@@ -256,12 +256,15 @@ def an_input_is_no_output(place):
                    stdout=subprocess.DEVNULL, timeout=HANG_S)
     model = Training(place, "model", text, 2)
     model.run()
-    link, there = place.path("link.svg"), sorted([*os.listdir(place.folder), "link.svg"])
-    os.link(text, link)
+    link = place.path("link.svg")
+    for path in (link, place.path("its.lock"), place.path("its.training")):
+        os.link(text, path)
+    there = sorted(os.listdir(place.folder))
     before = {path: read(path) for path in (text, vocabulary, model.output)}
     train = ["train", text, *SMALL, "-q", "--steps", "2", "-o"]
     for command in (["vocab", "learn", text, "-o", link], [*train, text], [*train, link],
                     [*train, place.path("link.safetensors")],  # whose curve is link.svg
+                    [*train, place.path("its")],
                     [*train, place.path("new"), "--curve", text], [*train, vocabulary, "--vocab", vocabulary],
                     [*train, place.path("new"), "--model", model.output, "--curve", model.output],
                     [*train, vocabulary, "--held-out", vocabulary], ["adapt", model.output, text, "-o", text]):
@@ -270,6 +273,22 @@ def an_input_is_no_output(place):
               "is an input too" in place.said(process), f"{command}: {place.said(process)}")
         check({path: read(path) for path in before} == before and sorted(os.listdir(place.folder)) == there,
               f"{command}: {sorted(os.listdir(place.folder))}")
+
+
+def a_lock_that_is_none_stays(place):
+    """What bears the name of a lock and is no empty regular file is somebody's: named, and left as it is."""
+    text, other, lock = text_of(place), place.text("other", b"other"), place.path("Cargo.lock")
+    for make in (lambda: place.text("Cargo.lock", b"[[package]]\n"), lambda: os.symlink(other, lock),
+                 lambda: os.symlink("nowhere", lock), lambda: os.mkfifo(lock)):
+        make()
+        before, there = os.lstat(lock), sorted(os.listdir(place.folder))
+        process = place.start([place.riverrun, "train", text, *SMALL, "-q", "--steps", "2", "-o", place.path("Cargo")])
+        status, said = place.end_of(process), place.said(process)
+        check(status == SINK and said.count("\n") == 1 and lock in said, said)
+        now = os.lstat(lock)
+        check((now.st_ino, now.st_size) == (before.st_ino, before.st_size) and read(other) == b"other" and
+              sorted(os.listdir(place.folder)) == there, f"{os.listdir(place.folder)}")
+        os.unlink(lock)
 
 
 def a_place_that_cannot_be_written_is_known_first(place):
@@ -348,4 +367,5 @@ if __name__ == "__main__":
                        the_curve_shows_every_point,
                        a_finished_training_stays_as_it_is, another_text_is_refused,
                        a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused,
-                       an_input_is_no_output, a_place_that_cannot_be_written_is_known_first]))
+                       an_input_is_no_output, a_lock_that_is_none_stays,
+                       a_place_that_cannot_be_written_is_known_first]))

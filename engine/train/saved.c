@@ -68,6 +68,14 @@ enum err_code points_add(struct train *t, struct train_point point, struct err *
  * The lock is an open file description lock, as the store's: it goes with the run, however that ends. The file
  * goes too, where the run ends by itself, so who has locked it asks whether it still stands under its name. */
 
+/* Ours are regular and empty for ever; what is not is somebody's, and is not to go when a training ends. */
+static bool is_a_lock(int fd)
+{
+    struct stat st;
+
+    return !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size == 0;
+}
+
 static bool still_stands(int fd, const char *path)
 {
     struct stat own, named;
@@ -82,10 +90,17 @@ enum err_code saved_claim(struct train *t, struct err *err)
     int fd, cause;
 
     for (;;) {
-        fd = open(t->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        fd = open(t->lock_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (fd < 0)
             return err_set(err, errno == ENOSPC || errno == EDQUOT ? ERR_FULL : ERR_SINK, errno,
                            "open '%s'", t->lock_path);
+        if (!is_a_lock(fd)) {
+            close(fd);
+            return err_set(err, ERR_SINK, 0,
+                           "'%s' is no lock of a training, and one is to stand there: move it "
+                           "away, or use another -o",
+                           t->lock_path);
+        }
         cause = fcntl(fd, F_OFD_SETLK, &whole) ? errno : 0;
         if (cause || still_stands(fd, t->lock_path))
             break;

@@ -313,7 +313,10 @@ static enum err_code claim(struct train *t, struct err *err)
     if (!t->output || asprintf(&t->saved_path, "%s.training", o->output) < 0 ||
         asprintf(&t->lock_path, "%s.lock", o->output) < 0)
         return err_set(err, ERR_MEMORY, 0, "a training");
-    return saved_claim(t, err);
+    code = train_not_input(o, t->saved_path, err);
+    if (!code)
+        code = train_not_input(o, t->lock_path, err);
+    return code ? code : saved_claim(t, err);
 }
 
 static enum err_code open_all(struct train *t, struct err *err)
