@@ -158,6 +158,28 @@ static void weights_that_give_nothing_are_refused(void **state)
     }
 }
 
+/* It would be looked for in one epoch after the other, for ever. */
+static void a_weight_of_what_has_no_text_gives_nothing(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t bytes;
+    } nothings[] = {{"", 0}, {"\0\0\0", 3}};
+    const struct corpus_file files[] = {{other, 1}, {path, 0}};
+    const struct corpus_options options = {
+        .files = files, .file_count = 2, .shuffle = true, .tokenizer = bytes_tokenizer};
+    struct corpus *corpus = NULL;
+    struct err err;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof nothings / sizeof *nothings; i++) {
+        file_write(other, nothings[i].text, nothings[i].bytes);
+        assert_int_equal(corpus_open(&corpus, &options, &err), ERR_USAGE);
+        assert_null(corpus);
+    }
+    file_write(other, "zzzz", 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +189,7 @@ int main(void)
         cmocka_unit_test(the_cut_into_windows_does_not_matter),
         cmocka_unit_test(a_weight_is_how_often_a_file_is_read),
         cmocka_unit_test(weights_that_give_nothing_are_refused),
+        cmocka_unit_test(a_weight_of_what_has_no_text_gives_nothing),
     };
 
     return cmocka_run_group_tests(tests, make_files, remove_files);

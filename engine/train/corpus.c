@@ -140,6 +140,7 @@ enum err_code corpus_open(struct corpus **out, const struct corpus_options *opti
 {
     struct corpus *corpus = calloc(1, sizeof *corpus);
     const size_t count = options->file_count;
+    size_t before;
     bool used = false;
     enum err_code code = ERR_OK;
 
@@ -164,19 +165,22 @@ enum err_code corpus_open(struct corpus **out, const struct corpus_options *opti
         if (!weight_is_fit(options->files[i].weight))
             code = err_set(err, ERR_USAGE, 0, "'%s': a weight is 0, or from 0.001 to 100",
                            options->files[i].path);
-        used = used || options->files[i].weight > 0;
+        before = corpus->span_count;
         if (!code)
             code = map_file(&corpus->maps[i], options->files[i].path, err);
         if (!code)
             code = add_file(corpus, i, err);
+        used = used || (corpus->span_count > before && options->files[i].weight > 0);
         if (!code)
             fingerprint_file(corpus, i);
     }
-    if (!code && options->shuffle && !used)
-        code = err_set(err, ERR_USAGE, 0, "every file has weight 0: nothing would be read");
     if (!code && !corpus->span_count)
         code = err_set(err, ERR_INPUT, 0, "there is no text in %s",
                        count ? options->files[0].path : "no file");
+    /* Epochs without end would be looked through for a span. */
+    if (!code && options->shuffle && !used)
+        code = err_set(err, ERR_USAGE, 0,
+                       "every file that has text has weight 0: nothing would be read");
     if (code)
         corpus_close(&corpus);
     else
