@@ -209,6 +209,23 @@ def a_vocabulary_of_nothing_is_refused(place):
         check(not os.path.exists(vocabulary), f"{texts}: a vocabulary")
 
 
+def a_vocabulary_that_is_missing_is_asked_for(place):
+    """A model that is no model of bytes and has no vocabulary in its file; with one it is trained."""
+    text, model, output = text_of(place), place.path("bare.safetensors"), place.path("out.safetensors")
+    subprocess.run([os.path.join(place.build, "tests/make_nano"), "-o", model, "--version", "7", "--channels", "32", "--head",
+                    "16", "--vocab", "512", "--layers", "1", "--rank", "16", "--ffn", "64"], check=True, timeout=HANG_S)
+    for command in (["adapt", model, text], ["adapt", "--state", model, text], ["train", "--model", model, text]):
+        process = place.start([place.riverrun, *command, "-o", output, "-q", "--steps", "1", *ADAPT])
+        status, said = place.end_of(process), place.said(process)
+        check(status == MISMATCH and said.count("\n") == 1 and model in said and "--vocab" in said, said)
+    check(not os.path.exists(output), "a model")
+    vocabulary = place.path("vocab.txt")
+    subprocess.run([place.riverrun, "vocab", "learn", text, "-o", vocabulary, "--size", "384"], check=True,
+                   stdout=subprocess.DEVNULL, timeout=HANG_S)
+    subprocess.run([place.riverrun, "adapt", model, text, "-o", output, "-q", "--steps", "1", *ADAPT, "--vocab",
+                    vocabulary], check=True, timeout=HANG_S)
+
+
 def an_adaptation_lowers_what_a_text_costs(place):
     """Defaults but for the size of a step: so many that the text is read ten times. What was gained is said."""
     model = Training(place, "model", text_of(place), 60)
@@ -367,5 +384,6 @@ if __name__ == "__main__":
                        the_curve_shows_every_point,
                        a_finished_training_stays_as_it_is, another_text_is_refused,
                        a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused,
+                       a_vocabulary_that_is_missing_is_asked_for,
                        an_input_is_no_output, a_lock_that_is_none_stays,
                        a_place_that_cannot_be_written_is_known_first]))

@@ -151,6 +151,13 @@ static enum err_code find_shape(struct train *t, struct err *err)
     else
         shape->vocab = (vocab + NET_MULTIPLE - 1) / NET_MULTIPLE * NET_MULTIPLE;
     shape->time_state = shape->time_state || t->options.state_only;
+    /* Bytes are what nobody asked for here. */
+    if (!code && t->options.model && !t->options.vocabulary && shape->vocab != 256 &&
+        !strcmp(tokenizer_name(t->tokenizer), "bytes"))
+        code = err_set(err, ERR_MISMATCH, 0,
+                       "model '%s' has %u tokens and carries no vocabulary: give it with --vocab "
+                       "FILE",
+                       t->options.model, shape->vocab);
     if (!code && shape->vocab < vocab)
         code =
             err_set(err, ERR_MISMATCH, 0,
