@@ -11,6 +11,19 @@
 static const int statuses[] = {ERR_LIST(ERR_STATUS)};
 static const char *const words[] = {ERR_LIST(ERR_WORDS)};
 
+/* In words that name what helps. */
+static const char *reason_of(int cause, char *room, size_t bytes)
+{
+    switch (cause) {
+    case EFBIG:
+        return "the file size limit is reached (raise it with ulimit -f)";
+    case EMFILE:
+        return "too many open files (raise the limit with ulimit -n)";
+    default:
+        return strerror_r(cause, room, bytes);
+    }
+}
+
 enum err_code err_set(struct err *err, enum err_code code, int cause, const char *format, ...)
 {
     va_list args;
@@ -26,8 +39,7 @@ enum err_code err_set(struct err *err, enum err_code code, int cause, const char
     if (cause > 0 && used >= 0 && (size_t)used < sizeof err->text) {
         char reason[80];
         snprintf(err->text + used, sizeof err->text - (size_t)used, ": %s",
-                 cause == EFBIG ? "the file size limit is reached (raise it with ulimit -f)"
-                                : strerror_r(cause, reason, sizeof reason));
+                 reason_of(cause, reason, sizeof reason));
     }
     return code;
 }

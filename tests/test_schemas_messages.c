@@ -3,11 +3,25 @@
 #include "schemas/table.h"
 #include "tests/stages_help.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <utf8proc.h>
+
+static void a_limit_that_is_reached_is_told_with_its_remedy(void **state)
+{
+    struct err err;
+
+    (void)state;
+    assert_int_equal(err_set(&err, ERR_SINK, EMFILE, "open '%s'", "x"), ERR_SINK);
+    assert_string_equal(err.text, "open 'x': too many open files (raise the limit with ulimit -n)");
+    (void)err_set(&err, ERR_FULL, EFBIG, "write");
+    assert_non_null(strstr(err.text, "ulimit -f"));
+    (void)err_set(&err, ERR_SYSTEM, ENOENT, "open");
+    assert_string_equal(err.text, "open: No such file or directory");
+}
 
 /* ---- Bounded bytes ---- */
 
@@ -633,6 +647,7 @@ static void excerpts_are_cut_between_graphemes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_limit_that_is_reached_is_told_with_its_remedy),
         cmocka_unit_test(a_reader_never_passes_its_end),
         cmocka_unit_test(a_buffer_refuses_past_its_maximum_and_stays_refused),
         cmocka_unit_test(doubles_keep_their_bits),
