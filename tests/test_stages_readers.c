@@ -302,6 +302,29 @@ static void every_encoding_gives_the_text(void **state)
     }
 }
 
+/* Few words, of which nobody could guess the encoding. */
+static void markup_says_its_encoding(void **state)
+{
+    static const struct {
+        const char *page, *name, *note;
+    } cases[] = {
+        {"<?xml version='1.0' encoding='iso-8859-2'?><html><p>k\xF4\xF2", NULL, "HTML, ISO-8859-2"},
+        {"<?xml version=\"1.0\" encoding = \"KOI8-R\"?><a>\xC1", NULL, "KOI8-R"},
+        {"<head><meta http-equiv=a content='b; charset=iso-8859-2'><p>\xF4", "a.html",
+         "HTML, ISO-8859-2"},
+        {"<html><!-- charset=x --><a charset=koi8-r><META name=charset CHARSET = 'iso-8859-2'>\xF4",
+         NULL, "HTML, ISO-8859-2"},
+        {"<?xml version='1.0'?><html><meta charset=koi8-r>\xC1", NULL, "HTML, KOI8-R"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct said said;
+        read_bytes_of(&said, cases[i].page, strlen(cases[i].page), cases[i].name, NULL);
+        assert_string_equal(said.note, cases[i].note);
+        free(said.text);
+    }
+}
+
 static void what_is_no_character_is_counted(void **state)
 {
     static const char data[] = "\x8D one \x8D two";
@@ -494,6 +517,7 @@ int main(void)
         cmocka_unit_test(an_mbox_is_cut_at_its_lines),
         cmocka_unit_test(a_message_by_itself_is_not_cut),
         cmocka_unit_test(every_encoding_gives_the_text),
+        cmocka_unit_test(markup_says_its_encoding),
         cmocka_unit_test(what_is_no_character_is_counted),
         cmocka_unit_test(zeros_between_words_say_nothing),
         cmocka_unit_test(no_text_is_refused_in_words),

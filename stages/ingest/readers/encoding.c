@@ -1,7 +1,7 @@
 /* Which encoding a text is in, and the way out of it.
  *
  * What is said beats what is guessed: --encoding, a byte order mark, then UTF-8 that holds (look.h), then what
- * a mail's header says, what HTML says of itself, then the zeros of UTF-16 and UTF-32 without a mark, and last
+ * a mail's header says, what XML or HTML says of itself, then the zeros of UTF-16 and UTF-32 without a mark, and last
  * uchardet, which knows languages. Nobody is believed unseen: the beginning is decoded, and where more than one
  * character in a hundred is none, or a control character, the file is refused with the option that decides it. So a
  * picture is no text, and no text is read in the wrong alphabet without a word.
@@ -234,24 +234,41 @@ static bool try(struct encoding *e, const char *name)
     return false;
 }
 
-/* The charset of HTML's <meta>, in name; "" where there is none. */
-static void html_charset(struct view sample, char name[ENCODING_NAME_MAX])
+/* The first `open`, an element's beginning, that has it says word="name" or word=name; "" where none does. */
+static void element_says(struct view sample, const char *open, const char *word,
+                         char name[ENCODING_NAME_MAX])
 {
-    size_t most = sample.bytes < 4096 ? sample.bytes : 4096, bytes = 0;
-    const uint8_t *at = NULL;
+    const char *at = (const char *)sample.data, *found = NULL;
+    const char *end = at + (sample.bytes < 4096 ? sample.bytes : 4096);
+    size_t bytes = 0;
 
-    name[0] = 0;
-    for (size_t i = 0; i + 8 < most && !at; i++)
-        if (!strncasecmp((const char *)sample.data + i, "charset=", 8))
-            at = sample.data + i + 8;
-    while (at && at < sample.data + most && strchr("\"' ", *at))
-        at++;
-    while (at && at + bytes < sample.data + most && bytes + 1 < ENCODING_NAME_MAX &&
-           (isalnum(at[bytes]) || strchr("-_:.", at[bytes]))) {
-        name[bytes] = (char)at[bytes];
+    for (bool inside = false; at < end && !found; at++) {
+        const char *mark = inside ? word : open, *behind = at + strlen(mark);
+        bool here = behind < end && !strncasecmp(at, mark, strlen(mark));
+        while (here && inside && behind < end && isspace((unsigned char)*behind))
+            behind++;
+        if (here && inside && behind < end && *behind == '=')
+            found = behind + 1;
+        inside = inside ? *at != '>' : here;
+    }
+    while (found && found < end && strchr("\"' ", *found))
+        found++;
+    while (found && found + bytes < end && bytes + 1 < ENCODING_NAME_MAX &&
+           (isalnum((unsigned char)found[bytes]) || strchr("-_:.", found[bytes]))) {
+        name[bytes] = found[bytes];
         bytes++;
     }
     name[bytes] = 0;
+}
+
+/* What an XML declaration says, or HTML's <meta>, in name; "" where there is neither. */
+static void markup_tells(struct view sample, char name[ENCODING_NAME_MAX])
+{
+    name[0] = 0;
+    if (sample.bytes > 5 && !memcmp(sample.data, "<?xml", 5))
+        element_says(sample, "<?xml", "encoding", name);
+    if (!name[0])
+        element_says(sample, "<meta", "charset", name);
 }
 
 static const char *zeros_tell(struct view sample)
@@ -297,11 +314,9 @@ static bool guess(struct encoding *e, struct view sample)
 
     if (e->said && strcasecmp(e->said, "UTF-8") && try(e, web_name(e->said)))
         return true;
-    if (look_is_html(sample)) {
-        html_charset(sample, name);
-        if (strcasecmp(name, "UTF-8") && try(e, web_name(name)))
-            return true;
-    }
+    markup_tells(sample, name);
+    if (strcasecmp(name, "UTF-8") && try(e, web_name(name)))
+        return true;
     if (try(e, zeros_tell(sample)))
         return true;
     uchardet_tells(sample, name);
