@@ -583,6 +583,9 @@ def mail_message_by_message(place):
     check(frames(place, packed_too)[1:] == frames(place, path)[1:] and note_of(place, packed_too) == "gzip, mail", note_of(place, packed_too))
     alone = place.text("alone.eml", messages[0])
     check(text_of(place, alone).decode() == want[0][:-1] and places_of(place, alone) == [(0, 17, "message 1 at byte 0")], "one by itself")
+    for ending, one in ((".eml", messages[0]), (".mbox", source)):
+        plain, marked = place.text("plain" + ending, one), place.text("marked" + ending, b"\xef\xbb\xbf" + one)
+        check(text_of(place, marked) == text_of(place, plain) and places_of(place, marked)[0] == places_of(place, plain)[0], "a mark")
     got = kept_places(named(place, "records", path))
     first = places[0][2]
     check(got[0] == (want[0].split("\n")[0], first, want[0].split("\n")[0], 1) and got[3][:3] == (">From before", first, got[0][2]), got[:4])

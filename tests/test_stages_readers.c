@@ -20,6 +20,8 @@ static struct view words(const char *text)
     return (struct view){(const uint8_t *)text, strlen(text)};
 }
 
+#define FROM "From a@b Mon Jan  1 10:00:00 2024\n"
+
 /* ---- What it is ---- */
 
 static void look_goes_by_content_first(void **state)
@@ -54,6 +56,8 @@ static void look_goes_by_content_first(void **state)
                  {"From a@b Mon Jan  1 10:00:00 2024", "a.mbox", LOOK_UTF8},
                  {"Subject: c\n\ntext", "a.EML", LOOK_MAIL},
                  {"Subject: c\n\ntext", "a.txt", LOOK_UTF8},
+                 {"\xEF\xBB\xBFSubject: c\n\ntext", "a.eml", LOOK_MAIL},
+                 {"\xEF\xBB\xBF" FROM "Subject: c\n", "a", LOOK_MAIL},
                  {"No field\n", "a.eml", LOOK_UTF8},
                  {"caf\xE9", NULL, LOOK_OTHER},
                  {"caf\xC3\xA9 \xE9", NULL, LOOK_UTF8},
@@ -121,8 +125,6 @@ static enum err_code note_message(void *self, const struct mbox_message *message
     buffer_put(all, "|", 1);
     return ERR_OK;
 }
-
-#define FROM "From a@b Mon Jan  1 10:00:00 2024\n"
 
 /* However the file is cut, a message is what stands between its lines, and its offset is theirs. */
 static void an_mbox_is_cut_at_its_lines(void **state)

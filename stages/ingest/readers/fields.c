@@ -32,18 +32,9 @@ static struct view trimmed(struct view line)
     return line;
 }
 
-static struct view without_mark(struct view text)
-{
-    size_t mark = 0;
-
-    if (!look_mark(text, &mark) || mark != 3)
-        return text;
-    return (struct view){text.data + mark, text.bytes - mark};
-}
-
 bool fields_are_in(struct view beginning)
 {
-    struct view rest = trimmed(without_mark(beginning));
+    struct view rest = trimmed(look_behind_mark(beginning));
     const uint8_t *end;
 
     if (rest.bytes && rest.data[0] == '{')
@@ -103,7 +94,7 @@ static enum err_code take_line(struct fields *f, struct view line, struct err *e
     enum err_code code = ERR_OK;
 
     f->number++;
-    line = trimmed(f->number == 1 ? without_mark(line) : line);
+    line = trimmed(f->number == 1 ? look_behind_mark(line) : line);
     while (line.bytes && isspace(line.data[line.bytes - 1]))
         line.bytes--;
     if (!line.bytes)

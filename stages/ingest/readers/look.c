@@ -179,6 +179,11 @@ static struct view behind(struct view at, size_t bytes)
     return (struct view){at.data + bytes, at.bytes - bytes};
 }
 
+struct view look_behind_mark(struct view text)
+{
+    return begins(text, "\xEF\xBB\xBF") ? behind(text, 3) : text;
+}
+
 /* Behind white space, and whatever begins with `open` and ends with `close`. */
 static struct view pass(struct view at, const char *open, const char *close)
 {
@@ -201,13 +206,9 @@ static struct view pass(struct view at, const char *open, const char *close)
 
 bool look_is_html(struct view bytes)
 {
-    size_t mark = 0;
-
     if (bytes.bytes > HTML_BYTES)
         bytes.bytes = HTML_BYTES;
-    if (look_mark(bytes, &mark) && mark == 3)
-        bytes = behind(bytes, mark);
-    bytes = pass(bytes, "<?xml", "?>");
+    bytes = pass(look_behind_mark(bytes), "<?xml", "?>");
     bytes = pass(bytes, "<!--", "-->");
     return begins(bytes, "<!doctype html") || begins(bytes, "<html");
 }
@@ -298,9 +299,12 @@ static bool begins_with_field(struct view bytes)
 bool look_is_mail(struct view bytes, const char *name)
 {
     static const char *const endings[] = {".eml", NULL};
-    const uint8_t *end = bytes.bytes ? memchr(bytes.data, '\n', bytes.bytes) : NULL;
-    size_t first = end ? (size_t)(end - bytes.data) + 1 : 0;
+    const uint8_t *end;
+    size_t first;
 
+    bytes = look_behind_mark(bytes);
+    end = bytes.bytes ? memchr(bytes.data, '\n', bytes.bytes) : NULL;
+    first = end ? (size_t)(end - bytes.data) + 1 : 0;
     if (look_is_from_line((struct view){bytes.data, first}))
         return begins_with_field(behind(bytes, first)) || begins(behind(bytes, first), ">From ");
     return names_one_of(name, endings) && begins_with_field(bytes);

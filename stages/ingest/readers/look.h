@@ -36,6 +36,8 @@ bool look_is_mail(struct view bytes, const char *name);
 bool look_is_from_line(struct view line);
 /* A byte order mark: its encoding's name, and *mark_bytes; NULL without. */
 const char *look_mark(struct view bytes, size_t *mark_bytes);
+/* UTF-8 without its mark, or text as it is. */
+struct view look_behind_mark(struct view text);
 /* The same question as LOOK_UTF8, of text alone. */
 bool look_is_utf8(struct view bytes);
 /* Where no other encoding is found: is it ASCII with a few strange bytes, or UTF-8 with many? */

@@ -417,12 +417,14 @@ static enum err_code read_messages(struct mail *m, const struct pull *in, struct
 {
     struct ahead ahead;
     struct pull replay;
+    struct view begin;
     bool alone;
     enum err_code code = ahead_look(&ahead, in, err);
 
     if (code)
         return code;
-    alone = ahead.bytes < 5 || memcmp(ahead.head, "From ", 5) != 0;
+    begin = look_behind_mark(ahead_head(&ahead));
+    alone = begin.bytes < 5 || memcmp(begin.data, "From ", 5) != 0;
     replay = ahead_replay(&ahead);
     m->options = m->g->parser_options_new();
     m->g->parser_options_set_warning_callback(m->options, on_issue, m);

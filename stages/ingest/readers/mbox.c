@@ -67,19 +67,22 @@ static bool is_escaped(const uint8_t *line, size_t bytes)
 /* The beginning of a line is there, or all of it. */
 static enum err_code take_line(struct mbox *m, struct err *err)
 {
-    size_t escape = !m->alone && is_escaped(m->line, m->line_bytes);
-    size_t bytes = m->line_bytes;
+    struct view line = {m->line, m->line_bytes};
+    size_t escape;
     enum err_code code = ERR_OK;
 
     m->line_bytes = 0;
-    if (!m->alone && look_is_from_line((struct view){m->line, bytes})) {
+    if (!m->line_at)
+        line = look_behind_mark(line);
+    escape = !m->alone && is_escaped(line.data, line.bytes);
+    if (!m->alone && look_is_from_line(line)) {
         code = end_message(m, err);
         begin_message(m);
         return code;
     }
     if (!m->begun)
         begin_message(m);
-    return add(m, m->line + escape, bytes - escape, err);
+    return add(m, line.data + escape, line.bytes - escape, err);
 }
 
 /* The beginning of a line, as much of it as is there; returns how many bytes that was. */
