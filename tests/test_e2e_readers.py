@@ -274,6 +274,16 @@ def documents_of_offices(place):
                                         "META-INF/manifest.xml": "<m/>"})
     check(text_of(place, book).decode() == "Head\n\nOne two  three\tx\ny\n", text_of(place, book))
     check(note_of(place, book) == "ODT", note_of(place, book))
+    ruby = ("<w:ruby><w:rt><w:r><w:t>no</w:t></w:r></w:rt><w:rubyBase><w:r><w:t>base</w:t></w:r></w:rubyBase></w:ruby>")
+    change = "<w:pPr><w:pPrChange><w:pPr><w:pStyle w:val='H'/></w:pPr></w:pPrChange></w:pPr>"
+    styles = "<w:styles xmlns:w='w'><w:style w:styleId='H'><w:name w:val='heading 1'/></w:style></w:styles>"
+    book = packed(place.path("ruby.docx"), {"word/styles.xml": styles, "word/document.xml": f"<d xmlns:w='w'><w:p>{change}{ruby}</w:p></d>"})
+    check(text_of(place, book) == b"base\n" and not places_of(place, book), text_of(place, book))
+    svg = "urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0"
+    text = (f"<o xmlns:text='t' xmlns:svg='{svg}'><text:p><text:ruby><text:ruby-base>base</text:ruby-base><text:ruby-text>no</text:ruby-text>"
+            "</text:ruby> <text:title>Field</text:title><svg:title>no</svg:title></text:p></o>")
+    book = packed(place.path("ruby.odt"), {"content.xml": text, "META-INF/manifest.xml": "<m/>"})
+    check(text_of(place, book) == b"base Field\n", text_of(place, book))
     long = "".join(f"<w:p><w:r><w:t>paragraph {i}</w:t></w:r></w:p>" for i in range(20000))
     book = packed(place.path("long.docx"), {"word/document.xml": word.replace("<w:p/>", long)})
     check(text_of(place, book).count(b"\n\nparagraph ") == 20000, "a long one")

@@ -6,8 +6,8 @@
  * Headings: Word's paragraphs name a style, whose own name is "heading 1" or "Title" whatever the language of the one
  * who wrote; OpenDocument's <h> has a level, and a title's style is called so.
  *
- * Passed over: what was deleted and is kept for revision, instructions of fields, and in OpenDocument comments
- * and the texts of drawings' descriptions. Headers, footers and Word's notes are documents of their own and are
+ * Passed over: what was deleted and is kept for revision, the style that a paragraph had before, instructions of
+ * fields, the readings above ruby, and in OpenDocument comments and the texts of drawings' descriptions. Headers, footers and Word's notes are documents of their own and are
  * not read. */
 #include "stages/ingest/readers/office.h"
 
@@ -51,12 +51,15 @@ static bool is(const char *name, const char *other)
     return !strcmp(name, other);
 }
 
-static bool is_passed(const struct office *o, const char *name)
+/* space: the element's namespace, or NULL. A drawing has a <title> of SVG's, and text one that is a field. */
+static bool is_passed(const struct office *o, const char *name, const char *space)
 {
     if (o->word)
-        return is(name, "del") || is(name, "moveFrom") || is(name, "Fallback");
+        return is(name, "del") || is(name, "moveFrom") || is(name, "Fallback") || is(name, "rt") ||
+               is(name, "pPrChange");
     return is(name, "annotation") || is(name, "tracked-changes") || is(name, "desc") ||
-           is(name, "title") || is(name, "sequence-decls");
+           (is(name, "title") && space && strstr(space, "svg")) || is(name, "sequence-decls") ||
+           is(name, "ruby-text");
 }
 
 /* ---- Headings ---- */
@@ -168,7 +171,7 @@ static void on_edge(struct office *o, const char *name, int step, xmlTextReader 
 {
     bool paragraph = is(name, "p") || (!o->word && is(name, "h"));
 
-    if (is_passed(o, name))
+    if (is_passed(o, name, (const char *)xmlTextReaderConstNamespaceUri(reader)))
         o->passed += step;
     if (o->passed)
         return;
