@@ -274,6 +274,11 @@ def documents_of_offices(place):
                                         "META-INF/manifest.xml": "<m/>"})
     check(text_of(place, book).decode() == "Head\n\nOne two  three\tx\ny\n", text_of(place, book))
     check(note_of(place, book) == "ODT", note_of(place, book))
+    book = packed(place.path("two.docx"), {"word/document2.xml": "<d xmlns:w='w'><w:p><w:t>two</w:t></w:p></d>"})
+    check(text_of(place, book) == b"two\n", "document2.xml")
+    for kind, name in (("XLSX", "xl/workbook.xml"), ("PPTX", "ppt/presentation.xml")):
+        said = frames(place, packed(place.path("other"), {"[Content_Types].xml": "<Types/>", name: "<x/>"}))
+        check(said == [(FAULT, f"is {kind}, which no reader knows: save it as text, or as DOCX or PDF".encode())], said)
     ruby = ("<w:ruby><w:rt><w:r><w:t>no</w:t></w:r></w:rt><w:rubyBase><w:r><w:t>base</w:t></w:r></w:rubyBase></w:ruby>")
     change = "<w:pPr><w:pPrChange><w:pPr><w:pStyle w:val='H'/></w:pPr></w:pPrChange></w:pPr>"
     styles = "<w:styles xmlns:w='w'><w:style w:styleId='H'><w:name w:val='heading 1'/></w:style></w:styles>"

@@ -1,14 +1,14 @@
-/* Both are a zip with one XML document that holds the text: word/document.xml (ECMA-376, WordprocessingML),
- * content.xml (OpenDocument 1.3). Elements are told by their local names. Word puts text into <t> alone, with
- * its blanks; OpenDocument into <p> and <h>, where blanks fold and <s/>, <tab/> and <line-break/> stand for
- * those that stay.
+/* Both are a zip with one XML document that holds the text: word/document.xml (ECMA-376, WordprocessingML; where
+ * Word's server made it, document2.xml), content.xml (OpenDocument 1.3). Elements are told by their local names.
+ * Word puts text into <t> alone, with its blanks; OpenDocument into <p> and <h>, where blanks fold and <s/>, <tab/>
+ * and <line-break/> stand for those that stay.
  *
  * Headings: Word's paragraphs name a style, whose own name is "heading 1" or "Title" whatever the language of the one
  * who wrote; OpenDocument's <h> has a level, and a title's style is called so.
  *
  * Passed over: what was deleted and is kept for revision, the style that a paragraph had before, instructions of
- * fields, the readings above ruby, and in OpenDocument comments and the texts of drawings' descriptions. Headers, footers and Word's notes are documents of their own and are
- * not read. */
+ * fields, the readings above ruby, and in OpenDocument comments and the texts of drawings' descriptions. Headers,
+ * footers and Word's notes are documents of their own and are not read. */
 #include "stages/ingest/readers/office.h"
 
 #include "stages/ingest/readers/shape.h"
@@ -17,8 +17,8 @@
 #include <libxml/xmlreader.h>
 #include <strings.h>
 
-static const char word_document[] = "word/document.xml", open_document[] = "content.xml",
-                  word_styles[] = "word/styles.xml";
+static const char word_document[] = "word/document.xml", word_document_2[] = "word/document2.xml",
+                  open_document[] = "content.xml", word_styles[] = "word/styles.xml";
 
 enum { STYLES_MAX = 64, STYLE_NAME_MAX = 64, STYLES_BYTES_MAX = 8 << 20 };
 
@@ -40,8 +40,12 @@ struct office {
 
 const char *office_kind(const struct zipped *zip)
 {
-    if (zipped_has(zip, word_document))
+    if (zipped_has(zip, word_document) || zipped_has(zip, word_document_2))
         return "DOCX";
+    if (zipped_has(zip, "xl/workbook.xml"))
+        return "XLSX";
+    if (zipped_has(zip, "ppt/presentation.xml"))
+        return "PPTX";
     return zipped_has(zip, open_document) && zipped_has(zip, "META-INF/manifest.xml") ? "ODT"
                                                                                       : NULL;
 }
@@ -232,11 +236,18 @@ enum err_code office_read(struct zipped *zip, struct out *out, struct err *err)
     struct xml_source source = {.err = {.code = ERR_OK}};
     struct pull in;
     xmlTextReader *reader = NULL;
+    const char *document = !o.word                          ? open_document
+                           : zipped_has(zip, word_document) ? word_document
+                                                            : word_document_2;
     int rc = 1;
-    enum err_code code = o.word ? read_styles(&o, zip, err) : ERR_OK;
+    enum err_code code;
 
+    if (!o.word && !is(kind, "ODT"))
+        return err_set(err, ERR_SOURCE, 0,
+                       "is %s, which no reader knows: save it as text, or as DOCX or PDF", kind);
+    code = o.word ? read_styles(&o, zip, err) : ERR_OK;
     if (!code)
-        code = zipped_find(zip, o.word ? word_document : open_document, &in, err);
+        code = zipped_find(zip, document, &in, err);
     if (!code)
         code = out_words(out, READER_NOTE, kind, err);
     if (code)

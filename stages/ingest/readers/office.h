@@ -7,9 +7,9 @@
 #include "stages/ingest/readers/out.h"
 #include "stages/ingest/readers/zipped.h"
 
-/* What a zip is, by the files in it: "DOCX", "ODT"; NULL: neither. */
+/* What a zip is, by the files in it: "DOCX", "ODT", or "XLSX" or "PPTX", which are refused; NULL: none of them. */
 const char *office_kind(const struct zipped *zip);
-/* Fails  ERR_SOURCE: damaged; ERR_MEMORY; as out_text. */
+/* Fails  ERR_SOURCE: damaged, or refused; ERR_MEMORY; as out_text. */
 MUST_CHECK enum err_code office_read(struct zipped *zip, struct out *out, struct err *err);
 
 #endif
