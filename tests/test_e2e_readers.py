@@ -847,6 +847,23 @@ def the_others_are_read(place):
     return ", ".join(names)
 
 
+def what_no_reader_knows_is_named(place):
+    """In one line that says what it is and what helps, by itself and in an archive."""
+    text = b"Text.\n" * 99
+    refused = {"a.rtf": (rb"{\rtf1\ansi Text.}", b"is RTF"), "a.doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), b"old Office"),
+               "a.lzma": (lzma.compress(text, lzma.FORMAT_ALONE), b"unlzma"),
+               "a.zst": (b"\x50\x2a\x4d\x18\4\0\0\0abcd" + squeezed(text, place)["zst"], b"unzstd")}
+    for name, (data, why) in refused.items():
+        said = frames(place, place.text(name, data))
+        check(len(said) == 1 and why in said[0][1], f"{name}: {said}")
+        said = frames(place, packed(place.path("in.zip"), {name: data, "b.txt": text}))
+        check(why in said[-2][1] and said[-2][0] == WARNING, f"{name} in a zip: {said}")
+    check(frames(place, place.text("twice.gz", squeeze(squeeze(text))))[0] == (FAULT, b"is packed twice: unpack it once"), "twice")
+    process = Job(place, "rtf", [place.path("a.rtf"), place.text("good.txt", text)]).start()
+    status, said = place.end_of(process), place.said(process)
+    check(status == SOME_FAILED and "a.rtf': is RTF, which" in said, f"{status}: {said}")
+
+
 def a_tree_of_sources(place):
     folder = place.path("tree")
     for name, data in {"src/a.c": b"int main(void)\n{\n}\n", "README.md": b"# Read me\n", "logo.png": b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9,
@@ -929,5 +946,6 @@ if __name__ == "__main__":
                    mail_message_by_message, damaged_mail_costs_itself, a_field_of_json_lines, another_question_is_refused_by_name, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
                    killed_at_random_the_places_are_the_same, another_file_is_refused_by_name,
                    plain_does_not_go_on_with_what_a_reader_began, the_others_are_read,
+                   what_no_reader_knows_is_named,
                    a_tree_of_sources, a_readers_death_is_one_line, endless_text_in_constant_memory,
                    a_reader_can_do_little]))

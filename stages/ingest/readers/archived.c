@@ -231,7 +231,7 @@ static const char *name_of(const struct archived *a, struct archive_entry *entry
 static enum err_code take_member(struct archived *a, struct archive_entry *entry, struct err *err)
 {
     char number[NUMBER_CHARS];
-    const char *name;
+    const char *name, *refused = NULL;
     const struct pull in = {read_member, a};
     uint64_t before = a->out->all;
     enum look look = LOOK_OTHER;
@@ -252,11 +252,14 @@ static enum err_code take_member(struct archived *a, struct archive_entry *entry
     code = ahead_look(&ahead, &in, &why);
     if (!code) {
         look = look_at(ahead_head(&ahead), name);
-        code = read_by_kind(a, &replay, look, name, &why);
+        refused = look_refused(ahead_head(&ahead));
+        code = refused ? err_set(&why, ERR_SOURCE, 0, "%s", refused)
+                       : read_by_kind(a, &replay, look, name, &why);
     }
     a->read += !code || a->out->all != before;
     if (is_of_member(code) && !a->err.code) { /* the archive itself is sound */
-        if (!a->damaged && (look == LOOK_UTF8 || look == LOOK_HTML || look == LOOK_OTHER))
+        if (!a->damaged && !refused &&
+            (look == LOOK_UTF8 || look == LOOK_HTML || look == LOOK_OTHER))
             pass_over(a, name);
         else
             fail_over(a, name, why.text);

@@ -46,6 +46,29 @@ const char *look_packing(struct view bytes)
     return NULL;
 }
 
+const char *look_refused(struct view bytes)
+{
+    static const struct {
+        const char *mark, *why;
+        size_t count;
+    } marks[] = {
+        {"{\\rtf",
+         "is RTF, which no reader knows: make DOCX of it, as with `soffice --convert-to docx`", 5},
+        {"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1",
+         "is a file of an old Office (.doc, .xls): make DOCX of it, as with `soffice --convert-to "
+         "docx`",
+         8},
+        {"\x5D\0\0", "is packed by lzma, which no reader knows: unpack it, as with `unlzma`", 3}};
+
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (bytes.bytes >= marks[i].count && !memcmp(bytes.data, marks[i].mark, marks[i].count))
+            return marks[i].why;
+    if (bytes.bytes >= 4 && (bytes.data[0] & 0xF0) == 0x50 &&
+        !memcmp(bytes.data + 1, "\x2A\x4D\x18", 3))
+        return "begins with a frame that zstd and lz4 skip: unpack it first, as with `unzstd`";
+    return NULL;
+}
+
 const char *look_archive(struct view bytes)
 {
     static const struct {
@@ -320,6 +343,8 @@ enum look look_at(struct view bytes, const char *name)
         return LOOK_ARCHIVE;
     if (begins(bytes, "%PDF-"))
         return LOOK_PDF;
+    if (look_refused(bytes))
+        return LOOK_OTHER;
     if (look_is_mail(bytes, name))
         return LOOK_MAIL;
     if (look_is_html(bytes) || look_names_html(name))

@@ -28,6 +28,9 @@ enum look look_at(struct view bytes, const char *name);
 
 /* "gzip", ... of LOOK_PACKED; NULL where nothing is packed. */
 const char *look_packing(struct view bytes);
+/* What is neither text nor of a reader, though it may look as text does: in words, with what helps. NULL: it is not
+ * known. */
+const char *look_refused(struct view bytes);
 /* "tar", ... of LOOK_ARCHIVE; NULL where it is none. */
 const char *look_archive(struct view bytes);
 /* An mbox by how it begins, or a message by itself, which is known by its name too (.eml). */

@@ -30,8 +30,13 @@ static enum err_code read_packed(const struct reading *reading, const char *pack
         code = ahead_look(&ahead, &in, err);
     if (!code) {
         const char *archive = packing ? look_archive(ahead_head(&ahead)) : NULL;
+        const char *refused = reading->encoding ? NULL : look_refused(ahead_head(&ahead));
         replay = ahead_replay(&ahead);
-        if (archive)
+        if (refused)
+            code = err_set(err, ERR_SOURCE, 0, "%s", refused);
+        else if (packing && look_packing(ahead_head(&ahead)))
+            code = err_set(err, ERR_SOURCE, 0, "is packed twice: unpack it once");
+        else if (archive)
             code = archived_read(reading, &replay, words, archive, out, err);
         else if (look_is_mail(ahead_head(&ahead), reading->name))
             code = mail_file(reading, words, &replay, out, err);
