@@ -365,6 +365,8 @@ def pages_of_pdf(place):
     check(note_of(place, path) == "PDF", note_of(place, path))
     want = [("one\ntwo", "page 1", None, None), ("three", "page 3", None, None)]
     check(kept_places(named(place, "records", path)) == want, kept_places(named(place, "records", path)))
+    behind = place.text("behind.pdf", b"\n\xff junk\r\n" + read(path))
+    check(text_of(place, behind) == text_of(place, path) and note_of(place, behind) == "PDF", "behind something else")
     book = place.of_shared("data/books/introduction-to-mathematics.en.pdf")
     pages = [name for _, _, name in places_of(place, book)]
     text = text_of(place, book).decode()

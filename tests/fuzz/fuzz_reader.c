@@ -11,8 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     struct out *out;
     char path[64];
 
-    if (!bytes ||
-        (bytes > 5 && !memcmp(data + 1, "%PDF-", 5))) /* that would start a program each time */
+    if (!bytes || memmem(data, bytes, "%PDF-", 5)) /* that would start a program each time */
         return 0;
     fuzz_file(data + 1, bytes - 1, &reading.file, path);
     reading.name = data[0] & 8 ? "a.html" : "a.txt";

@@ -14,6 +14,7 @@
 
 enum {
     HTML_BYTES = 4096,
+    PDF_BYTES = 1024,
     ZEROS_MOST = 16, /* one byte in so many */
     RARE = 1000,
     /* Of bytes by chance 3 in 100 begin a character and 45 are broken, 1 to 14; of GB2312 1 to 11. */
@@ -333,6 +334,13 @@ bool look_is_mail(struct view bytes, const char *name)
     return names_one_of(name, endings) && begins_with_field(bytes);
 }
 
+/* Something may stand before a PDF (ISO 32000-1, annex H.3.4.1), as what sent it says. Text may be about them. */
+static bool is_pdf_behind(struct view bytes)
+{
+    return bytes.bytes &&
+           memmem(bytes.data, bytes.bytes < PDF_BYTES ? bytes.bytes : PDF_BYTES, "%PDF-", 5);
+}
+
 enum look look_at(struct view bytes, const char *name)
 {
     if (look_packing(bytes))
@@ -349,5 +357,7 @@ enum look look_at(struct view bytes, const char *name)
         return LOOK_MAIL;
     if (look_is_html(bytes) || look_names_html(name))
         return LOOK_HTML;
-    return look_is_utf8(bytes) ? LOOK_UTF8 : LOOK_OTHER;
+    if (look_is_utf8(bytes))
+        return LOOK_UTF8;
+    return is_pdf_behind(bytes) ? LOOK_PDF : LOOK_OTHER;
 }
