@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
-enum { ANSWER_MS = 30000, CONNECT_MS = 2000, IPC_PATH_MAX = 107 };
+enum { ANSWER_MS = 30000, CONNECT_MS = 2000, IPC_PATH_MAX = 107, CONTEXT_DESCRIPTORS = 12 };
 
 enum err_code control_endpoint(const char *store, char endpoint[CONTROL_ENDPOINT_MAX], int *folder,
                                struct err *err)
@@ -24,6 +24,28 @@ enum err_code control_endpoint(const char *store, char endpoint[CONTROL_ENDPOINT
     if (*folder < 0)
         return err_set(err, ERR_ABSENT, errno, "store '%s'", store);
     snprintf(endpoint, CONTROL_ENDPOINT_MAX, "ipc:///proc/self/fd/%d/control", *folder);
+    return ERR_OK;
+}
+
+/* Where its threads get no descriptors libzmq ends the program: so it is asked first whether there are some. */
+enum err_code context_open(void **out, struct err *err)
+{
+    int held[CONTEXT_DESCRIPTORS], cause = 0;
+    size_t count = 0;
+
+    while (count < CONTEXT_DESCRIPTORS && !cause) {
+        held[count] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+        cause = held[count] < 0 ? errno : 0;
+        count += !cause;
+    }
+    while (count > 0)
+        close(held[--count]);
+    if (cause)
+        return err_set(err, ERR_SYSTEM, cause,
+                       "%d descriptors for sockets cannot be had: raise `ulimit -n`",
+                       CONTEXT_DESCRIPTORS);
+    *out = zmq_ctx_new();
+    require(*out);
     return ERR_OK;
 }
 
@@ -74,12 +96,17 @@ enum err_code control_ask(const char *path, const Riverrun__Request *request,
     static const char told[] = "inproc://control-monitor";
     char endpoint[CONTROL_ENDPOINT_MAX];
     int folder, one = 1, zero = 0, connect_ms = CONNECT_MS;
-    void *context, *socket, *monitor;
+    void *context = NULL, *socket, *monitor;
     enum err_code code = control_endpoint(path, endpoint, &folder, err);
 
     if (code)
         return code;
-    context = zmq_ctx_new();
+    code = context_open(&context, err);
+    if (code) {
+        if (folder >= 0)
+            close(folder);
+        return code;
+    }
     socket = zmq_socket(context, ZMQ_REQ);
     monitor = zmq_socket(context, ZMQ_PAIR);
     require(context && socket && monitor);

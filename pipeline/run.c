@@ -396,8 +396,8 @@ enum err_code run_stages(const struct run_options *options, struct err *err)
     code = open_signals(&run, err); /* first, so that the time without is as short as can be */
     run.report = report_open(options->quiet);
     run.env = (struct stage_env){options->config, now_us, run.report, report_line};
-    run.context = zmq_ctx_new();
-    require(run.context);
+    if (!code)
+        code = context_open(&run.context, err);
     if (!code)
         code = open_runners(&run, err);
     if (!code)

@@ -102,9 +102,11 @@ class World:
 
     # ---- Runs ----
 
-    def call(self, arguments, steps=False, crash=None, user=None, file_bytes=None):
-        """Run to its end. user: as that uid. file_bytes: no file may grow beyond."""
+    def call(self, arguments, steps=False, crash=None, user=None, file_bytes=None, descriptors=None):
+        """Run to its end. user: as that uid. file_bytes: no file may grow beyond. descriptors: so many at most."""
         def before():
+            if descriptors is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
             if file_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
             if user is not None:

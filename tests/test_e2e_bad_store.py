@@ -166,6 +166,13 @@ def test_questions_about_an_unknown_stream_name_it(world):
     assert world.finish() == want
 
 
+def test_too_few_descriptors_for_sockets_are_one_line(world):
+    _, want = fixture(world)
+    for most in (5, 8, 12):
+        check_line(world.read(descriptors=most), SYSTEM, ["ulimit -n", "Too many open files"])
+    assert world.finish() == want
+
+
 def test_pause_at_rest_holds_until_resume(world):
     _, want = fixture(world)
     before = get(world.output)
