@@ -212,6 +212,34 @@ static void a_place_begins_a_message_of_tokens(void **state)
     driver_free(&d);
 }
 
+static void lines_that_end_with_cr_alone_are_told(void **state)
+{
+    static const struct {
+        const char *parts[2];
+        bool told;
+    } cases[] = {{{"one\rtwo\r", "three\r"}, true},
+                 {{"one\rtwo\r", "three\n"}, false},
+                 {{"one\n", "two\r"}, false},
+                 {{"one", " two"}, false}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct driver *d = start();
+        uint64_t position = 0;
+        open_stream(d, 1, 10);
+        for (size_t k = 0; k < 2; k++) {
+            const char *part = cases[i].parts[k];
+            assert_int_equal(send_bytes(d, 1, 10, position, part, "cursor", k == 1), ERR_OK);
+            position += strlen(part);
+            driver_work(d);
+        }
+        for (struct msg *msg; (msg = driver_take(d, PORT_DOWN)); msg_free(&msg))
+            continue;
+        assert_int_equal(strstr(d->reports, "CR alone") != NULL, cases[i].told);
+        driver_free(&d);
+    }
+}
+
 static void open_idle(struct driver *d, uint64_t stream)
 {
     Riverrun__Open open = RIVERRUN__OPEN__INIT;
@@ -427,6 +455,7 @@ int main(void)
         cmocka_unit_test(bytes_become_tokens_with_cursors_that_nest),
         cmocka_unit_test(a_break_ends_a_message_of_tokens),
         cmocka_unit_test(a_place_begins_a_message_of_tokens),
+        cmocka_unit_test(lines_that_end_with_cr_alone_are_told),
         STAGE_TEST(a_stream_that_rests_costs_little),
         cmocka_unit_test(a_place_between_messages_is_passed_over_and_granted_for),
         cmocka_unit_test(what_is_of_another_open_is_dropped),

@@ -287,6 +287,10 @@ enum err_code text_push(struct text *t, struct view bytes, uint16_t flags, struc
 
     if (flags & MSG_BREAK && bytes.bytes == 0)
         return err_set(err, ERR_INPUT, 0, "a break behind no bytes");
+    if (bytes.bytes && !t->line_feeds) {
+        t->line_feeds = memchr(bytes.data, '\n', bytes.bytes);
+        t->returns = t->returns || memchr(bytes.data, '\r', bytes.bytes);
+    }
     t->pushed += bytes.bytes;
     t->skip -= (uint32_t)skip;
     t->source_at += skip;

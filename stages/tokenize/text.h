@@ -70,6 +70,7 @@ struct text {
     uint64_t piece_source;                  /* source_at and into where it begins */
     uint32_t piece_into;
     uint64_t repaired, forced; /* since the open: ill-formed pieces, cuts for length alone */
+    bool returns, line_feeds;  /* since the open: CRs, looked for until there are LFs */
     struct text_mark *marks;   /* (mark_count) places at or before source_at and later ones */
     size_t mark_count, mark_room;
 };
