@@ -2,7 +2,8 @@
  *
  * A period ends with its line number `lines`, or before the first line whose own time lies `minutes` behind that of
  * the period's first one (or as far before it: the log began anew), if it has PERIOD_LEAST lines; times of another
- * form than that one's are not compared, but PERIOD_LEAST of them on end take its place. There is no clock: while a log is silent nothing ends.
+ * form than that one's are not compared, but the first of PERIOD_LEAST of them on end takes its place. There is no
+ * clock: while a log is silent nothing ends.
  *
  * What it says is taken from what novelty says of each line, which goes before: lines of each template, which
  * templates are new, the most novel lines.
