@@ -13,7 +13,8 @@ MUST_CHECK enum err_code status_of_store(struct store *store, Riverrun__Reply *r
 /* Does the newest checkpoint that can be read say that the stream is finished? Then there is nothing to pause. */
 bool status_finished(struct store *store, uint64_t stream);
 
-/* Set or clear the pause flag of a stream that nobody runs; it is not set where the stream is finished. Fails: ERR_ABSENT, ERR_FULL... */
+/* Set or clear the pause flag of a stream that nobody runs; it is not set where the stream is finished.
+ * Fails: ERR_ABSENT, ERR_FULL... */
 MUST_CHECK enum err_code status_set_paused(struct store *store, const char *name, bool paused,
                                            struct err *err);
 

@@ -401,8 +401,8 @@ static int mark_file(struct sync_task *task, int halt)
     return sidecar_write(task->folder, task->name, task->text);
 }
 
-/* A file that was removed takes writes and syncs as ever, and one that was cut too. Whether it may be opened is no matter
- * here. */
+/* A file that was removed takes writes and syncs as ever, and so does one that was cut. Whether it may be opened is no
+ * matter here. */
 static enum err_code jsonl_stands(struct sink_file *f, struct err *err)
 {
     char *path = sink_path(f->folder, f->name);
