@@ -212,6 +212,20 @@ def test_a_finished_output_that_goes_on_is_found(world):
         world.refused(SINK, ["is not what was written: put it back"], keep=[world.output])
 
 
+def test_a_damaged_claim_is_found(world):
+    """A run refuses the folder; an empty one, of a run that was killed when it had made it, does not keep it."""
+    _, want = fixture(world)
+    hidden = os.path.join(world.out, ".riverrun")
+    claim, = (os.path.join(hidden, name) for name in os.listdir(hidden) if name.endswith(".owner"))
+    for bad in (b"riverrun-owner 2\n", b"\0" * 40):
+        put(claim, bad)
+        verify(world, SINK, [os.path.basename(claim), "damaged", "remove it"])
+        world.refused(SINK, [claim, "damaged", "remove it"])
+    put(claim, b"")
+    verify(world, DONE)
+    assert world.finish() == want
+
+
 def test_what_is_no_file_keeps_nobody(world):
     """A pipe that nobody writes to would be waited for; a folder has a size and no bytes."""
     _, want = fixture(world)

@@ -66,6 +66,17 @@ static bool ends_with(const char *name, const char *end)
     return bytes > tail && !strcmp(name + bytes - tail, end);
 }
 
+/* A claim that a run of its store would refuse; an empty one was just made. */
+static void take_damaged(struct reading *r, const char *name)
+{
+    uint8_t id[STORE_ID_BYTES];
+
+    if (r->outputs->damaged || !ends_with(name, ".owner") || !hex_read(name, id))
+        return;
+    r->outputs->damaged = strdup(name);
+    require(r->outputs->damaged);
+}
+
 /* NAME.sidecar of a file, or STORE.owner of all that a run writes here. What is no file does not keep us. */
 static void take_file(struct reading *r, int folder, const char *name)
 {
@@ -77,7 +88,7 @@ static void take_file(struct reading *r, int folder, const char *name)
         return;
     ssize_t got = read(fd, text, sizeof text - 1);
     close(fd);
-    if (got <= 0)
+    if (got == 0)
         return;
     if (ends_with(name, ".sidecar") &&
         sscanf(text, "riverrun-sidecar 1 store %32s epoch %" SCNu64 " generation %" SCNu64, store,
@@ -87,6 +98,8 @@ static void take_file(struct reading *r, int folder, const char *name)
     } else if (ends_with(name, ".owner") &&
                sscanf(text, "riverrun-owner 1 epoch %" SCNu64, &epoch) == 1) {
         take_epoch(r, name, epoch);
+    } else {
+        take_damaged(r, name);
     }
 }
 
@@ -113,6 +126,7 @@ void outputs_release(struct outputs *outputs)
 {
     for (size_t i = 0; i < outputs->count; i++)
         free(outputs->names[i]);
+    free(outputs->damaged);
     free(outputs->names);
     free(outputs->generations);
     free(outputs->stores);

@@ -11,6 +11,7 @@ struct outputs {
     char **names; /* (count) of streams */
     uint64_t *generations;
     size_t count;
+    char *damaged; /* the name of a claim that says no epoch, or NULL */
 };
 
 /* Reads what can be read; a folder that is not there knows nothing. */

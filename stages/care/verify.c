@@ -317,6 +317,18 @@ static enum err_code check_feed(struct verifying *v, struct err *err)
     return code == ERR_DAMAGED || code == ERR_ABSENT ? ERR_OK : code;
 }
 
+static void say_damaged(struct verifying *v, const char *claim)
+{
+    char text[FOUND_BYTES];
+
+    snprintf(
+        text, sizeof text,
+        "its claim '.riverrun/%.100s' is damaged: remove it if no other process writes to this "
+        "folder",
+        claim);
+    say(v, CARE_SINK, v->options->output, text);
+}
+
 /* The claim on the output folder against the store, which may be an older copy of itself. */
 static enum err_code check_epoch(struct verifying *v, struct err *err)
 {
@@ -327,6 +339,8 @@ static enum err_code check_epoch(struct verifying *v, struct err *err)
     for (int i = 0; !code && i < LOOKS_MAX; i++) {
         outputs_read(&outputs, v->options->output);
         uint64_t theirs = outputs_epoch(&outputs, store_id(v->store));
+        if (outputs.damaged && i == 0)
+            say_damaged(v, outputs.damaged);
         outputs_release(&outputs);
         if (theirs <= store_owner_epoch(v->store))
             return ERR_OK;
