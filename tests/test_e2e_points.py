@@ -561,13 +561,26 @@ def a_damaged_export_is_refused_whole(place):
     return f"{tried} damaged files"
 
 
-def mended(data, piece):
-    """An export whose last piece is another, with checksums that fit."""
+def xxhash():
     hashes = ctypes.CDLL("libxxhash.so.0")
     for function in (hashes.XXH3_64bits, hashes.XXH3_64bits_withSeed):
         function.restype = ctypes.c_uint64
     hashes.XXH3_64bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
     hashes.XXH3_64bits_withSeed.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
+    return hashes
+
+
+def renamed(data, name):
+    """An export whose stream has another name, with checksums that fit."""
+    hashes, (was, point) = xxhash(), struct.unpack_from("<II", data, 16)
+    head = data[:16] + struct.pack("<II", len(name), point) + name + data[24 + was:24 + was + point]
+    whole = head + struct.pack("<Q", hashes.XXH3_64bits(head, len(head))) + data[24 + was + point + 8:-8]
+    return whole + struct.pack("<Q", hashes.XXH3_64bits(whole, len(whole)))
+
+
+def mended(data, piece):
+    """An export whose last piece is another, with checksums that fit."""
+    hashes = xxhash()
     count, name, point = struct.unpack_from("<III", data, 12)
     at = 24 + name + point + 8
     for _ in range(count - 1):
@@ -575,6 +588,20 @@ def mended(data, piece):
     whole = data[:at] + struct.pack("<Q", len(piece)) + piece
     whole += struct.pack("<Q", hashes.XXH3_64bits_withSeed(piece, len(piece), count))
     return whole + struct.pack("<Q", hashes.XXH3_64bits(whole, len(whole)))
+
+
+def an_export_of_a_name_that_is_none_is_refused(place):
+    """Whoever made the file chose it: it is not printed; another can be given."""
+    job = Job(place, "out", text_of(place, "text.txt", 1, 9000), options=[*QUICK, "--name", "text"])
+    job.run(program=place.steps, crash="encode_committed:3", want=KILLED)
+    file, named = place.path("point.export"), place.path("named")
+    ask(job, "export", "text", file)
+    for i, name in enumerate((b"a\0b", b"\x1b[2J", b"a\x7f", b"x\xc2\x9b2J", b"a/b", b"../x", b"\xff", b"n" * 250)):
+        write(named, renamed(read(file), name))
+        said = ask(job, "import", named, want=USAGE).stderr
+        check(b"--as" in said and name not in said and b"\x1b" not in said, f"{name}: {said}")
+        ask(job, "import", named, "--as", f"given{i}")
+    ask(job, "import", file, "--as", "x\x9b2J", want=USAGE)
 
 
 def a_state_that_is_none_is_refused(place):
@@ -620,7 +647,7 @@ CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_r
          an_export_goes_on_in_another_store, an_export_to_standard_output_is_the_file,
          an_export_does_not_take_the_place_of_a_link, a_stream_is_named_by_its_file_too,
          import_needs_a_store_that_nobody_runs,
-         a_damaged_export_is_refused_whole, a_state_that_is_none_is_refused)
+         a_damaged_export_is_refused_whole, an_export_of_a_name_that_is_none_is_refused, a_state_that_is_none_is_refused)
 
 if __name__ == "__main__":
     sys.exit(main(CASES))

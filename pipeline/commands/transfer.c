@@ -196,8 +196,14 @@ static enum err_code import_from(const struct target *t, const char *path, const
         err_set(err, code, 0, "'%.150s': %.200s", path, why);
     } else {
         memcpy(name, e.name.data, e.name.bytes);
+        /* Whoever made the file chose the name: it is not for our terminal. */
+        if (!as && (strlen(name) != e.name.bytes || !path_is_name(name)))
+            code = err_set(err, ERR_USAGE, 0,
+                           "'%.150s' names its stream as no stream can be named: give a name with "
+                           "--as",
+                           path);
         as = as ? as : name;
-        if (!path_is_name(as))
+        if (!code && !path_is_name(as))
             code = err_set(err, ERR_USAGE, 0,
                            "'%.80s' is no name of a stream: give a plain file name of at most %d "
                            "bytes with --as",

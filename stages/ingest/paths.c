@@ -82,7 +82,7 @@ bool path_is_name(const char *name)
     for (const unsigned char *at = (const unsigned char *)name; *at;) {
         utf8proc_int32_t point;
         utf8proc_ssize_t bytes = utf8proc_iterate(at, -1, &point);
-        if (bytes <= 0 || point < 0x20 || point == 0x7F || point == '/')
+        if (bytes <= 0 || point < 0x20 || (point >= 0x7F && point < 0xA0) || point == '/')
             return false;
         at += bytes;
     }
