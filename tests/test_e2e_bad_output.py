@@ -6,7 +6,7 @@ import signal
 import sys
 
 import e2e_world
-from e2e_world import (BUSY, DONE, FULL, NOBODY, SINK, SYSTEM, check_line, fixture, get, put,
+from e2e_world import (BUSY, DONE, FULL, NOBODY, SINK, SYSTEM, USAGE, check_line, fixture, get, put,
                        records, text, wait_until)
 
 FOREIGN = b'{"stream": "text", "seq": 7, "kind": "paragraph", "note": "not ours"}\n'
@@ -181,6 +181,18 @@ def test_foreign_file_is_left_alone(world):
         world.refused(SINK, [world.output, "move it away", "-o"])
     os.unlink(world.output)
     assert world.finish() == world.undisturbed(text(20000))
+
+
+def test_an_input_is_not_its_own_output(world):
+    """An empty one looks like an output that is to be begun; so does one by another name."""
+    put(world.output, b"")
+    for source in world.output, world.path("link.txt"):
+        world.source = source
+        if source != world.output:
+            os.symlink(world.output, source)
+        for verb in "read", "follow":
+            check_line(world.call([verb, *world.arguments()[1:]]), USAGE, [world.output, "is an input too"])
+            assert get(world.output) == b""
 
 
 def test_output_of_another_store_is_left_alone(world):

@@ -530,8 +530,10 @@ static enum err_code take_paths(struct feeder *g, struct err *err)
             code = err_set(err, ERR_USAGE, 0,
                            "input '%s' is an output of this job: leave it out, or give another -o",
                            path);
-        else
+        else if (!config->name || !path_not_output(config, path, config->name, err))
             code = add_file(g, path, config->name, NULL, err);
+        else
+            code = err->code;
     }
     return code ? code : expand_first(g, err);
 }

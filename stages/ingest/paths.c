@@ -1,5 +1,7 @@
 #include "stages/ingest/paths.h"
 
+#include "schemas/outfile.h"
+#include "stages/emit/sinks/claim.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -268,6 +270,20 @@ enum err_code path_list_check_name(const struct config *config, struct err *err)
     return ERR_OK;
 }
 
+enum err_code path_not_output(const struct config *config, const char *file, const char *name,
+                              struct err *err)
+{
+    enum err_code code;
+    char *output;
+
+    if (!config->output || config->sink != SINK_JSONL)
+        return ERR_OK;
+    output = sink_path(config->output, name);
+    code = outfile_not_input(output, file, err);
+    free(output);
+    return code;
+}
+
 enum err_code path_list_make(struct path_list *out, const struct config *config, struct err *err)
 {
     struct path_list list = {.items = NULL};
@@ -282,6 +298,8 @@ enum err_code path_list_make(struct path_list *out, const struct config *config,
         walk.store[0] = 0;
     for (size_t i = 0; i < config->path_count && !code; i++)
         code = add_path(&walk, config->paths[i], config->name, err);
+    for (size_t i = 0; i < list.count && !code; i++)
+        code = path_not_output(config, list.items[i].file, list.items[i].name, err);
     if (code) {
         path_list_release(&list);
         return code;

@@ -34,6 +34,11 @@ char *key_name(const char *feed, struct view key);
 /* Is name the feed's, or that of one of its keys? */
 bool is_of_feed(const char *feed, const char *name);
 
+/* The output of the stream `name` is not the file that it reads: an empty one would be taken for an output that is to
+ * be begun. Fails: ERR_USAGE */
+MUST_CHECK enum err_code path_not_output(const struct config *config, const char *file,
+                                         const char *name, struct err *err);
+
 /* Files as they are, directories recursively in order of their names, without config's output and
  * store folders, and without what passed.h says; each file once. Links to directories inside a directory are not
  * followed.
