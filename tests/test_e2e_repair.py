@@ -99,17 +99,21 @@ def test_damaged_tree_is_refused_and_repaired(world):
 
 
 def test_a_store_of_which_nothing_is_left_is_begun_anew_under_its_own_name(world):
-    """All zeros, and no file at all: the outputs know whose they are."""
+    """All zeros, no file at all, no folder: the outputs know whose they are."""
     _, want = fixture(world)
     start = world.path("start")
     shutil.move(world.out, start)
-    for gone in (False, True):
+    for gone in (None, "file", "folder"):
         world.out = world.path(f"out-{gone}")
         shutil.copytree(start, world.out, ignore=shutil.ignore_patterns("control"))
         path = data_of(world.store)
         put(path, bytes(len(get(path))))
-        if gone:
+        if gone == "file":
             os.unlink(path)
+        elif gone == "folder":
+            shutil.rmtree(world.store)
+            check_line(world.call(["repair", "-o", world.out, "--dry-run"]), ABSENT, [world.store])
+            assert not os.path.exists(world.store)
         repair(world)
         assert world.finish() == want
 

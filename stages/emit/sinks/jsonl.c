@@ -102,11 +102,8 @@ static enum err_code check_owner(struct sink_file *f, uint64_t size, struct err 
         return err->code;
     ours = sidecar_is_of(&side, f->claim);
     if (!ours && size > 0)
-        return refuse(
-            f, ERR_SINK,
-            "was not written by this job: move it away or choose another -o (if the store is "
-            "gone, `riverrun repair` takes its place)",
-            err);
+        return refuse(f, ERR_SINK, "was not written by this job: move it away or choose another -o",
+                      err);
     if (ours && (side.epoch > f->epoch || side.generation > f->generation))
         return refuse(f, ERR_BUSY, "belongs to a newer run", err);
     f->marked = ours && side.generation == f->generation;
