@@ -166,15 +166,48 @@ def a_finished_training_stays_as_it_is(place):
     check(training.files() == before, "the same command changed a training that was done")
 
 
-def another_text_is_refused(place):
-    text = text_of(place)
-    training = Training(place, "text", text, 5)
+def other_beginnings_are_refused(place):
+    """Texts and a model that have other bytes, under whatever name; in words that can be done something about."""
+    text, held_out, copy = text_of(place), place.text("held", b"A river runs past.\n"), place.text("more", b"Eve.\n")
+    model, other = Training(place, "model", text, 2), Training(place, "other", text, 3)
+    model.run()
+    other.run()
+    training = Training(place, "text", text, 5, "--held-out", held_out, "--until", "2", model=model.output)
     training.run()
+    before = training.files()
+
+    def refused(words, *options, model=model.output):
+        process = Training(place, "text", text, 5, *options, model=model).start()
+        status, said = place.end_of(process), place.said(process)
+        check(status == MISMATCH and said.count("\n") == 1 and words in said, f"{words}: {said}")
+        check(training.files() == before, "a refused command changed a training")
+
+    refused("another held-out text", "--held-out", copy)
+    refused("another held-out text")
+    refused("begun with 'held-out-kib 64', not 'held-out-kib 32'", "--held-out", held_out, "--held-out-kib", "32")
+    refused("another model", "--held-out", held_out, model=other.output)
+    refused("begun with 'rate 0.001', not 'rate 0.0015'", "--held-out", held_out, "--rate", "1.5e-3")
+    kept = read(model.output)
+    os.replace(other.output, model.output)
+    refused("another model", "--held-out", held_out)
+    with open(model.output, "wb") as file:
+        file.write(kept)
+    os.replace(held_out, copy)
+    Training(place, "text", text, 5, "--held-out", copy, "--until", "3",
+             model=os.path.join(place.folder, ".", os.path.basename(model.output))).run()
+    before = training.files()
     with open(text, "ab") as file:
         file.write(b"more")
+    refused("another text", "--held-out", copy)
+    with open(training.saved, "r+b") as file:
+        file.seek(7)
+        file.write(b"1")
     before = training.files()
-    training.run(want=MISMATCH)
-    check(training.files() == before, "a refused command changed a training")
+    refused("another version of riverrun", "--held-out", copy)
+    training = Training(place, "none", text, 5, "--until", "2")
+    training.run()
+    process = Training(place, "none", text, 5, "--held-out", copy).start()
+    check(place.end_of(process) == MISMATCH and "begun with no held-out text" in place.said(process), place.said(process))
 
 
 def a_learned_vocabulary_trains_and_reads(place):
@@ -382,7 +415,7 @@ if __name__ == "__main__":
                        stopped_trainings_go_on, a_training_ends_where_it_is_told_and_goes_on,
                        an_adaptation_lowers_what_a_text_costs, a_state_is_trained_and_read, one_training_at_a_time,
                        the_curve_shows_every_point,
-                       a_finished_training_stays_as_it_is, another_text_is_refused,
+                       a_finished_training_stays_as_it_is, other_beginnings_are_refused,
                        a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused,
                        a_vocabulary_that_is_missing_is_asked_for,
                        an_input_is_no_output, a_lock_that_is_none_stays,

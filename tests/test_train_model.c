@@ -438,9 +438,13 @@ static void make_state(struct train_options *o, struct train_options *tuned, dou
 {
     static char greetings[96];
     static struct corpus_file texts[2];
+    static int made; /* each is begun anew */
+    char names[2][32];
     struct train *train;
     FILE *file;
 
+    snprintf(names[0], sizeof names[0], "begun-%d", ++made);
+    snprintf(names[1], sizeof names[1], "state-%d", made);
     snprintf(greetings, sizeof greetings, "%s/greetings", folder);
     file = fopen(greetings, "wb");
     assert_non_null(file);
@@ -448,13 +452,13 @@ static void make_state(struct train_options *o, struct train_options *tuned, dou
     fclose(file);
     texts[0] = (struct corpus_file){text_path, 1};
     texts[1] = (struct corpus_file){greetings, 1};
-    *o = options_of("begun", &texts[0]);
+    *o = options_of(names[0], &texts[0]);
     o->steps = 150;
     train = training_of(o);
     must_step(train, o->steps);
     must_save(train);
     train_close(&train);
-    *tuned = options_of("state", &texts[1]);
+    *tuned = options_of(names[1], &texts[1]);
     tuned->model = o->output;
     tuned->held_out = greetings;
     tuned->state_only = true;

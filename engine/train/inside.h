@@ -59,7 +59,8 @@ struct train {
 MUST_CHECK enum err_code saved_claim(struct train *train, struct err *err);
 void saved_release(struct train *train);
 
-void saved_settings(struct train *train);
+/* Fails: as engine_fingerprint of the model that is begun with. */
+MUST_CHECK enum err_code saved_settings(struct train *train, struct err *err);
 MUST_CHECK enum err_code saved_write(const struct train *train, struct err *err);
 /* *found false where there is none. */
 MUST_CHECK enum err_code saved_read(struct train *train, bool *found, struct err *err);

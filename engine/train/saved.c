@@ -23,30 +23,47 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-static const char magic[8] = "RRTRAIN1";
+static const char magic[8] = "RRTRAIN2";
 
 enum { POINT_BYTES = 24, FIXED_BYTES = 8 + 4 + 9 * 8 };
 
-void saved_settings(struct train *t)
+/* As short as gives the same number again. */
+static const char *shortest(char text[32], double value)
+{
+    snprintf(text, 32, "%.15g", value);
+    if (strtod(text, NULL) != value)
+        snprintf(text, 32, "%.17g", value);
+    return text;
+}
+
+/* What is compared by its content has '#' before its fingerprint, 0 where there is none. */
+enum err_code saved_settings(struct train *t, struct err *err)
 {
     const struct train_options *o = &t->options;
     const struct net_shape *s = &o->shape;
     static const char *const products[] = {"f32", "bf16"};
+    uint8_t model[ENGINE_FINGERPRINT_BYTES] = {0};
+    char reals[4][32];
+    enum err_code code = o->model ? engine_fingerprint(o->model, model, err) : ERR_OK;
     int length = snprintf(
         t->settings, sizeof t->settings,
-        "layers %u\nchannels %u\nhead-size %u\nffn %u\nvocabulary %016llx\nranks %u %u %u %u\n"
-        "streams %u\nwindow %u\nparts %u\nproducts %s\nisa %s\nsteps %llu\nwarm-up %llu\nrate %a\n"
-        "rate-last %a\ndecay %a\nclip %a\nspan %llu\nseed %llu\ntext %016llx\nfrom %s\n",
+        "layers %u\nchannels %u\nhead-size %u\nffn %u\nvocabulary #%016llx\nranks %u %u %u %u\n"
+        "streams %u\nwindow %u\nparts %u\nproducts %s\nisa %s\nsteps %llu\nwarm-up %llu\nrate %s\n"
+        "rate-last %s\ndecay %s\nclip %s\nspan %llu\nseed %llu\ntext #%016llx\nmodel #%016llx\n"
+        "held-out text #%016llx\nheld-out-kib %llu\n%s",
         s->layers, s->channels, s->head_size, s->ffn,
         (unsigned long long)tokenizer_fingerprint(t->tokenizer), s->rank_w, s->rank_a, s->rank_v,
         s->rank_g, o->streams, o->tokens, o->parts, products[o->products], t->ops->level,
-        (unsigned long long)o->steps, (unsigned long long)o->warm_up, o->rate, o->rate_last,
-        o->decay, o->clip, (unsigned long long)o->span_bytes, (unsigned long long)o->seed,
-        (unsigned long long)corpus_fingerprint(t->corpus), o->model ? o->model : "nothing");
+        (unsigned long long)o->steps, (unsigned long long)o->warm_up, shortest(reals[0], o->rate),
+        shortest(reals[1], o->rate_last), shortest(reals[2], o->decay), shortest(reals[3], o->clip),
+        (unsigned long long)o->span_bytes, (unsigned long long)o->seed,
+        (unsigned long long)corpus_fingerprint(t->corpus), (unsigned long long)load_u64(model),
+        (unsigned long long)(t->held_out ? corpus_fingerprint(t->held_out) : 0),
+        (unsigned long long)(t->held_out ? o->held_out_bytes >> 10 : 0),
+        o->state_only ? "only the state\n" : "");
 
-    require(length > 0); /* a long path is cut, in both that are compared */
-    if (o->state_only && (size_t)length < sizeof t->settings)
-        snprintf(t->settings + length, sizeof t->settings - (size_t)length, "only the state\n");
+    require(length > 0 && (size_t)length < sizeof t->settings);
+    return code;
 }
 
 enum err_code points_add(struct train *t, struct train_point point, struct err *err)
@@ -220,6 +237,24 @@ static enum err_code damaged(const struct train *t, struct err *err)
                    t->saved_path);
 }
 
+/* The line `now` differs, of so many bytes; `then` stands in its place. Nobody can give a fingerprint, but its file. */
+static enum err_code differs(const struct train *t, const char *now, size_t length,
+                             const char *then, size_t other, struct err *err)
+{
+    const char *mark = memchr(now, '#', length);
+
+    if (mark)
+        return err_set(
+            err, ERR_MISMATCH, 0, "'%s' was begun with %s %.*s: do as then, or use another -o",
+            t->saved_path,
+            other > 17 && !memcmp(then + other - 17, "#0000000000000000", 17) ? "no" : "another",
+            (int)(mark - now - 1), now);
+    return err_set(err, ERR_MISMATCH, 0,
+                   "'%s' was begun with '%.*s', not '%.*s': use those settings, or another -o",
+                   t->saved_path, (int)(other < 80 ? other : 80), then,
+                   (int)(length < 80 ? length : 80), now);
+}
+
 /* Name the first line that differs. */
 static enum err_code check_settings(const struct train *t, const uint8_t *saved, size_t bytes,
                                     struct err *err)
@@ -231,11 +266,7 @@ static enum err_code check_settings(const struct train *t, const uint8_t *saved,
         while (then + other < end && then[other] != '\n')
             other++;
         if (length != other || memcmp(now, then, length) != 0)
-            return err_set(err, ERR_MISMATCH, 0,
-                           "'%s' was begun with '%.*s', not '%.*s': use those settings, or another "
-                           "-o",
-                           t->saved_path, (int)(other < 80 ? other : 80), then,
-                           (int)(length < 80 ? length : 80), now);
+            return differs(t, now, length, then, other, err);
         now += length + (now[length] == '\n');
         then += other + 1;
     }
@@ -300,6 +331,11 @@ static enum err_code get_all(struct train *t, struct view file, struct err *err)
     uint32_t length = read_u32(&r);
     enum err_code code;
 
+    if (mark && !memcmp(mark, magic, sizeof magic - 1) && mark[7] != (uint8_t)magic[7])
+        return err_set(err, ERR_MISMATCH, 0,
+                       "'%s' was begun by another version of riverrun: let that one end it, or use "
+                       "another -o",
+                       t->saved_path);
     if (!mark || memcmp(mark, magic, sizeof magic) != 0 || file.bytes < FIXED_BYTES + 8)
         return damaged(t, err);
     if (XXH3_64bits(file.data, file.bytes - 8) != load_u64(file.data + file.bytes - 8))

@@ -364,8 +364,9 @@ static enum err_code open_all(struct train *t, struct err *err)
                                       .level = t->ops->level,
                                       .corpus_bytes = corpus_bytes(t->corpus),
                                       .epoch_tokens = epoch};
-    saved_settings(t);
-    code = pool_open(&t->pool, threads < o->parts ? threads : o->parts, err);
+    code = saved_settings(t, err);
+    if (!code)
+        code = pool_open(&t->pool, threads < o->parts ? threads : o->parts, err);
     if (!code)
         code = saved_read(t, &found, err);
     t->status.resumed = found;
