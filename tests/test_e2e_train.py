@@ -147,6 +147,28 @@ def stopped_trainings_go_on(place):
     check(cut.files() == whole.files(), "other bytes after two stops")
 
 
+def a_stop_does_not_wait_for_a_measurement(place):
+    """Before the first step and in between; what was not measured is measured by the run that goes on."""
+    text, model = text_of(place), Training(place, "model", text_of(place), 2)
+    model.run()
+    held_out = place.text("held", e2e.generated_text(30, 100000, invalid=False))
+    options = ["--held-out", held_out, "--held-out-kib", "0", "--evaluate-every", "3"]
+    whole, cut = (Training(place, name, text, 4, *options, model=model.output) for name in ("whole", "cut"))
+    whole.run()
+    for saves in (0, 2):
+        process = cut.start()
+        wait_for("a training", lambda: process.poll() is not None or os.path.exists(cut.output + ".lock"))
+        cut.wait_saved(process, saves)
+        process.send_signal(signal.SIGTERM)
+        status = place.end_of(process)
+        check(status == STOPPED, f"exit status {status}: {place.said(process)}")
+        points = cut.points()
+        check(len(points) == (1 + points[-1][0] if saves else 0) and not (points and points[-1][2]), f"measured: {points}")
+    cut.run()
+    check(cut.files() == whole.files(), "other bytes after two stops")
+    check([point[0] for point in cut.points() if point[2]] == [0, 3, 4], cut.points())
+
+
 def a_training_ends_where_it_is_told_and_goes_on(place):
     text = text_of(place)
     whole, cut = Training(place, "whole", text, 30), Training(place, "cut", text, 30)
@@ -412,7 +434,8 @@ def the_curve_shows_every_point(place):
 
 if __name__ == "__main__":
     sys.exit(e2e.main([killed_trainings_end_with_the_same_bytes, killed_adaptations_end_with_the_same_bytes,
-                       stopped_trainings_go_on, a_training_ends_where_it_is_told_and_goes_on,
+                       stopped_trainings_go_on, a_stop_does_not_wait_for_a_measurement,
+                       a_training_ends_where_it_is_told_and_goes_on,
                        an_adaptation_lowers_what_a_text_costs, a_state_is_trained_and_read, one_training_at_a_time,
                        the_curve_shows_every_point,
                        a_finished_training_stays_as_it_is, other_beginnings_are_refused,

@@ -134,10 +134,10 @@ static void a_training_learns(void **state)
     (void)state;
     o.steps = 150;
     train = training_of(&o);
-    before = train_evaluate(train);
+    before = train_evaluate(train, NULL);
     assert_true(fabs(before - 8) < 0.5); /* bytes, and nothing is known */
     must_step(train, o.steps);
-    after = train_evaluate(train);
+    after = train_evaluate(train, NULL);
     if (!(after < 3))
         fail_msg("%g bits a byte after %g", after, before);
     train_close(&train);
@@ -186,7 +186,7 @@ static void a_training_learns_to_recall_what_was_just_said(void **state)
     o.rate = 3e-3;
     train = training_of(&o);
     must_step(train, o.steps);
-    after = train_evaluate(train);
+    after = train_evaluate(train, NULL);
     if (!(after < 4))
         fail_msg("%g bits a letter", after);
     train_close(&train);
@@ -229,8 +229,8 @@ static void evaluating_changes_nothing(void **state)
     train_close(&train);
     train = training_of(&asked);
     must_step(train, 3);
-    once = train_evaluate(train);
-    assert_true(once == train_evaluate(train));
+    once = train_evaluate(train, NULL);
+    assert_true(once == train_evaluate(train, NULL));
     must_step(train, 5);
     must_save(train);
     train_close(&train);
@@ -419,12 +419,12 @@ static void a_model_is_where_another_training_begins(void **state)
     (void)state;
     must_step(train, 40);
     must_save(train);
-    before = train_evaluate(train);
+    before = train_evaluate(train, NULL);
     train_close(&train);
     next.model = o.output;
     next.shape = (struct net_shape){0}; /* the model says */
     train = training_of(&next);
-    assert_true(fabs(train_evaluate(train) - before) < 0.02); /* bf16 lies between */
+    assert_true(fabs(train_evaluate(train, NULL) - before) < 0.02); /* bf16 lies between */
     train_close(&train);
 }
 
@@ -467,9 +467,9 @@ static void make_state(struct train_options *o, struct train_options *tuned, dou
     tuned->steps = 100;
     tuned->decay = 0;
     train = training_of(tuned);
-    *before = train_evaluate(train);
+    *before = train_evaluate(train, NULL);
     must_step(train, tuned->steps);
-    *after = train_evaluate(train);
+    *after = train_evaluate(train, NULL);
     must_save(train);
     train_close(&train);
 }

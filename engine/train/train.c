@@ -644,7 +644,7 @@ static void note_held_out(struct train *t)
         return;
 }
 
-double train_evaluate(struct train *t)
+double train_evaluate(struct train *t, const volatile sig_atomic_t *stop)
 {
     const size_t states = t->options.streams * net_state(&t->options.shape);
     struct corpus_cursor *cursors = calloc(t->options.streams, sizeof *cursors);
@@ -658,15 +658,17 @@ double train_evaluate(struct train *t)
             corpus_begin(&cursors[i]);
         t->before = own[0];
         t->after = own[1];
-        while (draw_held_out(t, &place, cursors, &text)) {
+        while (!(stop && *stop) && draw_held_out(t, &place, cursors, &text)) {
             nats += run_windows(t, false).nats;
             swap_states(t);
         }
         float_control_set();
         t->before = kept[0];
         t->after = kept[1];
-        t->status.held_out = text ? nats / log(2) / (double)text : 0;
-        note_held_out(t);
+        if (!(stop && *stop)) {
+            t->status.held_out = text ? nats / log(2) / (double)text : 0;
+            note_held_out(t);
+        }
     }
     free(own[0]);
     free(own[1]);

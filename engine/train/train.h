@@ -16,6 +16,7 @@
 
 #include "engine/train/corpus.h"
 #include "engine/train/shape.h"
+#include <signal.h>
 
 enum { TRAIN_PARTS_MAX = 64, TRAIN_STREAMS_MAX = 4096, TRAIN_TOKENS_MAX = 4096 };
 
@@ -78,8 +79,8 @@ const struct train_status *train_status(const struct train *train);
 /* One step of the schedule. Fails: ERR_LIMIT: the loss is no longer a number; nothing was changed. */
 MUST_CHECK enum err_code train_step(struct train *train, struct err *err);
 /* Bits a byte of the held-out text, states carried through each document; a point of the curve. Training is not
- * touched. */
-double train_evaluate(struct train *train);
+ * touched. Once *stop, where one is given, is not 0, it ends without a point and with the figure there was. */
+double train_evaluate(struct train *train, const volatile sig_atomic_t *stop);
 /* Save the training, and the model as it is. What was saved before stays until the new one is whole.
  * Fails: ERR_SINK, ERR_FULL, ERR_MEMORY. */
 MUST_CHECK enum err_code train_save(struct train *train, struct err *err);

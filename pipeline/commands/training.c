@@ -135,6 +135,8 @@ static enum err_code bits_as(const struct train_options *o, const char *weights,
         code = open_tokenizer_of(&tokenizer, o->vocabulary, o->output, engine_info(engine), err);
     if (!code)
         code = scorer_open(&scorer, engine, tokenizer, err);
+    if (!code)
+        scorer_stop_on(scorer, &stop_asked);
     if (!code && lseek(text, 0, SEEK_SET) < 0)
         code = err_set(err, ERR_SYSTEM, errno, "read a text again");
     if (!code)
@@ -162,6 +164,8 @@ static enum err_code name_weights(struct session *s, struct err *err)
     if (!code)
         code = bits_as(o, "int8", text, &int8, err);
     close(text);
+    if (code == ERR_STOPPED)
+        code = err_set(err, code, 0, "stopped while int8 was tried; the same command goes on");
     percent = 100 * (int8 / f32 - 1);
     if (code || !(fabs(percent) <= NAMING_PERCENT)) /* not where nothing could be scored */
         return code;
@@ -173,20 +177,40 @@ static enum err_code name_weights(struct session *s, struct err *err)
     return train_save(s->train, err);
 }
 
+/* Is the held-out text to be measured at this step, and was not? A stop may have come in between. */
+static bool is_due(const struct session *s)
+{
+    const struct train_status *t = train_status(s->train);
+    size_t count;
+    const struct train_point *points = train_points(s->train, &count);
+
+    if (!s->settings->train.held_out ||
+        (count && points[count - 1].step == t->step && points[count - 1].held_out > 0))
+        return false;
+    return t->step ? t->step % s->settings->evaluate_every == 0 || t->step == t->steps
+                   : s->settings->compare;
+}
+
+static void measure(struct session *s)
+{
+    if (is_due(s)) {
+        train_evaluate(s->train, &stop_asked);
+        s->said = 0;
+    }
+}
+
 static enum err_code run(struct session *s, struct err *err)
 {
     const struct train_status *t = train_status(s->train);
     const struct training *settings = s->settings;
     const uint64_t until = settings->until ? settings->until : t->steps;
     enum err_code code = ERR_OK;
+    bool is_cut;
 
     while (!code && t->step < t->steps && t->step < until && !stop_asked) {
         code = train_step(s->train, err);
-        if (!code && settings->train.held_out &&
-            (t->step % settings->evaluate_every == 0 || t->step == t->steps)) {
-            train_evaluate(s->train);
-            s->said = 0;
-        }
+        if (!code)
+            measure(s);
         if (!code && (seconds() - s->saved) * 1000 >= (double)settings->save_ms)
             code = save(s, err);
         say(s, false);
@@ -194,9 +218,10 @@ static enum err_code run(struct session *s, struct err *err)
     if (!code)
         code = save(s, err);
     say(s, true);
-    if (!code && t->step == t->steps && !settings->train.state_only)
+    is_cut = stop_asked && is_due(s); /* while it was measured, which the next run does */
+    if (!code && t->step == t->steps && !is_cut && !settings->train.state_only)
         code = name_weights(s, err);
-    if (!code && t->step < t->steps && t->step < until)
+    if (!code && ((t->step < t->steps && t->step < until) || is_cut))
         code =
             err_set(err, ERR_STOPPED, 0, "stopped at step %llu of %llu; the same command goes on",
                     (unsigned long long)t->step, (unsigned long long)t->steps);
@@ -249,8 +274,7 @@ static enum err_code run_session(struct session *s, struct err *err)
     enum err_code code;
 
     say_begin(s);
-    if (s->settings->compare && s->settings->train.held_out && !t->step && !t->resumed)
-        train_evaluate(s->train);
+    measure(s);
     s->begun = s->saved = seconds();
     s->first_step = t->step;
     s->first_tokens = t->tokens;

@@ -16,7 +16,8 @@ enum {
 struct scorer {
     struct engine *engine;
     const struct tokenizer *tokenizer;
-    bool has_origin; /* the tokenizer has an "end of text", token 0 */
+    bool has_origin;                   /* the tokenizer has an "end of text", token 0 */
+    const volatile sig_atomic_t *stop; /* NULL: nobody stops it */
 };
 
 #endif

@@ -163,6 +163,8 @@ static enum err_code take_tokens(struct document *d, struct text *text, struct e
         b->bytes[b->count++] = token.source_bytes;
         if (b->count < BLOCK_TOKENS && (d->tokens + b->count) % d->curve->reset_tokens)
             continue;
+        if (d->scorer->stop && *d->scorer->stop)
+            return err_set(err, ERR_STOPPED, 0, "stopped while '%s' was read", d->name);
         code = submit_block(d, err);
         if (!code)
             code = next_block(d, err);
@@ -255,9 +257,16 @@ enum err_code scorer_open(struct scorer **out, struct engine *engine,
 
     if (!s)
         return err_set(err, ERR_MEMORY, 0, "evaluation");
-    *s = (struct scorer){engine, tokenizer, strcmp(tokenizer_name(tokenizer), "bytes") != 0};
+    *s = (struct scorer){.engine = engine,
+                         .tokenizer = tokenizer,
+                         .has_origin = strcmp(tokenizer_name(tokenizer), "bytes") != 0};
     *out = s;
     return ERR_OK;
+}
+
+void scorer_stop_on(struct scorer *scorer, const volatile sig_atomic_t *stop)
+{
+    scorer->stop = stop;
 }
 
 void scorer_close(struct scorer **scorer)

@@ -16,6 +16,7 @@
 
 #include "engine/engine.h"
 #include "pipeline/eval/curve.h"
+#include <signal.h>
 #include <stdio.h>
 
 struct scorer;
@@ -32,9 +33,11 @@ struct passages {
 MUST_CHECK enum err_code scorer_open(struct scorer **out, struct engine *engine,
                                      const struct tokenizer *tokenizer, struct err *err);
 void scorer_close(struct scorer **scorer);
+/* Documents end once *stop, lent until close, is not 0. */
+void scorer_stop_on(struct scorer *scorer, const volatile sig_atomic_t *stop);
 
 /* Read descriptor to its end; name is for messages.
- * Fails: ERR_SOURCE where it cannot be read, ERR_MODEL where a loss is not finite. */
+ * Fails: ERR_SOURCE where it cannot be read, ERR_MODEL where a loss is not finite; ERR_STOPPED. */
 MUST_CHECK enum err_code score_document(struct scorer *scorer, int descriptor, const char *name,
                                         uint64_t reset_tokens, struct curve *curve,
                                         struct err *err);
