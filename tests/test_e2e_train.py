@@ -13,7 +13,7 @@ import e2e
 from e2e import HANG_S, STOPPED, check, read, wait_for
 from e2e_faults import EVERYWHERE, KILL, MOMENTS, Page
 
-USAGE, INPUT, MISMATCH, SINK, BUSY = 2, 6, 13, 14, 18
+USAGE, INPUT, CHANGED, MISMATCH, SINK, BUSY = 2, 6, 11, 13, 14, 18
 SVG = "{http://www.w3.org/2000/svg}"
 SMALL = ["--layers", "2", "--channels", "32", "--head-size", "16", "--rank-w", "16", "--rank-a", "16",
          "--rank-v", "16", "--rank-g", "16", "--streams", "4", "--window", "32", "--warm-up", "4", "--rate", "4e-3"]
@@ -167,6 +167,24 @@ def a_stop_does_not_wait_for_a_measurement(place):
     cut.run()
     check(cut.files() == whole.files(), "other bytes after two stops")
     check([point[0] for point in cut.points() if point[2]] == [0, 3, 4], cut.points())
+
+
+def a_text_that_is_cut_short_ends_it_in_words(place):
+    """A log that is emptied while it is read; the training goes on when the text is back."""
+    text = text_of(place)
+    kept, whole, cut = read(text), Training(place, "whole", text, 60), Training(place, "cut", text, 60)
+    whole.run()
+    process = cut.start()
+    cut.wait_saved(process, 1)
+    process.send_signal(signal.SIGSTOP)
+    os.truncate(text, 0)
+    process.send_signal(signal.SIGCONT)
+    status, said = place.end_of(process), place.said(process)
+    check(status == CHANGED and said.count("\n") == 1 and "cut short" in said, f"exit status {status}: {said}")
+    with open(text, "wb") as file:
+        file.write(kept)
+    cut.run()
+    check(cut.files() == whole.files(), "other bytes")
 
 
 def a_training_ends_where_it_is_told_and_goes_on(place):
@@ -435,6 +453,7 @@ def the_curve_shows_every_point(place):
 if __name__ == "__main__":
     sys.exit(e2e.main([killed_trainings_end_with_the_same_bytes, killed_adaptations_end_with_the_same_bytes,
                        stopped_trainings_go_on, a_stop_does_not_wait_for_a_measurement,
+                       a_text_that_is_cut_short_ends_it_in_words,
                        a_training_ends_where_it_is_told_and_goes_on,
                        an_adaptation_lowers_what_a_text_costs, a_state_is_trained_and_read, one_training_at_a_time,
                        the_curve_shows_every_point,

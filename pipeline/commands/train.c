@@ -3,6 +3,7 @@
 #include "pipeline/commands/train.h"
 #include "pipeline/commands/commands.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,6 +246,26 @@ enum err_code train_files(struct corpus_file **out, char *const *arguments, size
     return err_set(err, ERR_MEMORY, 0, "%zu files", count);
 }
 
+/* Texts are mapped. A page that is no longer in its file cannot be gone around: what was saved stays as it is. */
+static void on_lost_page(int number)
+{
+    static const char words[] =
+        "riverrun: a file that is read was cut short, or cannot be read to its end: let it be, "
+        "or use a copy, and run the same command again\n";
+    ssize_t ignored = write(STDERR_FILENO, words, sizeof words - 1);
+
+    (void)ignored;
+    (void)number;
+    _exit(err_status(ERR_CHANGED));
+}
+
+void train_watch_files(void)
+{
+    const struct sigaction action = {.sa_handler = on_lost_page};
+
+    sigaction(SIGBUS, &action, NULL);
+}
+
 void train_files_release(struct corpus_file *files, size_t count)
 {
     for (size_t i = 0; files && i < count; i++)
@@ -287,6 +308,7 @@ static enum err_code train_on(struct settings_train *s, char **paths, size_t cou
 
     if (code)
         return code;
+    train_watch_files();
     settings_finish(s);
     s->training.train.files = files;
     s->training.train.file_count = count;

@@ -7,6 +7,8 @@
 /* Each PATH or PATH:WEIGHT; a path that is there as it stands has no weight. Fails: ERR_MEMORY. */
 MUST_CHECK enum err_code train_files(struct corpus_file **out, char *const *arguments, size_t count,
                                      struct err *err);
+/* From here on a file that shrinks while it is mapped ends the program: a line, and the status of ERR_CHANGED. */
+void train_watch_files(void);
 void train_files_release(struct corpus_file *files, size_t count);
 
 /* A training as a command runs it: train.c makes it of a command line, training.c runs it. */

@@ -26,6 +26,7 @@ static enum err_code learn(struct learn_options *learn, char **paths, struct err
 
     if (code)
         return code;
+    train_watch_files();
     learn->files = files;
     code = learn_vocabulary(learn, &report, err);
     train_files_release(files, learn->file_count);
