@@ -13,7 +13,7 @@ import e2e
 from e2e import HANG_S, STOPPED, check, read, wait_for
 from e2e_faults import EVERYWHERE, KILL, MOMENTS, Page
 
-USAGE, INPUT, CHANGED, MISMATCH, SINK, BUSY = 2, 6, 11, 13, 14, 18
+USAGE, INPUT, CHANGED, MODEL, MISMATCH, SINK, BUSY = 2, 6, 11, 12, 13, 14, 18
 SVG = "{http://www.w3.org/2000/svg}"
 SMALL = ["--layers", "2", "--channels", "32", "--head-size", "16", "--rank-w", "16", "--rank-a", "16",
          "--rank-v", "16", "--rank-g", "16", "--streams", "4", "--window", "32", "--warm-up", "4", "--rate", "4e-3"]
@@ -299,6 +299,25 @@ def a_vocabulary_that_is_missing_is_asked_for(place):
                     vocabulary], check=True, timeout=HANG_S)
 
 
+def a_model_that_is_not_finite_is_not_trained(place):
+    """A weight that is NaN or infinite: the tensor is named."""
+    text, output = text_of(place), place.path("out.safetensors")
+    model = Training(place, "model", text, 1)
+    model.run()
+    data = bytearray(read(model.output))
+    begin = 8 + struct.unpack_from("<Q", data)[0]
+    header = json.loads(data[8:begin])
+    for name, word in (("head.weight", b"\x80\x7f"), ("blocks.1.att.w0", b"\x00\x00\xc0\x7f")):
+        at, bad = begin + header[name]["data_offsets"][1] - len(word), place.path("bad.safetensors")
+        with open(bad, "wb") as file:
+            file.write(data[:at] + word + data[at + len(word):])
+        for command in (["adapt", bad, text], ["adapt", "--state", bad, text], ["train", "--model", bad, text]):
+            process = place.start([place.riverrun, *command, "-o", output, "-q", "--steps", "1", *ADAPT])
+            status, said = place.end_of(process), place.said(process)
+            check(status == MODEL and said.count("\n") == 1 and f"tensor '{name}'" in said and "finite" in said, said)
+            check(not os.path.exists(output), "a model")
+
+
 def an_adaptation_lowers_what_a_text_costs(place):
     """Defaults but for the size of a step: so many that the text is read ten times. What was gained is said."""
     model = Training(place, "model", text_of(place), 60)
@@ -459,6 +478,6 @@ if __name__ == "__main__":
                        the_curve_shows_every_point,
                        a_finished_training_stays_as_it_is, other_beginnings_are_refused,
                        a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused,
-                       a_vocabulary_that_is_missing_is_asked_for,
+                       a_vocabulary_that_is_missing_is_asked_for, a_model_that_is_not_finite_is_not_trained,
                        an_input_is_no_output, a_lock_that_is_none_stays,
                        a_place_that_cannot_be_written_is_known_first]))

@@ -3,6 +3,7 @@
 #include "engine/tokenizer/vocabulary.h"
 #include "engine/train/inside.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -204,8 +205,13 @@ enum err_code weights_read(const char *path, const struct net_shape *shape,
             code = tensor.matrix ? container_get(c, tensor.name, 2, axes, &t, err)
                                  : container_get(c, tensor.name, 1, axes + 1, &t, err);
         }
-        if (!code)
-            tensor_rows(t, 0, t->rank > 1 ? t->shape[0] : 1, parameters + tensor.first);
+        if (code)
+            break;
+        tensor_rows(t, 0, t->rank > 1 ? t->shape[0] : 1, parameters + tensor.first);
+        for (size_t at = 0; !code && at < (size_t)tensor.rows * tensor.columns; at++)
+            if (!isfinite(parameters[tensor.first + at]))
+                code = container_fail(c, err, "tensor '%.60s' has weights that are not finite",
+                                      tensor.name);
     }
     if (!code)
         code = check_known(c, err);
