@@ -430,6 +430,20 @@ def one_training_at_a_time(place):
     check(first.files() == whole.files(), "other bytes")
 
 
+def a_picture_is_not_the_model(place):
+    """Nor what lies beside it; another spelling is found at the latest when the model stands there."""
+    text, output = text_of(place), place.path("new")
+    before = sorted(os.listdir(place.folder))
+    for curve in (output, output + ".training", output + ".lock"):
+        process = place.start([place.riverrun, "train", text, *SMALL, "-q", "--steps", "2", "-o", output, "--curve", curve])
+        check(place.end_of(process) == USAGE and "--curve" in place.said(process), place.said(process))
+        check(sorted(os.listdir(place.folder)) == before, f"{os.listdir(place.folder)}")
+    process = place.start([place.riverrun, "train", text, *SMALL, "-q", "--steps", "2", "-o", output, "--curve",
+                           os.path.join(place.folder, ".", "new")])
+    check(place.end_of(process) == SINK and "is no picture" in place.said(process), place.said(process))
+    check(read(output)[8:10] == b'{"', "no model")
+
+
 def coordinates(root, kind):
     """Of the polyline of a class: pairs of numbers, and the words above it."""
     (line,) = [one for one in root.iter(SVG + "polyline") if one.get("class") == kind]
@@ -475,7 +489,7 @@ if __name__ == "__main__":
                        a_text_that_is_cut_short_ends_it_in_words,
                        a_training_ends_where_it_is_told_and_goes_on,
                        an_adaptation_lowers_what_a_text_costs, a_state_is_trained_and_read, one_training_at_a_time,
-                       the_curve_shows_every_point,
+                       the_curve_shows_every_point, a_picture_is_not_the_model,
                        a_finished_training_stays_as_it_is, other_beginnings_are_refused,
                        a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused,
                        a_vocabulary_that_is_missing_is_asked_for, a_model_that_is_not_finite_is_not_trained,

@@ -80,10 +80,29 @@ static char *curve_path(const struct training *training)
     return asprintf(&path, "%.*s.svg", (int)stem, output) < 0 ? NULL : path;
 }
 
+/* The picture is no other output of the training, nor lies where one will be. */
+static enum err_code check_curve(const struct training *training, const char *curve,
+                                 struct err *err)
+{
+    static const char *const endings[] = {"", ".training", ".lock"};
+    const char *output = training->train.output;
+    const size_t length = strlen(output);
+    enum err_code code = train_not_input(&training->train, curve, err);
+
+    for (size_t i = 0; !code && i < sizeof endings / sizeof *endings; i++)
+        if (!strncmp(curve, output, length) && !strcmp(curve + length, endings[i]))
+            code = err_set(err, ERR_USAGE, 0,
+                           "'%s' is of the model that is made: give --curve another name", curve);
+    return code ? code : svg_may_replace(curve, err);
+}
+
 static enum err_code draw(struct session *s, struct err *err)
 {
     const char *output = s->settings->train.output, *slash = strrchr(output, '/');
+    enum err_code code = svg_may_replace(s->curve, err); /* a model by another spelling */
 
+    if (code)
+        return code;
     return loss_curve_write(s->curve, slash ? slash + 1 : output, s->train, err);
 }
 
@@ -295,10 +314,8 @@ enum err_code training_run(const struct training *training, struct err *err)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     s.curve = curve_path(training);
-    code = s.curve ? train_not_input(&training->train, s.curve, err)
-                   : err_set(err, ERR_MEMORY, 0, "a training");
-    if (!code)
-        code = svg_may_replace(s.curve, err);
+    code =
+        s.curve ? check_curve(training, s.curve, err) : err_set(err, ERR_MEMORY, 0, "a training");
     if (!code)
         code = train_open(&s.train, &training->train, err);
     if (!code)
