@@ -148,6 +148,7 @@ def test_logits_are_refused_with_one_line(world):
     refused(USAGE, ["one model file"], *good)
     refused(USAGE, ["tokens"], world.model, "-o", out)
     refused(USAGE, ["output"], world.model, "--tokens", "1")
+    refused(USAGE, ["--state", out], world.model, *good, "--state", out)
     refused(SOURCE, ["nothing.bin"], world.path("nothing.bin"), *good)
     refused(MODEL, [__file__], __file__, *good)
     refused(INPUT, ["token 256", "256"], world.model, "--tokens", "3,256", "-o", out)

@@ -176,6 +176,9 @@ static enum err_code run(const char *model, const struct engine_settings *settin
 
     if (!code && state_path)
         code = check_output(state_path, model, settings, tokens, err);
+    if (!code && state_path && !strcmp(state_path, output))
+        code = err_set(err, ERR_USAGE, 0, "-o and --state are both '%s': give one another name",
+                       output);
     if (!code)
         code = read_numbers(&numbers, tokens, err);
     if (!code)
