@@ -57,6 +57,11 @@ def test_options_of_chance_reach_the_sampler(world):
     assert generate(world, "--past-end", "--frequency", "1", "--decay", "0.5") != penalised
 
 
+def test_the_fewest_tokens_of_no_probability_are_the_most_likely(world):
+    likely = generate(world, "--past-end", "--temperature", "0")
+    assert generate(world, "--past-end", "--top-p", "0", "--temperature", "2", "--top-k", "9") == likely
+
+
 def test_a_prompt_is_the_same_from_everywhere(world):
     text = "".join(e2e.WORDS) * 30
     put(world.path("prompt"), text.encode())

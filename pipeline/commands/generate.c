@@ -298,13 +298,15 @@ static enum err_code open_all(struct generation *g, struct err *err)
 {
     const struct wishes *w = g->wishes;
     const struct engine_options engine = engine_settings_end(&w->engine);
-    const struct sampler_options sampler = {.temperature = w->temperature,
-                                            .top_p = w->top_p,
-                                            .top_k = (uint32_t)w->top_k,
-                                            .presence = w->presence,
-                                            .frequency = w->frequency,
-                                            .decay = w->decay,
-                                            .seed = w->seed};
+    const struct sampler_options sampler = {
+        .temperature = w->temperature,
+        .top_p = w->top_p,
+        /* The fewest that have 0 are one; the sampler's 0 is all. */
+        .top_k = w->top_p > 0 ? (uint32_t)w->top_k : 1,
+        .presence = w->presence,
+        .frequency = w->frequency,
+        .decay = w->decay,
+        .seed = w->seed};
     const struct engine_info *info;
     enum err_code code = engine_open(&g->engine, w->model, &engine, err);
 
