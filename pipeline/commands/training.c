@@ -45,12 +45,14 @@ struct session {
 static void say(struct session *s, bool end)
 {
     const struct train_status *t = train_status(s->train);
-    double now = seconds(), speed, left;
+    double now = seconds(), speed, left, flops;
     char time_left[32], held_out[32] = "";
 
     if (s->settings->quiet || t->step == s->first_step || (!end && now - s->said < 10))
         return;
     s->said = now;
+    /* Forward, and back twice as much; half of that is the gradient of what is not trained. */
+    flops = t->trained < t->parameters ? 4 : 6;
     speed = (double)(t->tokens - s->first_tokens) / (now - s->begun);
     left = (double)(t->steps - t->step) * (now - s->begun) / (double)(t->step - s->first_step);
     report_time(time_left, sizeof time_left, left);
@@ -61,7 +63,7 @@ static void say(struct session *s, bool end)
            (unsigned long long)t->step, (unsigned long long)t->steps,
            (unsigned long long)(t->tokens / (t->epoch_tokens ? t->epoch_tokens : 1)), t->loss,
            held_out, t->rate, t->norm, speed,
-           s->peak > 0 ? 100 * 6e-9 * (double)t->parameters * speed / s->peak : 0, time_left);
+           s->peak > 0 ? 100e-9 * flops * (double)t->parameters * speed / s->peak : 0, time_left);
     answer_flush();
 }
 
