@@ -282,6 +282,22 @@ def a_vocabulary_of_nothing_is_refused(place):
         check(not os.path.exists(vocabulary), f"{texts}: a vocabulary")
 
 
+def settings_that_say_nothing_are_refused(place):
+    """A shape beside a model's own, two lengths, none at all."""
+    text, output = text_of(place), place.path("out.safetensors")
+    model = Training(place, "model", text, 1)
+    model.run()
+    for command, words in ((["train", "--model", model.output, "--layers", "5"], "--model"),
+                           (["train", "--model", model.output, "--rank-g", "32"], "--model"),
+                           (["train", "--steps", "5", "--passes", "2"], "--passes"), (["train", "--passes", "0"], "--passes"),
+                           (["adapt", model.output, "--passes", "0"], "--passes"),
+                           (["adapt", model.output, "--rate", "0"], "above 0")):
+        process = place.start([place.riverrun, *command, text, "-o", output, "-q"])
+        status, said = place.end_of(process), place.said(process)
+        check(status == USAGE and said.count("\n") == 1 and words in said, f"{command}: {said}")
+        check(not os.path.exists(output), f"{command}: a model")
+
+
 def a_vocabulary_that_is_missing_is_asked_for(place):
     """A model that is no model of bytes and has no vocabulary in its file; with one it is trained."""
     text, model, output = text_of(place), place.path("bare.safetensors"), place.path("out.safetensors")
@@ -375,7 +391,7 @@ def an_input_is_no_output(place):
                     [*train, place.path("link.safetensors")],  # whose curve is link.svg
                     [*train, place.path("its")],
                     [*train, place.path("new"), "--curve", text], [*train, vocabulary, "--vocab", vocabulary],
-                    [*train, place.path("new"), "--model", model.output, "--curve", model.output],
+                    ["train", text, "-o", place.path("new"), "--model", model.output, "--curve", model.output],
                     [*train, vocabulary, "--held-out", vocabulary], ["adapt", model.output, text, "-o", text]):
         process = place.start([place.riverrun, *command])
         check(place.end_of(process) == USAGE and place.said(process).count("\n") == 1 and
@@ -492,6 +508,6 @@ if __name__ == "__main__":
                        the_curve_shows_every_point, a_picture_is_not_the_model,
                        a_finished_training_stays_as_it_is, other_beginnings_are_refused,
                        a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused,
-                       a_vocabulary_that_is_missing_is_asked_for, a_model_that_is_not_finite_is_not_trained,
+                       settings_that_say_nothing_are_refused, a_vocabulary_that_is_missing_is_asked_for, a_model_that_is_not_finite_is_not_trained,
                        an_input_is_no_output, a_lock_that_is_none_stays,
                        a_place_that_cannot_be_written_is_known_first]))

@@ -94,7 +94,9 @@ static enum err_code check_options(const struct train_options *o, struct err *er
     if (!(o->steps || (o->passes > 0 && o->passes <= 1e6)))
         return err_set(err, ERR_USAGE, 0, "a training has steps, or passes from 0 to 1000000");
     if (!(o->rate > 0 && o->rate <= 1) || !(o->rate_last >= 0) || !(o->clip > 0))
-        return err_set(err, ERR_USAGE, 0, "learning rates are from 0 to 1, clipping is above 0");
+        return err_set(
+            err, ERR_USAGE, 0,
+            "a learning rate is above 0 and at most 1, the last one from 0, clipping above 0");
     return ERR_OK;
 }
 

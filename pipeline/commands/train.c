@@ -11,9 +11,9 @@
 
 struct settings_train {
     struct training training;
-    uint64_t layers, channels, head_size, ffn, rank_w, rank_a, rank_v, rank_g;
+    uint64_t layers, channels, head_size, ffn, rank_w, rank_a, rank_v, rank_g; /* 0: not given */
     uint64_t streams, window, parts, threads, steps, warm_up, held_out_kib, span_kib, seed;
-    double passes;
+    double passes; /* below 0: not given */
     int isa, products;
     bool state;
 };
@@ -64,13 +64,7 @@ static void settings_defaults(struct settings_train *s, bool adapt)
         adapt_defaults(training);
     if (s->state)
         state_defaults(&training->train);
-    s->layers = t->shape.layers;
-    s->channels = t->shape.channels;
-    s->head_size = t->shape.head_size;
-    s->rank_w = t->shape.rank_w;
-    s->rank_a = t->shape.rank_a;
-    s->rank_v = t->shape.rank_v;
-    s->rank_g = t->shape.rank_g;
+    s->passes = -1;
     s->streams = t->streams;
     s->window = t->tokens;
     s->parts = t->parts;
@@ -186,15 +180,18 @@ static void settings_table(struct settings_train *s, bool adapt, struct option *
 static void settings_finish(struct settings_train *s)
 {
     struct train_options *t = &s->training.train;
+    const struct net_shape d = t->shape;
+    const uint64_t channels = s->channels ? s->channels : d.channels;
 
-    t->shape = (struct net_shape){.layers = (uint32_t)s->layers,
-                                  .channels = (uint32_t)s->channels,
-                                  .head_size = (uint32_t)s->head_size,
-                                  .ffn = (uint32_t)(s->ffn ? s->ffn : 4 * s->channels),
-                                  .rank_w = (uint32_t)s->rank_w,
-                                  .rank_a = (uint32_t)s->rank_a,
-                                  .rank_v = (uint32_t)s->rank_v,
-                                  .rank_g = (uint32_t)s->rank_g};
+    t->shape =
+        (struct net_shape){.layers = (uint32_t)(s->layers ? s->layers : d.layers),
+                           .channels = (uint32_t)channels,
+                           .head_size = (uint32_t)(s->head_size ? s->head_size : d.head_size),
+                           .ffn = (uint32_t)(s->ffn ? s->ffn : 4 * channels),
+                           .rank_w = (uint32_t)(s->rank_w ? s->rank_w : d.rank_w),
+                           .rank_a = (uint32_t)(s->rank_a ? s->rank_a : d.rank_a),
+                           .rank_v = (uint32_t)(s->rank_v ? s->rank_v : d.rank_v),
+                           .rank_g = (uint32_t)(s->rank_g ? s->rank_g : d.rank_g)};
     if (s->passes > 0) {
         t->steps = 0;
         t->passes = s->passes;
@@ -317,6 +314,21 @@ static enum err_code train_on(struct settings_train *s, char **paths, size_t cou
     return code;
 }
 
+static enum err_code check_settings(const struct settings_train *s, struct err *err)
+{
+    if (s->training.train.model && (s->layers || s->channels || s->head_size || s->ffn ||
+                                    s->rank_w || s->rank_a || s->rank_v || s->rank_g))
+        return err_set(err, ERR_USAGE, 0,
+                       "the shape is that of --model '%s': leave out what is given of another",
+                       s->training.train.model);
+    if (s->passes == 0)
+        return err_set(err, ERR_USAGE, 0, "--passes wants a number above 0");
+    if (s->passes > 0 && s->steps)
+        return err_set(err, ERR_USAGE, 0,
+                       "--steps and --passes both say how long it takes: leave out one");
+    return ERR_OK;
+}
+
 /* What both have to do with a command line. *done: there is nothing left to be done. */
 static enum err_code parse(struct settings_train *s, bool adapt, char **arguments, size_t *count,
                            bool *done, struct err *err)
@@ -331,7 +343,7 @@ static enum err_code parse(struct settings_train *s, bool adapt, char **argument
     code = options_parse(options, arguments, count, done, err);
     if (!code && *done)
         print_help(options, adapt);
-    return code;
+    return code || *done ? code : check_settings(s, err);
 }
 
 enum err_code command_train(char **arguments, size_t count, struct err *err)
