@@ -254,13 +254,20 @@ def a_learned_vocabulary_trains_and_reads(place):
     """The vocabulary holds every byte, is the same twice, and a model trained with it reads a text."""
     text, vocabulary, twice = text_of(place), place.path("vocab.txt"), place.path("twice.txt")
     for path in (vocabulary, twice):
-        subprocess.run([place.riverrun, "vocab", "learn", text, "-o", path, "--size", "384"], check=True,
-                       stdout=subprocess.DEVNULL, timeout=HANG_S)
+        said = subprocess.run([place.riverrun, "vocab", "learn", text, "-o", path, "--size", "384"], check=True,
+                              stdout=subprocess.PIPE, timeout=HANG_S).stdout.decode()
     check(read(vocabulary) == read(twice), "another vocabulary the second time")
     tokens = [eval(line.split(b" ", 1)[1].rsplit(b" ", 1)[0])  # pylint: disable=eval-used
               for line in read(vocabulary).splitlines()]
     check(len(tokens) == 383 and len(set(tokens)) == 383, f"{len(set(tokens))} tokens of 383")
     check({bytes([i]) for i in range(256)} <= set(tokens), "a byte is missing")
+    documents, count = read(text).split(b"\0"), 0
+    for document in documents:  # as the World tokenizer: always the longest
+        at = 0
+        while at < len(document):
+            at += max(n for n in range(1, 33) if document[at:at + n] in tokens)
+            count += 1
+    check(f"384 ids, {sum(map(len, documents)) / count:.3f} bytes a token" in said, f"{count} tokens: {said}")
     check(not any(b"\n" in token[:-1] for token in tokens), "a token spans lines")
     training = Training(place, "learned", text, 5, "--vocab", vocabulary)
     training.run()

@@ -224,7 +224,8 @@ static enum err_code rebuild(struct learn *l, size_t tokens, struct err *err)
     return code;
 }
 
-static enum err_code one_round(struct learn *l, size_t tokens, struct err *err)
+/* What the tokenizer makes of the sample. */
+static enum err_code count(struct learn *l, struct err *err)
 {
     struct tokenizer_reader *reader = NULL;
     enum err_code code = tokenizer_reader_open(&reader, l->tokenizer, err);
@@ -232,6 +233,13 @@ static enum err_code one_round(struct learn *l, size_t tokens, struct err *err)
     if (!code)
         count_sample(l, reader);
     tokenizer_reader_close(&reader);
+    return code;
+}
+
+static enum err_code one_round(struct learn *l, size_t tokens, struct err *err)
+{
+    enum err_code code = count(l, err);
+
     if (!code && !l->report.tokens)
         code = err_set(err, ERR_INPUT, 0,
                        "there is no text to learn from in '%s': what is not empty has weight 0",
@@ -278,6 +286,8 @@ static enum err_code learn_all(struct learn *l, struct err *err)
     /* The rest settle: what greedy matching does not use goes. */
     for (size_t round = 0; !code && round < 3; round++)
         code = one_round(l, wanted, err);
+    if (!code)
+        code = count(l, err); /* with the vocabulary that is written, which is what is told of */
     if (!code)
         code = write_vocabulary(l, &file, err);
     outfile_close(&file);
