@@ -237,6 +237,7 @@ def json_keeps_its_schema_and_its_bytes_for_any_number_of_threads(place):
     empty, one = answer["files"][:2]
     check(empty["bits_per_byte"] is None and empty["nats"] == 0 and empty["positions"] == [], empty)
     check(one["scored"] == 0 and one["perplexity"] is None and one["nats"] == 0, one)
+    check(one["bits_per_byte"] is None and one["reset"]["bits_per_byte"] is None, one)
     if jsonschema is None:
         raise Skip("jsonschema is not installed")
     jsonschema.validate(answer, ANSWER)

@@ -198,17 +198,16 @@ static json_t *count_of(uint64_t value)
 static void set_part(json_t *o, const struct curve_part *part)
 {
     json_t *reset = json_object();
+    const uint64_t bytes = part->scored ? part->bytes : 0; /* what was only read costs nothing */
 
     json_object_set_new(o, "bytes", count_of(part->bytes));
     json_object_set_new(o, "tokens", count_of(part->tokens));
     json_object_set_new(o, "scored", count_of(part->scored));
     json_object_set_new(o, "nats", number(part->carried));
-    json_object_set_new(o, "bits_per_byte",
-                        number(curve_bits_per_byte(part->carried, part->bytes)));
+    json_object_set_new(o, "bits_per_byte", number(curve_bits_per_byte(part->carried, bytes)));
     json_object_set_new(o, "perplexity", number(curve_perplexity(part->carried, part->scored)));
     json_object_set_new(reset, "nats", number(part->reset));
-    json_object_set_new(reset, "bits_per_byte",
-                        number(curve_bits_per_byte(part->reset, part->bytes)));
+    json_object_set_new(reset, "bits_per_byte", number(curve_bits_per_byte(part->reset, bytes)));
     json_object_set_new(reset, "perplexity", number(curve_perplexity(part->reset, part->scored)));
     json_object_set_new(o, "reset", reset);
 }
