@@ -501,6 +501,12 @@ def the_curve_shows_every_point(place):
                  "steps", "prefers-color-scheme: dark"):
         check(word in words, f"no {word!r} in the picture: {words}")
     check(b"<script" not in read(training.curve), "the picture is not self-contained")
+    check(b"<circle" not in read(training.curve), "a dot on a line")
+    single = Training(place, "single", text, 1)
+    single.run()
+    root = xml.etree.ElementTree.parse(single.curve).getroot()
+    (dot,), (point,) = list(root.iter(SVG + "circle")), coordinates(root, "first")
+    check((float(dot.get("cx")), float(dot.get("cy"))) == point, f"{dot.attrib}: {point}")
     elsewhere = place.path("no/curve.svg")
     process = place.start([*Training(place, "other", text, 5).command, "--curve", elsewhere])
     check(place.end_of(process) == 14 and elsewhere in place.said(process), place.said(process))

@@ -91,6 +91,22 @@ static void draw_words(FILE *out, const struct panel *p)
     svg_label(out, LEFT, p->top + TOP - 12, "start", text);
 }
 
+/* The line of a single point would not be seen. */
+static void draw_dot(FILE *out, const struct panel *p)
+{
+    const struct train_point *only = NULL;
+    size_t known = 0;
+
+    for (size_t i = 0; i < p->count; i++)
+        if (p->value(&p->points[i]) > 0 && !known++)
+            only = &p->points[i];
+    if (known == 1)
+        fprintf(out,
+                "<circle class=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\" cx=\"%.2f\" "
+                "cy=\"%.2f\" r=\"3\"/>\n",
+                p->class, p->colour, x_of(p, (double)only->step), y_of(p, p->value(only)));
+}
+
 static void draw_curve(FILE *out, const struct panel *p)
 {
     fprintf(out, "<polyline class=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\" points=\"",
@@ -136,6 +152,7 @@ static void draw(FILE *out, const char *title, const struct train *train)
             draw_words(out, &panels[i]);
             draw_axes(out, &panels[i]);
             draw_curve(out, &panels[i]);
+            draw_dot(out, &panels[i]);
         }
     fputs("</svg>\n", out);
 }
