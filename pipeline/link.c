@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <zmq.h>
 
 #if defined(__SANITIZE_THREAD__)
@@ -55,14 +56,32 @@ static bool is_data(const struct msg *msg)
 
 /* ---- Opening ---- */
 
+enum err_code link_may_listen(const char *endpoint, struct err *err)
+{
+    const char *path = endpoint + strlen("ipc://");
+    struct stat st;
+
+    if (strncmp(endpoint, "ipc://", 6) || path[0] == '@' || path[0] == '*' || lstat(path, &st))
+        return ERR_OK;
+    if (!S_ISSOCK(st.st_mode))
+        return err_set(err, ERR_SINK, 0,
+                       "listen at '%s': something is there that is no socket: choose another path, "
+                       "or remove it",
+                       path);
+    return ERR_OK;
+}
+
 static enum err_code make_socket(struct link *link, void *context, const char *endpoint,
                                  struct err *err)
 {
     int zero = 0, one = 1, linger = 1000;
     int64_t most = MSG_BYTES_MAX;
     uint8_t name[PEER_BYTES];
+    enum err_code code = link->listen ? link_may_listen(endpoint, err) : ERR_OK;
     int bad;
 
+    if (code)
+        return code;
     link->socket = zmq_socket(context, link->listen ? ZMQ_ROUTER : ZMQ_DEALER);
     if (!link->socket)
         return err_set(err, ERR_SYSTEM, 0, "socket: %s", zmq_strerror(zmq_errno()));

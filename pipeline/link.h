@@ -26,7 +26,11 @@ enum { LINK_WINDOW_BYTES = 1 << 20, LINK_TICK_MS = 200, LINK_ENDPOINT_MAX = 256 
 
 enum link_news { LINK_NOTHING, LINK_MESSAGE, LINK_PEER, LINK_GONE };
 
-/* Fails  ERR_USAGE: no such kind of endpoint; ERR_SYSTEM: cannot be bound. */
+/* Whoever binds an ipc endpoint is to ask this before: ZeroMQ removes what lies at the path, whatever it is.
+ * Fails  ERR_SINK: something that is no socket. */
+MUST_CHECK enum err_code link_may_listen(const char *endpoint, struct err *err);
+
+/* Fails  ERR_USAGE: no such kind of endpoint; as link_may_listen; ERR_SYSTEM: cannot be bound. */
 MUST_CHECK enum err_code link_open(struct link **out, void *context, const char *endpoint,
                                    bool listen, struct err *err);
 /* What was sent still goes out, for at most a second. */

@@ -1,6 +1,7 @@
 #include "pipeline/run.h"
 
 #include "pipeline/control.h"
+#include "pipeline/link.h"
 #include "pipeline/runner.h"
 #include <errno.h>
 #include <pthread.h>
@@ -89,6 +90,8 @@ static enum err_code open_control(struct run *run, struct err *err)
     enum err_code code =
         control_endpoint(run->options->config->store, endpoint, &run->control_folder, err);
 
+    if (!code)
+        code = link_may_listen(endpoint, err);
     if (code)
         return code;
     run->control = zmq_socket(run->context, ZMQ_ROUTER);

@@ -217,6 +217,16 @@ def test_file_in_the_place_of_the_output_folder_is_named(world):
     world.refused(SINK, [world.out], "--store", world.path("state"), keep=[world.out])
 
 
+def test_file_in_the_place_of_the_control_socket_is_left_alone(world):
+    _, want = fixture(world)
+    control = os.path.join(world.out, "state", "control")
+    os.unlink(control)  # of the run that was killed
+    put(control, b"my own notes\n")
+    world.refused(SINK, [control, "no socket"], keep=[control])
+    os.unlink(control)
+    assert world.finish() == want
+
+
 def test_damaged_sidecar_is_named(world):
     _, want = fixture(world)
     sidecar = os.path.join(world.out, ".riverrun/text.sidecar")

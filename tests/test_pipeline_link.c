@@ -406,6 +406,33 @@ static void a_connector_learns_that_its_peer_died(void **state)
     pair_end(&p);
 }
 
+/* ---- What lies where a socket is to be ---- */
+
+static void what_is_no_socket_is_left_alone(void **state)
+{
+    struct pair p = pair_begin(state, "ipc");
+    const char *path = p.endpoint + strlen("ipc://");
+    char read_back[8] = "";
+    struct err err;
+    FILE *file = fopen(path, "w");
+
+    assert_non_null(file);
+    assert_int_equal(fputs("text", file) >= 0 && !fclose(file), true);
+    assert_int_equal(link_open(&p.listener, p.shared, p.endpoint, true, &err), ERR_SINK);
+    assert_non_null(strstr(err.text, path));
+    file = fopen(path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(read_back, sizeof read_back, file));
+    assert_string_equal(read_back, "text");
+    fclose(file);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("elsewhere", path), 0);
+    assert_int_equal(link_open(&p.listener, p.shared, p.endpoint, true, &err), ERR_SINK);
+    assert_int_equal(unlink(path), 0);
+    open_listener(&p);
+    pair_end(&p);
+}
+
 /* ---- A neighbour that does not keep to the protocol ---- */
 
 enum what { READY = 1, ANSWER, TICK, RESET };
@@ -744,6 +771,7 @@ int main(void)
         STAGE_TEST(sessions_have_no_gap_and_no_repeat),
         STAGE_TEST(a_listener_learns_that_its_peer_died),
         STAGE_TEST(a_connector_learns_that_its_peer_died),
+        STAGE_TEST(what_is_no_socket_is_left_alone),
         STAGE_TEST(a_listener_ends_a_session_with_a_gap),
         STAGE_TEST(a_tick_that_counts_more_than_came_ends_the_session),
         STAGE_TEST(a_connector_begins_anew_after_a_gap),
