@@ -68,14 +68,33 @@ static uint64_t clock_ms(void)
 
 /* ---- Set-up ---- */
 
+static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
+enum { STOP_SIGNALS = sizeof stop_signals / sizeof *stop_signals };
+
+static bool is_ignored(int number)
+{
+    struct sigaction now;
+
+    return sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+void catch_signals(void (*handler)(int number), int flags)
+{
+    const struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+
+    for (size_t i = 0; i < STOP_SIGNALS; i++)
+        if (!is_ignored(stop_signals[i]))
+            sigaction(stop_signals[i], &action, NULL);
+}
+
 static enum err_code open_signals(struct run *run, struct err *err)
 {
     sigset_t set;
 
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    for (size_t i = 0; i < STOP_SIGNALS; i++)
+        if (!is_ignored(stop_signals[i]))
+            sigaddset(&set, stop_signals[i]);
     signal(SIGPIPE, SIG_IGN);
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) ||
         (run->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)

@@ -20,6 +20,10 @@ struct run_options {
  * outcome: the first stage that failed to open, else encode's, else the single stage's. */
 enum err_code run_stages(const struct run_options *options, struct err *err);
 
+/* SIGINT, SIGTERM and SIGHUP go to handler, a run's to the run; but one that was ignored when the program started stays
+ * so: that is how `nohup`, and a script's `command &`, ask not to be stopped by it. */
+void catch_signals(void (*handler)(int number), int flags);
+
 /* ---- The control socket, from the other side ---- */
 
 /* Ask whoever owns the store at path; free *reply with riverrun__reply__free_unpacked.

@@ -370,6 +370,9 @@ def main(cases):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("cases", nargs="*")
     arguments = parser.parse_intermixed_args()
+    # Behind `&`, or nohup, these are ignored, and so they would be by what is started from here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     status = 0
     for case in cases:
         if arguments.cases and case.__name__ not in arguments.cases:

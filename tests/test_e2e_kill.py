@@ -246,6 +246,21 @@ def a_signal_costs_no_work(place):
     check(one["computed"] == one["tokens"], f"{one['computed']} computed for {one['tokens']} tokens")
 
 
+def a_signal_that_was_ignored_stays_so(place):
+    """As under nohup, and behind `&` in a script."""
+    job = Job(place, "nohup", place.text("text.txt", generated_text(place.seed, SIZE)), options=SHORT)
+    ignored = (signal.SIGHUP, signal.SIGINT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
+    process = job.start()
+    for number, was in zip(ignored, before):
+        signal.signal(number, was)
+    for tokens in (SIZE // 20, SIZE // 10):
+        check(job.wait_tokens(process, tokens), f"ended: {place.said(process)}")
+        for number in ignored:
+            process.send_signal(number)
+    check(place.end_of(process) == 0, place.said(process))
+
+
 def four_processes_stopped(place):
     """SIGTERM to encode stops the run; SIGTERM to another stage stops that one alone, and encode waits
     for it to come back."""
@@ -416,7 +431,7 @@ CASES = (killed_at_many_instants, a_book_by_a_trained_model_killed_at_many_insta
          a_log_with_all_its_analysis_killed_at_many_instants,
          killed_in_its_first_moments, one_of_four_processes_killed, stages_started_in_any_order,
          a_stage_started_twice, ingest_back_with_other_paths, a_signal_while_it_opens, stopped_by_signals,
-         a_signal_costs_no_work, four_processes_stopped, a_goodbye_is_heard_late, paused_and_resumed_while_it_runs,
+         a_signal_costs_no_work, a_signal_that_was_ignored_stays_so, four_processes_stopped, a_goodbye_is_heard_late, paused_and_resumed_while_it_runs,
          paused_while_nothing_runs, a_pause_that_was_answered_holds, standard_input_fed_again, other_standard_input_is_refused,
          several_streams_killed)
 

@@ -2,6 +2,7 @@
 #include "pipeline/commands/commands.h"
 #include "pipeline/eval/plot.h"
 #include "pipeline/eval/score.h"
+#include "pipeline/run.h"
 #include "schemas/outfile.h"
 #include "stages/emit/report/svg.h"
 
@@ -9,7 +10,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -407,7 +407,6 @@ static void on_signal(int number)
 
 enum err_code command_eval(char **arguments, size_t count, struct err *err)
 {
-    const struct sigaction stop = {.sa_handler = on_signal};
     struct option options[OPTIONS_MAX];
     struct evaluation e;
     bool help;
@@ -430,9 +429,7 @@ enum err_code command_eval(char **arguments, size_t count, struct err *err)
     code = find_model(&e.model, err);
     if (code)
         return code;
-    sigaction(SIGINT, &stop, NULL);
-    sigaction(SIGTERM, &stop, NULL);
-    sigaction(SIGHUP, &stop, NULL);
+    catch_signals(on_signal, 0);
     e.curves = calloc(count + 1, sizeof *e.curves);
     require(e.curves);
     code = evaluate(&e, err);

@@ -1,5 +1,6 @@
 /* riverrun generate: text that goes on from a text. */
 #include "pipeline/commands/commands.h"
+#include "pipeline/run.h"
 
 #include <errno.h>
 #include <math.h>
@@ -50,16 +51,6 @@ static void on_signal(int number)
 {
     (void)number;
     interrupted = 1;
-}
-
-/* A second signal ends the program. */
-static void watch_signals(void)
-{
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        sigaction(numbers[i], &action, NULL);
 }
 
 static double now(void)
@@ -342,7 +333,7 @@ static enum err_code generate(const struct wishes *wishes, struct err *err)
     enum err_code code = open_all(&g, err);
 
     if (!code) {
-        watch_signals();
+        catch_signals(on_signal, (int)SA_RESETHAND); /* a second one ends the program */
         g.begun = now();
         code = read_prompt(&g, err);
         g.prompted = now();

@@ -98,7 +98,6 @@ static void on_signal(int signal)
  * these signals by a descriptor and left them blocked. */
 static void exit_on_signals(enum err_code outcome)
 {
-    struct sigaction action = {.sa_handler = on_signal};
     sigset_t set;
 
     status_of_run = err_status(outcome);
@@ -106,9 +105,7 @@ static void exit_on_signals(enum err_code outcome)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    catch_signals(on_signal, 0);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 

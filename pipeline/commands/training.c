@@ -4,6 +4,7 @@
 #include "pipeline/commands/train.h"
 #include "pipeline/eval/score.h"
 #include "pipeline/report.h"
+#include "pipeline/run.h"
 #include "stages/emit/report/svg.h"
 
 #include <errno.h>
@@ -309,12 +310,10 @@ static enum err_code run_session(struct session *s, struct err *err)
 
 enum err_code training_run(const struct training *training, struct err *err)
 {
-    const struct sigaction action = {.sa_handler = on_signal};
     struct session s = {.settings = training};
     enum err_code code;
 
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    catch_signals(on_signal, 0);
     s.curve = curve_path(training);
     code =
         s.curve ? check_curve(training, s.curve, err) : err_set(err, ERR_MEMORY, 0, "a training");
