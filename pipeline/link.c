@@ -3,7 +3,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #if defined(__SANITIZE_THREAD__)
@@ -56,6 +59,23 @@ static bool is_data(const struct msg *msg)
 
 /* ---- Opening ---- */
 
+/* Does somebody listen at the socket at path? Who does not accept now, but has us wait for it, does too. */
+static bool is_listened_at(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool there = false;
+
+    if (fd >= 0 && strlen(path) < sizeof address.sun_path) {
+        strcpy(address.sun_path, path);
+        there =
+            connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 || errno == EAGAIN;
+    }
+    if (fd >= 0)
+        close(fd);
+    return there;
+}
+
 enum err_code link_may_listen(const char *endpoint, struct err *err)
 {
     const char *path = endpoint + strlen("ipc://");
@@ -80,6 +100,10 @@ static enum err_code make_socket(struct link *link, void *context, const char *e
     enum err_code code = link->listen ? link_may_listen(endpoint, err) : ERR_OK;
     int bad;
 
+    if (!code && link->listen && link->afar && is_listened_at(endpoint + strlen("ipc://")))
+        code = err_set(err, ERR_BUSY, 0,
+                       "listen at '%s': another process does: end it, or choose another path",
+                       endpoint);
     if (code)
         return code;
     link->socket = zmq_socket(context, link->listen ? ZMQ_ROUTER : ZMQ_DEALER);

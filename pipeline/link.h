@@ -30,7 +30,8 @@ enum link_news { LINK_NOTHING, LINK_MESSAGE, LINK_PEER, LINK_GONE };
  * Fails  ERR_SINK: something that is no socket. */
 MUST_CHECK enum err_code link_may_listen(const char *endpoint, struct err *err);
 
-/* Fails  ERR_USAGE: no such kind of endpoint; as link_may_listen; ERR_SYSTEM: cannot be bound. */
+/* Fails  ERR_USAGE: no such kind of endpoint; as link_may_listen; ERR_BUSY: another process listens there;
+ *        ERR_SYSTEM: cannot be bound. */
 MUST_CHECK enum err_code link_open(struct link **out, void *context, const char *endpoint,
                                    bool listen, struct err *err);
 /* What was sent still goes out, for at most a second. */

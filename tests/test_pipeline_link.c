@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -433,6 +435,37 @@ static void what_is_no_socket_is_left_alone(void **state)
     pair_end(&p);
 }
 
+static void a_socket_that_is_listened_at_is_left_alone(void **state)
+{
+    struct pair p = pair_begin(state, "ipc");
+    struct link *second = NULL;
+    struct err err;
+
+    open_listener(&p);
+    assert_int_equal(link_open(&second, p.shared, p.endpoint, true, &err), ERR_BUSY);
+    assert_non_null(strstr(err.text, p.endpoint + strlen("ipc://")));
+    open_connector(&p);
+    meet(&p);
+    exchange(&p, 50, 53);
+    pair_end(&p);
+}
+
+static void a_socket_that_nobody_listens_at_is_replaced(void **state)
+{
+    struct pair p = pair_begin(state, "ipc");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    strcpy(address.sun_path, p.endpoint + strlen("ipc://"));
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    close(fd); /* the file stays, as after a kill */
+    open_listener(&p);
+    open_connector(&p);
+    meet(&p);
+    pair_end(&p);
+}
+
 /* ---- A neighbour that does not keep to the protocol ---- */
 
 enum what { READY = 1, ANSWER, TICK, RESET };
@@ -772,6 +805,8 @@ int main(void)
         STAGE_TEST(a_listener_learns_that_its_peer_died),
         STAGE_TEST(a_connector_learns_that_its_peer_died),
         STAGE_TEST(what_is_no_socket_is_left_alone),
+        STAGE_TEST(a_socket_that_is_listened_at_is_left_alone),
+        STAGE_TEST(a_socket_that_nobody_listens_at_is_replaced),
         STAGE_TEST(a_listener_ends_a_session_with_a_gap),
         STAGE_TEST(a_tick_that_counts_more_than_came_ends_the_session),
         STAGE_TEST(a_connector_begins_anew_after_a_gap),
