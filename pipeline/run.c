@@ -16,6 +16,7 @@
 enum {
     RUNNERS_MAX = 4,
     QUESTIONS_MAX = 64,
+    QUESTIONS_KEPT = 8,   /* of them for `status`, which does not wait for anything */
     PEER_BYTES_MAX = 255, /* ZeroMQ's */
     SECOND_SIGNAL_US = 300000
 };
@@ -206,15 +207,19 @@ static struct question *find_question(struct run *run, uint64_t number)
     return NULL;
 }
 
-/* Hand a question to encode, from peer or (no bytes) for the progress line. */
-static bool ask_encode(struct run *run, const Riverrun__Request *request, struct view peer)
+/* Hand a question to encode, from peer or (no bytes) for the progress line.
+ * Fails  ERR_BUSY: no place for it; ERR_STOPPED: the run is ending */
+static enum err_code ask_encode(struct run *run, const Riverrun__Request *request, struct view peer)
 {
     struct question *q = find_question(run, 0);
     size_t bytes = COMMAND_HEAD_BYTES + riverrun__request__get_packed_size(request);
     uint8_t *packed;
 
-    if (!q || !run->encode || run->encode->done || peer.bytes > PEER_BYTES_MAX)
-        return false;
+    if (!run->encode || run->encode->done || peer.bytes > PEER_BYTES_MAX)
+        return ERR_STOPPED;
+    if (!q ||
+        (q >= run->questions + QUESTIONS_MAX - QUESTIONS_KEPT && strcmp(request->verb, "status")))
+        return ERR_BUSY;
     q->number = ++run->asked;
     q->peer_bytes = peer.bytes;
     if (peer.bytes)
@@ -226,7 +231,7 @@ static bool ask_encode(struct run *run, const Riverrun__Request *request, struct
     riverrun__request__pack(request, packed + COMMAND_HEAD_BYTES);
     zmq_send(runner_command(run->encode->runner), packed, bytes, ZMQ_DONTWAIT);
     free(packed);
-    return true;
+    return ERR_OK;
 }
 
 /* Our own question is asked again when it was answered: while encode is busy the places are for others. */
@@ -238,7 +243,7 @@ static void ask_progress(struct run *run)
         if (run->questions[i].number && !run->questions[i].peer_bytes)
             return;
     request.verb = proto_text("status");
-    ask_encode(run, &request, (struct view){NULL, 0});
+    (void)!ask_encode(run, &request, (struct view){NULL, 0});
 }
 
 /* As a REQ socket wants it: who asked, an empty frame, the answer. One that went away is no loss. */
@@ -282,15 +287,17 @@ static void on_control(struct run *run)
     zmq_msg_t frames[3]; /* who, empty, the request */
     bool all;
 
-    no.code = ERR_INPUT;
-    no.text = proto_text("the run is ending, or this is no request of ours");
     while (receive_frames(run->control, frames, 3, &all)) {
         struct view peer = {zmq_msg_data(&frames[0]), zmq_msg_size(&frames[0])};
         Riverrun__Request *request = NULL;
         if (all && zmq_msg_size(&frames[1]) == 0)
             request =
                 riverrun__request__unpack(NULL, zmq_msg_size(&frames[2]), zmq_msg_data(&frames[2]));
-        if (!request || !ask_encode(run, request, peer))
+        no.code = request ? ask_encode(run, request, peer) : ERR_INPUT;
+        no.text = proto_text(no.code == ERR_BUSY      ? "too many questions wait: ask again"
+                             : no.code == ERR_STOPPED ? "the run is ending: ask again"
+                                                      : "this is no request of ours");
+        if (no.code)
             answer(run, peer, &no);
         if (request)
             riverrun__request__free_unpacked(request, NULL);

@@ -6,6 +6,7 @@
 #include "tests/stages_help.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -795,6 +796,107 @@ static void progress_is_not_asked_for_again_before_it_was_answered(void **state)
     assert_int_equal(busy.asked_while_busy, 1);
 }
 
+/* An encode that answers `status` alone, and then is done. */
+static bool was_asked;
+static uint64_t asked_status;
+
+static void deaf_event(void *self, const struct stage_event *event)
+{
+    (void)self;
+    if (event->kind == EVENT_REQUEST && !strcmp(event->request->verb, "status")) {
+        asked_status = event->question;
+        was_asked = true;
+    }
+}
+
+static enum stage_progress deaf_work(void *self, uint64_t budget_us, const struct stage_out *out,
+                                     struct err *err)
+{
+    const Riverrun__Reply reply = RIVERRUN__REPLY__INIT;
+
+    (void)self;
+    (void)budget_us;
+    if (was_asked)
+        out->reply(out->self, asked_status, &reply);
+    *err = (struct err){.code = ERR_OK};
+    return was_asked ? STAGE_DONE : STAGE_IDLE;
+}
+
+static uint64_t deaf_deadline(void *self)
+{
+    (void)self;
+    return UINT64_MAX;
+}
+
+static void *run_deaf(void *store)
+{
+    static const struct stage_ops ops = {.name = "encode",
+                                         .open = busy_open,
+                                         .event = deaf_event,
+                                         .work = deaf_work,
+                                         .descriptors = busy_descriptors,
+                                         .deadline = deaf_deadline,
+                                         .close = busy_close};
+    const struct stage_ops *const alone[] = {&ops, NULL};
+    const struct config config = {.store = store};
+    const struct run_options options = {.config = &config, .ops = alone, .quiet = true};
+    struct err err;
+
+    assert_int_equal(run_stages(&options, &err), ERR_OK);
+    return NULL;
+}
+
+static void ask(void *socket, const char *verb)
+{
+    Riverrun__Request request = RIVERRUN__REQUEST__INIT;
+    uint8_t packed[64];
+    size_t bytes;
+
+    request.verb = proto_text(verb);
+    bytes = riverrun__request__pack(&request, packed);
+    assert_int_equal(zmq_send(socket, "", 0, ZMQ_SNDMORE), 0);
+    assert_int_equal(zmq_send(socket, packed, bytes, 0), bytes);
+}
+
+static uint32_t answer_to(void *socket)
+{
+    uint8_t packed[1000];
+    int bytes;
+    Riverrun__Reply *reply;
+    uint32_t code;
+
+    assert_int_equal(zmq_recv(socket, packed, sizeof packed, 0), 0);
+    bytes = zmq_recv(socket, packed, sizeof packed, 0);
+    assert_in_range(bytes, 0, sizeof packed);
+    reply = riverrun__reply__unpack(NULL, (size_t)bytes, packed);
+    assert_non_null(reply);
+    code = reply->code;
+    riverrun__reply__free_unpacked(reply, NULL);
+    return code;
+}
+
+/* However many wait, the first one too many is told so, and `status` has its answer. */
+static void questions_that_wait_leave_room_for_status(void **state)
+{
+    enum { MORE_THAN_WAIT = 100 };
+    char endpoint[300];
+    void *context = zmq_ctx_new(), *socket = zmq_socket(context, ZMQ_DEALER);
+    pthread_t run;
+
+    snprintf(endpoint, sizeof endpoint, "ipc://%s/control", (const char *)*state);
+    assert_int_equal(pthread_create(&run, NULL, run_deaf, *state), 0);
+    assert_int_equal(zmq_connect(socket, endpoint), 0);
+    for (int i = 0; i < MORE_THAN_WAIT; i++)
+        ask(socket, "pause");
+    assert_int_equal(answer_to(socket), ERR_BUSY);
+    ask(socket, "status");
+    for (uint32_t code = ERR_BUSY; code; code = answer_to(socket))
+        assert_int_equal(code, ERR_BUSY);
+    assert_int_equal(pthread_join(run, NULL), 0);
+    zmq_close(socket);
+    zmq_ctx_term(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -814,6 +916,7 @@ int main(void)
         STAGE_TEST(garbage_is_nobody),
         STAGE_TEST(other_endpoints_are_refused),
         STAGE_TEST(progress_is_not_asked_for_again_before_it_was_answered),
+        STAGE_TEST(questions_that_wait_leave_room_for_status),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

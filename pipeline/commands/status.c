@@ -117,7 +117,9 @@ static enum err_code status_reply(const char *path, Riverrun__Reply **reply, str
         return code;
     request.verb = proto_text("status");
     request.all = true;
-    if (!store_is_owned(store) || control_ask(path, &request, reply, NULL)) {
+    if (!store_is_owned(store) || control_ask(path, &request, reply, NULL) || (*reply)->code) {
+        if (*reply)
+            riverrun__reply__free_unpacked(*reply, NULL);
         *reply = show_reply();
         code = status_of_store(store, *reply, err);
     }
