@@ -325,6 +325,19 @@ def owned(place, job):
     return b'"running": true' in done.stdout
 
 
+def a_run_that_stands_still_is_not_called_stopped(place):
+    job = Job(place, "still", place.text("text.txt", generated_text(place.seed, SIZE)), options=SHORT)
+    process = job.start()
+    check(job.wait_tokens(process, SIZE // 10), "ended too early")
+    process.send_signal(signal.SIGSTOP)
+    answer = job.answer()
+    check(answer["running"] and "does not answer" in answer["waiting"], f"{answer}")
+    check([one["state"] for one in answer["streams"]] == ["unknown"], f"{answer}")
+    job.kill(process)
+    answer = job.answer()
+    check(not answer["running"] and [one["state"] for one in answer["streams"]] == ["stopped"], f"{answer}")
+
+
 def paused_while_nothing_runs(place):
     source = place.text("text.txt", generated_text(place.seed, SIZE))
     want = undisturbed(place, "undisturbed", source)
@@ -432,8 +445,9 @@ CASES = (killed_at_many_instants, a_book_by_a_trained_model_killed_at_many_insta
          a_log_with_all_its_analysis_killed_at_many_instants,
          killed_in_its_first_moments, one_of_four_processes_killed, stages_started_in_any_order,
          a_stage_started_twice, ingest_back_with_other_paths, a_signal_while_it_opens, stopped_by_signals,
-         a_signal_costs_no_work, a_signal_that_was_ignored_stays_so, four_processes_stopped, a_goodbye_is_heard_late, paused_and_resumed_while_it_runs,
-         paused_while_nothing_runs, a_pause_that_was_answered_holds, standard_input_fed_again, other_standard_input_is_refused,
+         a_signal_costs_no_work, a_signal_that_was_ignored_stays_so, four_processes_stopped, a_goodbye_is_heard_late,
+         paused_and_resumed_while_it_runs, a_run_that_stands_still_is_not_called_stopped, paused_while_nothing_runs,
+         a_pause_that_was_answered_holds, standard_input_fed_again, other_standard_input_is_refused,
          several_streams_killed)
 
 if __name__ == "__main__":

@@ -83,13 +83,15 @@ static json_t *stream_json(const Riverrun__StreamStatus *s)
 void show_json(const Riverrun__Reply *reply)
 {
     json_t *o = json_object(), *list = json_array();
+    bool owned = reply->owner_pid || (reply->waiting && reply->waiting[0]);
 
     for (size_t i = 0; i < reply->n_streams; i++)
         json_array_append_new(list, stream_json(reply->streams[i]));
-    json_object_set_new(o, "running", json_boolean(reply->owner_pid != 0));
+    json_object_set_new(o, "running", json_boolean(owned));
+    if (owned)
+        json_object_set_new(o, "waiting", answer_text(reply->waiting ? reply->waiting : ""));
     if (reply->owner_pid) {
         json_object_set_new(o, "pid", json_integer((json_int_t)reply->owner_pid));
-        json_object_set_new(o, "waiting", answer_text(reply->waiting ? reply->waiting : ""));
         json_object_set_new(o, "checkpoint_us", json_integer((json_int_t)reply->checkpoint_us));
         json_object_set_new(o, "run_us", json_integer((json_int_t)reply->run_us));
         json_object_set_new(o, "latency_us",
@@ -103,6 +105,19 @@ void show_json(const Riverrun__Reply *reply)
     }
     json_object_set_new(o, "streams", list);
     answer_json(o, 10);
+}
+
+/* There is an owner, and it did not answer (it stands still, or thrashes): its streams are as they were at their last
+ * checkpoints, and not stopped. */
+static void mark_unanswered(Riverrun__Reply *reply)
+{
+    status_text(&reply->waiting,
+                "the process that owns this store does not answer: this is its last checkpoint");
+    for (size_t i = 0; i < reply->n_streams; i++)
+        if (!strcmp(reply->streams[i]->state, "stopped")) {
+            free(reply->streams[i]->state);
+            status_text(&reply->streams[i]->state, "unknown");
+        }
 }
 
 /* The answer of the store's owner, or where there is none, of the store. */
@@ -122,6 +137,8 @@ static enum err_code status_reply(const char *path, Riverrun__Reply **reply, str
             riverrun__reply__free_unpacked(*reply, NULL);
         *reply = show_reply();
         code = status_of_store(store, *reply, err);
+        if (!code && store_is_owned(store))
+            mark_unanswered(*reply);
     }
     store_close(&store);
     return code;
