@@ -274,6 +274,7 @@ def four_processes_stopped(place):
         check(job.wait_tokens(pipe.running["encode"], tokens * (i + 1) // 12), "ended too early")
         pipe.running[stage].terminate()
         check(place.end_of(pipe.running[stage]) == STOPPED, f"{stage}: {place.said(pipe.running[stage])}")
+        check(f"{stage} stopped: start it again" in place.said(pipe.running[stage]), place.said(pipe.running[stage]))
         pipe.start(stage)
     check(job.wait_tokens(pipe.running["encode"], tokens // 2), "ended too early")
     pipe.running["encode"].terminate()

@@ -308,7 +308,8 @@ static enum stage_progress emit_work(void *self, uint64_t budget_us, const struc
         if (e->over.code)
             *err = e->over;
         else
-            err_set(err, e->bye ? ERR_OK : ERR_STOPPED, 0, "emit");
+            err_set(err, e->bye ? ERR_OK : ERR_STOPPED, 0,
+                    "emit stopped: start it again and it is picked up");
         return STAGE_DONE;
     }
     return ran ? STAGE_RAN : STAGE_IDLE;

@@ -675,7 +675,8 @@ static enum stage_progress ingest_work(void *self, uint64_t budget_us, const str
 
     (void)budget_us;
     if (g->bye || g->stop) {
-        err_set(err, g->bye ? ERR_OK : ERR_STOPPED, 0, "ingest");
+        err_set(err, g->bye ? ERR_OK : ERR_STOPPED, 0,
+                "ingest stopped: start it again and it is picked up");
         return STAGE_DONE;
     }
     for (size_t i = 0; i < g->feeder_count; i++)

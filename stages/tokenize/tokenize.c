@@ -475,7 +475,8 @@ static enum stage_progress tokenize_work(void *self, uint64_t budget_us,
     (void)budget_us;
     ran = outbox_flush(&t->down, out, PORT_DOWN) || ran;
     if (t->bye || t->stop) {
-        err_set(err, t->bye ? ERR_OK : ERR_STOPPED, 0, "tokenize");
+        err_set(err, t->bye ? ERR_OK : ERR_STOPPED, 0,
+                "tokenize stopped: start it again and it is picked up");
         return STAGE_DONE;
     }
     while (t->head || t->waiting) {
