@@ -24,7 +24,7 @@ import validate_records
 DEAR = int(os.environ.get("RIVERRUN_DEAR", "1"))  # above 1: a run costs so many times as much (sanitizers, emulators)
 HANG_S = 120 if DEAR == 1 else 1200
 SKIPPED = 77
-STOPPED, SOURCE_CHANGED, OTHER_SETTINGS, IN_USE, SOME_FAILED = 3, 11, 13, 18, 19  # exit statuses
+USAGE, STOPPED, SOURCE_CHANGED, OTHER_SETTINGS, IN_USE, SOME_FAILED = 2, 3, 11, 13, 18, 19  # exit statuses
 STAGES = ("ingest", "tokenize", "encode", "emit")
 
 

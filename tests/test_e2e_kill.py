@@ -15,8 +15,8 @@ import subprocess
 import sys
 import time
 
-from e2e import (HANG_S, IN_USE, SOME_FAILED, SOURCE_CHANGED, STAGES, STOPPED, Job, Pipe, check, generated_text,
-                 main, same, undisturbed, wait_for)
+from e2e import (HANG_S, IN_USE, SOME_FAILED, SOURCE_CHANGED, STAGES, STOPPED, USAGE, Job, Pipe, check,
+                 generated_text, main, same, undisturbed, wait_for)
 
 KILLS, EVERY, WINDOW = 60, 2000, 4096
 SIZE = 1000000
@@ -168,6 +168,14 @@ def ingest_back_with_other_paths(place):
     job.run()
     os.remove(os.path.join(job.output, other_name))
     same(job, want, "ingest has its path again")
+
+
+def ingest_and_encode_follow_both_or_neither(place):
+    source = place.text("text.txt", generated_text(place.seed, SIZE // 20))
+    for ingest, encode in ((["--follow"], []), ([], ["--follow"])):
+        pipe = Pipe(Job(place, f"follow{len(ingest)}", source, options=encode), ingest=ingest).start()
+        check(place.end_of(pipe.running["encode"]) == USAGE, place.said(pipe.running["encode"]))
+        check("--follow" in place.said(pipe.running["encode"]), place.said(pipe.running["encode"]))
 
 
 def a_signal_while_it_opens(place):
@@ -445,8 +453,9 @@ def several_streams_killed(place):
 CASES = (killed_at_many_instants, a_book_by_a_trained_model_killed_at_many_instants,
          a_log_with_all_its_analysis_killed_at_many_instants,
          killed_in_its_first_moments, one_of_four_processes_killed, stages_started_in_any_order,
-         a_stage_started_twice, ingest_back_with_other_paths, a_signal_while_it_opens, stopped_by_signals,
-         a_signal_costs_no_work, a_signal_that_was_ignored_stays_so, four_processes_stopped, a_goodbye_is_heard_late,
+         a_stage_started_twice, ingest_back_with_other_paths, ingest_and_encode_follow_both_or_neither,
+         a_signal_while_it_opens, stopped_by_signals, a_signal_costs_no_work, a_signal_that_was_ignored_stays_so,
+         four_processes_stopped, a_goodbye_is_heard_late,
          paused_and_resumed_while_it_runs, a_run_that_stands_still_is_not_called_stopped, paused_while_nothing_runs,
          a_pause_that_was_answered_holds, standard_input_fed_again, other_standard_input_is_refused,
          several_streams_killed)

@@ -101,6 +101,7 @@ static void start(struct world *w, void **state, const char *folder, uint64_t st
         assert_int_equal(driver_control(d, PORT_UP, RIVERRUN__CONTROL__IS_ANNOUNCE, &one), ERR_OK);
     }
     announced.streams = w->count;
+    announced.follow = true;
     assert_int_equal(driver_control(d, PORT_UP, RIVERRUN__CONTROL__IS_ANNOUNCED, &announced),
                      ERR_OK);
 }

@@ -86,6 +86,19 @@ static void refused(struct encode *e, const Riverrun__Refused *refused_by)
     stream_fail(s, &why);
 }
 
+/* Where one side follows and the other does not, each would wait for what the other never says. */
+static void announced(struct encode *e, const Riverrun__Announced *said)
+{
+    e->announced = true;
+    e->complete = said->complete;
+    if (said->follow && !e->env->config->follow)
+        err_set(&e->fatal, ERR_USAGE, 0,
+                "ingest was started with --follow: start encode with it too");
+    if (!said->follow && e->env->config->follow)
+        err_set(&e->fatal, ERR_USAGE, 0,
+                "ingest was started without --follow: start encode without it too");
+}
+
 static enum err_code accept_from_up(struct encode *e, const Riverrun__Control *control,
                                     struct err *err)
 {
@@ -96,8 +109,7 @@ static enum err_code accept_from_up(struct encode *e, const Riverrun__Control *c
         stream_announce(e, control->announce);
         return ERR_OK;
     case RIVERRUN__CONTROL__IS_ANNOUNCED:
-        e->announced = true;
-        e->complete = control->announced->complete;
+        announced(e, control->announced);
         return ERR_OK;
     case RIVERRUN__CONTROL__IS_OPENED:
         s = table_get(&e->by_id, control->opened->stream);

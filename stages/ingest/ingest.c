@@ -183,6 +183,7 @@ static void announce_all(struct ingest *g)
         announce(g, g->inputs[i]);
     announced.streams = g->input_count;
     announced.complete = is_complete(g);
+    announced.follow = g->env->config->follow;
     outbox_tell(&g->outbox, RIVERRUN__CONTROL__IS_ANNOUNCED, &announced);
     g->listed = true;
 }
