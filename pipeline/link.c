@@ -1,6 +1,7 @@
 #include "pipeline/link.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -29,6 +30,8 @@ struct link {
     bool afar;      /* to another process */
     bool there;     /* a session is on */
     bool news_gone; /* LINK_GONE is to be told */
+    bool foreign;   /* LINK_FOREIGN was */
+    char endpoint[LINK_ENDPOINT_MAX];
     uint32_t session;
     uint8_t peer[PEER_BYTES]; /* a listener's: who connects */
     size_t peer_bytes;
@@ -142,6 +145,7 @@ enum err_code link_open(struct link **out, void *context, const char *endpoint, 
     if (!link)
         return err_set(err, ERR_MEMORY, 0, "link '%s'", endpoint);
     link->listen = listen;
+    snprintf(link->endpoint, sizeof link->endpoint, "%s", endpoint);
     link->afar = !strncmp(endpoint, "ipc://", 6);
     code = make_socket(link, context, endpoint, err);
     if (code) {
@@ -166,6 +170,11 @@ void link_close(struct link **link)
 bool link_is_afar(const struct link *link)
 {
     return link->there && link->afar;
+}
+
+const char *link_endpoint(const struct link *link)
+{
+    return link->endpoint;
 }
 
 void *link_socket(const struct link *link)
@@ -391,9 +400,13 @@ enum link_news link_receive(struct link *link, struct msg **out)
     while (!link->news_gone && (msg = take(link, peer, &peer_bytes))) {
         struct frame f;
         enum link_news news = LINK_NOTHING;
-        if (msg_read(msg, &f, NULL)) {
+        enum err_code code = msg_read(msg, &f, NULL);
+        if (code) { /* not of this protocol: whoever sent it is no neighbour */
             msg_free(&msg);
-            continue; /* not of this protocol: whoever sent it is no neighbour */
+            if (code != ERR_VERSION || link->foreign)
+                continue;
+            link->foreign = true;
+            return LINK_FOREIGN;
         }
         if (f.kind != MSG_LINK && in_order(link, msg, peer, peer_bytes)) {
             link->received++;

@@ -24,7 +24,8 @@ struct link;
 
 enum { LINK_WINDOW_BYTES = 1 << 20, LINK_TICK_MS = 200, LINK_ENDPOINT_MAX = 256 };
 
-enum link_news { LINK_NOTHING, LINK_MESSAGE, LINK_PEER, LINK_GONE };
+/* LINK_FOREIGN: somebody speaks another version of the protocol, which is said once. */
+enum link_news { LINK_NOTHING, LINK_MESSAGE, LINK_PEER, LINK_GONE, LINK_FOREIGN };
 
 /* Whoever binds an ipc endpoint is to ask this before: ZeroMQ removes what lies at the path, whatever it is.
  * Fails  ERR_SINK: something that is no socket. */
@@ -39,6 +40,7 @@ void link_close(struct link **link);
 
 /* Is there a neighbour, as far as is known, in another process? */
 bool link_is_afar(const struct link *link);
+const char *link_endpoint(const struct link *link);
 /* For zmq_poll. */
 void *link_socket(const struct link *link);
 

@@ -75,6 +75,11 @@ static void hear_links(struct runner *r)
             news = link_receive(r->links[port], &msg);
             if (news == LINK_PEER || news == LINK_GONE)
                 tell(r, news == LINK_PEER ? EVENT_PEER : EVENT_PEER_GONE, port, NULL, 0);
+            if (news == LINK_FOREIGN)
+                stage_report(r->env, STAGE_WARNING, NULL,
+                             "%s: the neighbour at %s is of another version of riverrun and not "
+                             "heard: start all stages with the same one",
+                             r->ops->name, link_endpoint(r->links[port]));
             if (news == LINK_MESSAGE && r->ops->accept(r->self, port, &msg, &err)) {
                 stage_report(r->env, STAGE_WARNING, NULL, "%s: %s; the link begins anew",
                              r->ops->name, err.text);

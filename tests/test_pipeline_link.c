@@ -286,6 +286,7 @@ static void side_hear(struct side *s)
 
     for (;;) {
         switch (link_receive(s->link, &msg)) {
+        case LINK_FOREIGN:
         case LINK_NOTHING:
             return;
         case LINK_GONE:
@@ -691,6 +692,26 @@ static void garbage_is_nobody(void **state)
     }
 }
 
+static void another_version_is_told_once(void **state)
+{
+    struct pair p = pair_begin(state, "ipc");
+    struct msg *msg = NULL;
+
+    open_listener(&p);
+    struct raw raw = raw_connect(&p);
+    for (int i = 0; i < 2; i++) {
+        msg = make_link(READY, 7, 0, 0);
+        store_u16(msg->data + 2, load_u16(msg->data + 2) + 1);
+        raw_send(&raw, msg);
+    }
+    raw_send(&raw, make_link(READY, 7, 0, 0));
+    assert_int_equal(wait_news(p.listener, &msg), LINK_FOREIGN);
+    assert_string_equal(link_endpoint(p.listener), p.endpoint);
+    assert_int_equal(wait_news(p.listener, &msg), LINK_PEER);
+    zmq_close(raw.socket);
+    pair_end(&p);
+}
+
 static void other_endpoints_are_refused(void **state)
 {
     struct pair p = pair_begin(state, "ipc");
@@ -914,6 +935,7 @@ int main(void)
         STAGE_TEST(a_connector_begins_anew_after_a_gap),
         STAGE_TEST(messages_of_an_unknown_session_are_answered_with_reset),
         STAGE_TEST(garbage_is_nobody),
+        STAGE_TEST(another_version_is_told_once),
         STAGE_TEST(other_endpoints_are_refused),
         STAGE_TEST(progress_is_not_asked_for_again_before_it_was_answered),
         STAGE_TEST(questions_that_wait_leave_room_for_status),
