@@ -86,6 +86,20 @@ def status_answers_while_a_pause_waits_for_emit(place):
     same(job, want, "paused without emit")
 
 
+def a_pause_that_is_not_waited_for_any_more_stands(place):
+    """The command gives up and says what is missing; the pause is made once that is there."""
+    job = Job(place, "out", place.text("text.txt", generated_text(place.seed, 400000)), options=QUICK)
+    pipe = Pipe(job).start()
+    wait_for("records", lambda: sum(map(len, job.records().values())) > 20000)
+    pipe.kill("emit")
+    wait_for("encode to miss emit", lambda: job.answer().get("waiting") == "emit is not there")
+    pause = place.start([place.riverrun, "pause", "--all", "--store", job.store])
+    check(place.end_of(pause) == ABSENT, "a pause was answered without emit")
+    check("emit is not there; what was asked stands" in place.said(pause), place.said(pause))
+    pipe.start("emit")
+    wait_for("the pause", lambda: job.status()["state"] == "paused")
+
+
 def a_question_ends_with_the_run_that_it_was_put_to(place):
     """A run that is killed before it answered is noticed, not waited for."""
     job = Job(place, "out", place.text("text.txt", generated_text(place.seed, 400000)), options=QUICK)
@@ -638,8 +652,8 @@ def a_state_that_is_none_is_refused(place):
     ask(job, "import", file, "--as", "reader")
 
 
-CASES = (status_answers_while_a_pause_waits_for_emit, a_question_ends_with_the_run_that_it_was_put_to,
-         a_savepoint_of_a_point_that_is_not_there_is_refused,
+CASES = (status_answers_while_a_pause_waits_for_emit, a_pause_that_is_not_waited_for_any_more_stands,
+         a_question_ends_with_the_run_that_it_was_put_to, a_savepoint_of_a_point_that_is_not_there_is_refused,
          a_branch_reads_as_the_stream_would_have_read_on, a_branch_is_begun_again_where_it_was_branched,
          a_branch_crashes_at_every_step, points_of_a_running_stream_do_not_disturb_it,
          killed_at_every_step_while_points_are_made, commands_at_rest_are_killed_at_every_step,

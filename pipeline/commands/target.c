@@ -154,12 +154,35 @@ enum err_code target_names(struct target *t, struct store *store, char **names, 
     return code;
 }
 
+/* The run has not answered. Where it still answers `status`, what was asked waits there, and will be done. */
+static enum err_code say_what_waits(const struct target *t, const struct err *why, struct err *err)
+{
+    Riverrun__Request status = RIVERRUN__REQUEST__INIT;
+    Riverrun__Reply *reply = NULL;
+    const char *waiting;
+
+    status.verb = proto_text("status");
+    if (control_ask(t->store, &status, &reply, NULL) || reply->code) {
+        *err = *why;
+    } else {
+        waiting = reply->waiting[0] ? reply->waiting : "it is not durable yet";
+        err_set(err, why->code, 0, "%s: %s; what was asked stands, and is done after that",
+                why->text, waiting);
+    }
+    if (reply)
+        riverrun__reply__free_unpacked(reply, NULL);
+    return err->code;
+}
+
 enum err_code target_ask(const struct target *t, const Riverrun__Request *request, struct err *err)
 {
     Riverrun__Reply *reply = NULL;
-    enum err_code code = control_ask(t->store, request, &reply, err);
+    struct err why;
+    enum err_code code = control_ask(t->store, request, &reply, &why);
 
-    if (!code && reply->code)
+    if (code)
+        code = say_what_waits(t, &why, err);
+    else if (reply->code)
         code = err_set(err, reply->code < ERR_COUNT ? (enum err_code)reply->code : ERR_SYSTEM, 0,
                        "%s", reply->text);
     if (reply)
