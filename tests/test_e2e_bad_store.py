@@ -169,7 +169,7 @@ def test_questions_about_an_unknown_stream_name_it(world):
 def test_too_few_descriptors_for_sockets_are_one_line(world):
     _, want = fixture(world)
     for most in (5, 8, 12):
-        check_line(world.read(descriptors=most), SYSTEM, ["ulimit -n", "Too many open files"])
+        check_line(world.read(descriptors=most), SYSTEM, ["ulimit -n", "too many open files"])
     assert world.finish() == want
 
 

@@ -221,7 +221,7 @@ def test_follow_waits_for_room_for_its_output(world):
 
 
 def test_follow_waits_for_room_in_its_store(world):
-    with Small(world.path("small"), 200) as disk:
+    with Small(world.path("small"), 600) as disk:  # the journal keeps a MiB for itself
         filled(world, disk.path, world.out, os.path.join(disk.path, "state"), "state")
 
 
