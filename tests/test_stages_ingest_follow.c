@@ -516,6 +516,37 @@ static void a_deleted_file_is_let_go_when_it_is_over(void **state)
     feed_free(f);
 }
 
+/* More was read than the copy has, and all was truncated again before anybody looked. */
+static void what_is_truncated_twice_behind_a_short_copy_is_read(void **state)
+{
+    struct feed *f = feed_new(state);
+
+    world_append(state, "a.log.3", "long ago\n");
+    world_age(state, "a.log.3", 60);
+    world_append(state, "a.log", "1 one\n2 two\n");
+    feed_want(f, "a.log");
+    feed_begin(f);
+    world_age(state, "a.log", 40);
+    world_copy(state, "a.log", "a.log.2"); /* and then the third line, before the truncation */
+    world_age(state, "a.log.2", 30);
+    world_append(state, "a.log", "3 three\n");
+    world_age(state, "a.log", 25);
+    feed_expect(f, "1 one\n2 two\n3 three\n");
+    world_cut(state, "a.log");
+    world_append(state, "a.log", "4 four\n");
+    world_copy(state, "a.log", "a.log.1");
+    world_age(state, "a.log.1", 10);
+    world_cut(state, "a.log");
+    world_append(state, "a.log", "5 five\n");
+    feed_expect(f, "1 one\n2 two\n3 three\n4 four\n5 five\n");
+    assert_non_null(strstr(f->d->reports, "no copy of it is beside it"));
+    feed_stop(f);
+    feed_live_again(f);
+    world_append(state, "a.log", "6 six\n");
+    feed_expect(f, "1 one\n2 two\n3 three\n4 four\n5 five\n6 six\n");
+    feed_free(f);
+}
+
 /* ---- Rotation while we were away ---- */
 
 static const char *const packers[] = {"true", "gzip", "bzip2", "xz", "zstd -q --rm"};
@@ -755,6 +786,7 @@ int main(void)
         STAGE_TEST(a_file_that_is_truncated_without_a_copy_is_told),
         STAGE_TEST(a_deleted_file_is_read_to_its_end_and_awaited),
         STAGE_TEST(a_deleted_file_is_let_go_when_it_is_over),
+        STAGE_TEST(what_is_truncated_twice_behind_a_short_copy_is_read),
         STAGE_TEST(what_was_rotated_while_we_were_away_is_found),
         STAGE_TEST(what_was_truncated_while_we_were_away_is_read_from_its_copy),
         STAGE_TEST(a_decision_stands_though_nothing_of_it_had_left),

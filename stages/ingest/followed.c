@@ -26,6 +26,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { BEGIN_BYTES = 128 };
+
 struct followed {
     struct follow *follow;
     struct input *input;
@@ -37,8 +39,12 @@ struct followed {
     bool pressed; /* checkpoints were asked for, to let go of a file that was deleted */
     uint64_t kept_number, kept_offset; /* nothing before this place is needed */
     struct file_facts was;             /* of a file that was deleted and let go */
-    struct file_id seen; /* what would go on, when the segment was last read to its end */
-    bool refound;        /* the segment's file was looked for again */
+    struct file_id seen;     /* what would go on, when the segment was last read to its end */
+    bool refound;            /* the segment's file was looked for again */
+    struct file_facts stood; /* its file, when that last held what was read; bytes 0: never */
+    uint64_t begun;          /* the segment that begin is of */
+    size_t begin_bytes;
+    uint8_t begin[BEGIN_BYTES]; /* (begin_bytes) as was read */
 };
 
 /* What a look sees. */
@@ -145,18 +151,6 @@ static void go_on(struct followed *f)
     chain_close_old(&f->chain);
 }
 
-/* There is no file yet: is there now? Its first byte may leave once the journal has it. */
-static enum err_code be_born(struct followed *f, struct segment *s, struct err *err)
-{
-    struct segment_row row = {.number = s->number};
-    struct segment_file file;
-    enum err_code code = open_path(f, NULL, &file, &row.name, err);
-
-    if (code || file.fd < 0)
-        return code;
-    return chain_decide(&f->chain, &row, &file, err);
-}
-
 /* The segment is over: next (or a file that is not there yet) goes on. This is waited for: files beside it may
  * be renamed, copied and truncated again at any moment, and the sooner next is read the better. */
 static enum err_code end_segment(struct followed *f, struct segment *s, struct segment_file *next,
@@ -179,47 +173,6 @@ static enum err_code end_segment(struct followed *f, struct segment *s, struct s
     chain_wait(&f->chain);
     out->what = chain_is_deciding(&f->chain) ? SEEN_NOTHING : SEEN_AGAIN;
     return ERR_OK;
-}
-
-/* What was read is not what the file holds there: it was truncated, or written over. */
-static enum err_code changed(struct followed *f, struct segment *s, struct sight *out,
-                             struct err *err)
-{
-    const struct segment_name nobody = {.id = {.inode = 0}};
-    struct segment_place place = f->at;
-    struct segment_file file = {.fd = -1};
-    enum rotated_found where;
-    enum err_code code;
-
-    out->what = SEEN_AGAIN;
-    if (s->closed) {
-        chain_let_go(&f->chain, s);
-        if (f->refound)
-            return gone(f, err);
-        f->refound = true;
-        return ERR_OK; /* found again by the next look */
-    }
-    place.name = s->name;
-    code = rotated_find(&file, &where, f->folder, f->file, &place, true, err);
-    if (code == ERR_SOURCE && err->cause) {
-        out->what = SEEN_NOTHING;
-        return unreadable(f, err);
-    }
-    if (code)
-        return code;
-    f->warned = false;
-    if (where != ROTATED_NOWHERE) {
-        chain_let_go(&f->chain, s);
-        chain_hold(&f->chain, s, &file);
-        return ERR_OK;
-    }
-    stage_report(ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),
-                 "'%s' was truncated, or written over, when %llu bytes of it had been read, and "
-                 "no copy of it is beside it: what else it held is lost",
-                 f->path, (unsigned long long)f->at.offset);
-    f->eof_end = f->at.offset;
-    f->eof_tail = f->at.tail;
-    return end_segment(f, s, &file, &nobody, f->at.open_line, out, err);
 }
 
 /* Does file hold what s held, and no more, or (itself) is it the file of s? That may hold something else by
@@ -251,6 +204,114 @@ static bool is_known(void *self, struct segment_file *file, bool sure)
         known = is_segment(f, &f->chain.segments[i], file, head, got, sure);
     free(head);
     return known;
+}
+
+/* Was this read already? A copy holds less than was read of its original, where that was read after the copy was
+ * made: then it only begins as the segment does. */
+static bool is_known_or_begun(void *self, struct segment_file *file, bool sure)
+{
+    const struct followed *f = self;
+    uint8_t begin[BEGIN_BYTES];
+    size_t got = 0;
+
+    return is_known(self, file, sure) ||
+           (!segment_file_read(file, begin, f->begin_bytes, 0, &got, NULL) && got &&
+            !memcmp(begin, f->begin, got));
+}
+
+/* The segment's file was truncated, and no copy holds all that was read. Was more than that truncated meanwhile? What
+ * stands beside the path and is newer than the file was when it still held what was read, the oldest first. */
+static enum err_code next_of_copies(struct followed *f, struct segment_file *next,
+                                    struct segment_name *name, struct err *err)
+{
+    const struct segment_place nowhere = {.offset = 0};
+    enum err_code code = ERR_OK;
+
+    next->fd = -1;
+    if (f->stood.bytes && f->begin_bytes)
+        code =
+            rotated_next(next, f->folder, f->file, &f->stood, &nowhere, is_known_or_begun, f, err);
+    if (!code && next->fd >= 0) {
+        code = name_of(next, name, err);
+        if (code)
+            segment_file_close(next);
+    }
+    return code;
+}
+
+/* There is no file yet: is there now? Its first byte may leave once the journal has it. Where a truncation was before,
+ * what was truncated since stands beside the path, also between a search there and the open at the path. */
+static enum err_code be_born(struct followed *f, struct segment *s, struct err *err)
+{
+    struct segment_row row = {.number = s->number};
+    struct segment_file file, at_path = {.fd = -1};
+    enum err_code code = next_of_copies(f, &file, &row.name, err);
+
+    if (!code && file.fd < 0) {
+        struct segment_name name;
+        code = open_path(f, NULL, &at_path, &name, err);
+        if (!code && at_path.fd >= 0)
+            code = next_of_copies(f, &file, &row.name, err);
+        if (!code && file.fd < 0) {
+            file = at_path;
+            row.name = name;
+        } else {
+            segment_file_close(&at_path);
+        }
+    }
+    if (code == ERR_SOURCE && err->cause)
+        return unreadable(f, err);
+    if (code || file.fd < 0)
+        return code;
+    return chain_decide(&f->chain, &row, &file, err);
+}
+
+/* What was read is not what the file holds there: it was truncated, or written over. */
+static enum err_code changed(struct followed *f, struct segment *s, struct sight *out,
+                             struct err *err)
+{
+    struct segment_name name = {.id = {.inode = 0}};
+    struct segment_place place = f->at;
+    struct segment_file file = {.fd = -1};
+    enum rotated_found where;
+    enum err_code code;
+
+    out->what = SEEN_AGAIN;
+    if (s->closed) {
+        chain_let_go(&f->chain, s);
+        if (f->refound)
+            return gone(f, err);
+        f->refound = true;
+        return ERR_OK; /* found again by the next look */
+    }
+    place.name = s->name;
+    code = rotated_find(&file, &where, f->folder, f->file, &place, true, err);
+    if (code == ERR_SOURCE && err->cause) {
+        out->what = SEEN_NOTHING;
+        return unreadable(f, err);
+    }
+    if (code)
+        return code;
+    f->warned = false;
+    if (where != ROTATED_NOWHERE) {
+        chain_let_go(&f->chain, s);
+        chain_hold(&f->chain, s, &file);
+        return ERR_OK;
+    }
+    code = next_of_copies(f, &file, &name, err);
+    if (code == ERR_SOURCE && err->cause) {
+        out->what = SEEN_NOTHING;
+        return unreadable(f, err);
+    }
+    if (code)
+        return code;
+    stage_report(ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),
+                 "'%s' was truncated, or written over, when %llu bytes of it had been read, and "
+                 "no copy of it is beside it: what else it held is lost",
+                 f->path, (unsigned long long)f->at.offset);
+    f->eof_end = f->at.offset;
+    f->eof_tail = f->at.tail;
+    return end_segment(f, s, &file, &name, f->at.open_line, out, err);
 }
 
 /* Is file what the segment's was copied from, and not truncated yet? It was born before its copy, and holds all that
@@ -423,9 +484,11 @@ static enum err_code look_at(struct followed *f, struct segment *s, struct sight
         f->at.offset < SEGMENT_WINDOW_BYTES ? (size_t)f->at.offset : SEGMENT_WINDOW_BYTES;
     size_t want =
         window + read_bytes < s->name.head_bytes ? s->name.head_bytes : window + read_bytes;
-    enum err_code code =
-        segment_file_read(&s->file, f->follow->scratch, want, f->at.offset - window, &got, err);
+    struct file_facts is = {.bytes = 0};
+    enum err_code code;
 
+    (void)facts_of_descriptor(s->file.fd, &is);
+    code = segment_file_read(&s->file, f->follow->scratch, want, f->at.offset - window, &got, err);
     if (code) {
         const struct err why = *err;
         return err_set(err, code, 0, "'%s' at byte %llu: %s", f->path,
@@ -433,6 +496,14 @@ static enum err_code look_at(struct followed *f, struct segment *s, struct sight
     }
     if (!holds(f, s, window, got))
         return changed(f, s, out, err);
+    f->stood = is;
+    if (f->begun != s->number)
+        f->begin_bytes = 0;
+    f->begun = s->number;
+    if (window == f->at.offset && f->begin_bytes < BEGIN_BYTES) {
+        f->begin_bytes = window < BEGIN_BYTES ? window : BEGIN_BYTES;
+        memcpy(f->begin, f->follow->scratch, f->begin_bytes);
+    }
     count = got - window < read_bytes ? got - window : read_bytes;
     if (s->closed && count > s->end - f->at.offset)
         count = (size_t)(s->end - f->at.offset);
@@ -599,6 +670,7 @@ static enum err_code followed_open(void *self, struct view cursor, struct err *e
 
     f->seen = (struct file_id){0};
     f->refound = f->pressed = false;
+    f->stood.bytes = f->begin_bytes = 0;
     if (code)
         return code;
     if (!cursor.bytes)
