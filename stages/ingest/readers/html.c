@@ -123,7 +123,7 @@ static void on_text(void *self, const xmlChar *text, int bytes)
     if (h->passed)
         return;
     while (end - at >= 2 && (lead = memchr(at, 0xC2, (size_t)(end - at - 1)))) {
-        if (lead[1] < 0xA0) {
+        if (lead[1] >= 0x80 && lead[1] < 0xA0) {
             shape_text(h->shape, at, (size_t)(lead - at));
             put_control(h->shape, lead[1]);
         } else {
