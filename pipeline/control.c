@@ -41,8 +41,7 @@ enum err_code context_open(void **out, struct err *err)
     while (count > 0)
         close(held[--count]);
     if (cause)
-        return err_set(err, ERR_SYSTEM, cause,
-                       "%d descriptors for sockets cannot be had: raise `ulimit -n`",
+        return err_set(err, ERR_SYSTEM, cause, "%d descriptors for sockets cannot be had",
                        CONTEXT_DESCRIPTORS);
     *out = zmq_ctx_new();
     require(*out);

@@ -219,18 +219,24 @@ static bool is_known_or_begun(void *self, struct segment_file *file, bool sure)
             !memcmp(begin, f->begin, got));
 }
 
-/* The segment's file was truncated, and no copy holds all that was read. Was more than that truncated meanwhile? What
- * stands beside the path and is newer than the file was when it still held what was read, the oldest first. */
-static enum err_code next_of_copies(struct followed *f, struct segment_file *next,
-                                    struct segment_name *name, struct err *err)
+/* What goes on may be newer than now (NULL: only what is at the path), which was read to end, and not known; at the
+ * path it is not the file but. */
+struct search {
+    const struct file_facts *now;
+    struct segment_place end;
+    rotated_known_fn *known;
+    const struct file_id *but;
+};
+
+static enum err_code find_beside(struct followed *f, const struct search *w,
+                                 struct segment_file *next, struct segment_name *name,
+                                 struct err *err)
 {
-    const struct segment_place nowhere = {.offset = 0};
     enum err_code code = ERR_OK;
 
     next->fd = -1;
-    if (f->stood.bytes && f->begin_bytes)
-        code =
-            rotated_next(next, f->folder, f->file, &f->stood, &nowhere, is_known_or_begun, f, err);
+    if (w->now)
+        code = rotated_next(next, f->folder, f->file, w->now, &w->end, w->known, f, err);
     if (!code && next->fd >= 0) {
         code = name_of(next, name, err);
         if (code)
@@ -239,38 +245,51 @@ static enum err_code next_of_copies(struct followed *f, struct segment_file *nex
     return code;
 }
 
-/* There is no file yet: is there now? Its first byte may leave once the journal has it. Where a truncation was before,
- * what was truncated since stands beside the path, also between a search there and the open at the path. */
+/* The oldest beside the path, or else (*here) what is at it. Between that search and the open what was at the path may
+ * have gone beside it, by copytruncate under the same identity: so the search is made again. next->fd -1: none yet. */
+static enum err_code find_next(struct followed *f, const struct search *w,
+                               struct segment_file *next, struct segment_name *name, bool *here,
+                               struct err *err)
+{
+    struct segment_file at_path = {.fd = -1};
+    struct segment_name named;
+    enum err_code code = find_beside(f, w, next, name, err);
+
+    *here = false;
+    if (!code && next->fd < 0)
+        code = open_path(f, w->but, &at_path, &named, err);
+    if (!code && at_path.fd >= 0)
+        code = find_beside(f, w, next, name, err);
+    if (!code && at_path.fd >= 0 && next->fd < 0) {
+        *here = true;
+        *next = at_path;
+        *name = named;
+    } else {
+        segment_file_close(&at_path);
+    }
+    return code == ERR_SOURCE && err->cause ? unreadable(f, err) : code;
+}
+
+/* There is no file yet: is there now? Its first byte may leave once the journal has it. Where a truncation without a
+ * copy was before, what was truncated since stands beside the path: newer than the file was when it still held what
+ * was read. */
 static enum err_code be_born(struct followed *f, struct segment *s, struct err *err)
 {
+    const bool cut = f->stood.bytes && f->begin_bytes;
+    const struct search search = {.now = cut ? &f->stood : NULL, .known = is_known_or_begun};
     struct segment_row row = {.number = s->number};
-    struct segment_file file, at_path = {.fd = -1};
-    enum err_code code = next_of_copies(f, &file, &row.name, err);
+    struct segment_file file;
+    bool here;
+    enum err_code code = find_next(f, &search, &file, &row.name, &here, err);
 
-    if (!code && file.fd < 0) {
-        struct segment_name name;
-        code = open_path(f, NULL, &at_path, &name, err);
-        if (!code && at_path.fd >= 0)
-            code = next_of_copies(f, &file, &row.name, err);
-        if (!code && file.fd < 0) {
-            file = at_path;
-            row.name = name;
-        } else {
-            segment_file_close(&at_path);
-        }
-    }
-    if (code == ERR_SOURCE && err->cause)
-        return unreadable(f, err);
-    if (code || file.fd < 0)
-        return code;
-    return chain_decide(&f->chain, &row, &file, err);
+    return code || file.fd < 0 ? code : chain_decide(&f->chain, &row, &file, err);
 }
 
 /* What was read is not what the file holds there: it was truncated, or written over. */
 static enum err_code changed(struct followed *f, struct segment *s, struct sight *out,
                              struct err *err)
 {
-    struct segment_name name = {.id = {.inode = 0}};
+    const struct segment_name nobody = {.id = {.inode = 0}};
     struct segment_place place = f->at;
     struct segment_file file = {.fd = -1};
     enum rotated_found where;
@@ -298,20 +317,13 @@ static enum err_code changed(struct followed *f, struct segment *s, struct sight
         chain_hold(&f->chain, s, &file);
         return ERR_OK;
     }
-    code = next_of_copies(f, &file, &name, err);
-    if (code == ERR_SOURCE && err->cause) {
-        out->what = SEEN_NOTHING;
-        return unreadable(f, err);
-    }
-    if (code)
-        return code;
     stage_report(ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),
                  "'%s' was truncated, or written over, when %llu bytes of it had been read, and "
                  "no copy of it is beside it: what else it held is lost",
                  f->path, (unsigned long long)f->at.offset);
     f->eof_end = f->at.offset;
     f->eof_tail = f->at.tail;
-    return end_segment(f, s, &file, &name, f->at.open_line, out, err);
+    return end_segment(f, s, &file, &nobody, f->at.open_line, out, err);
 }
 
 /* Is file what the segment's was copied from, and not truncated yet? It was born before its copy, and holds all that
@@ -332,33 +344,14 @@ static bool is_gone(const struct followed *f, const struct segment *s)
     return !s->closed && s->file.fd < 0 && f->was.id.inode && same_file(&s->file.id, &f->was.id);
 }
 
-/* Between the search beside the path and the open of next, at the path, the file that was there may have gone beside
- * it, by copytruncate under next's own identity. Then next is let go, to be found later. */
-static enum err_code look_beside_again(struct followed *f, const struct file_facts *now,
-                                       const struct segment_place *end, struct segment_file *next,
-                                       struct sight *out, struct err *err)
-{
-    struct segment_file between = {.fd = -1};
-    enum err_code code = rotated_next(&between, f->folder, f->file, now, end, is_known, f, err);
-
-    if (code || between.fd >= 0) {
-        segment_file_close(next);
-        out->what = SEEN_AGAIN;
-    }
-    segment_file_close(&between);
-    if (code != ERR_SOURCE || !err->cause)
-        return code;
-    out->what = SEEN_NOTHING;
-    return unreadable(f, err);
-}
-
 /* At the end of the segment's file, as it is now: which file goes on? next->fd -1: none yet. */
 static enum err_code what_follows(struct followed *f, struct segment *s, struct segment_file *next,
                                   struct segment_name *name, struct sight *out, struct err *err)
 {
-    const struct segment_place end = {.offset = f->eof_end, .name = s->name, .tail = f->eof_tail};
-    bool gone = is_gone(f, s);
     struct file_facts is, now = f->was;
+    const struct search search = {
+        &now, {.offset = f->eof_end, .name = s->name, .tail = f->eof_tail}, is_known, &s->file.id};
+    bool gone = is_gone(f, s), here;
     enum err_code code;
 
     next->fd = -1;
@@ -376,20 +369,8 @@ static enum err_code what_follows(struct followed *f, struct segment *s, struct 
     }
     if (!gone && !facts_of_descriptor(s->file.fd, &now))
         return err_set(err, ERR_SOURCE, errno, "input '%s'", f->path);
-    code = rotated_next(next, f->folder, f->file, &now, &end, is_known, f, err);
-    if (code == ERR_SOURCE && err->cause)
-        return unreadable(f, err);
-    if (!code && next->fd >= 0) {
-        code = name_of(next, name, err);
-        if (code)
-            segment_file_close(next);
-        return code;
-    }
-    if (!code)
-        code = open_path(f, &s->file.id, next, name, err);
-    if (!code && next->fd >= 0)
-        code = look_beside_again(f, &now, &end, next, out, err);
-    if (!code && next->fd >= 0 && !gone && is_original(f, s, next)) {
+    code = find_next(f, &search, next, name, &here, err);
+    if (!code && here && !gone && is_original(f, s, next)) {
         chain_let_go(&f->chain, s);
         chain_hold(&f->chain, s, next);
         next->fd = -1;
@@ -451,8 +432,7 @@ static void let_go_deleted(struct followed *f, struct segment *s, struct sight *
 }
 
 /* The file's end was seen, but for count bytes of a line that is not over. What goes on has to be found twice: what was
- * written before the first time is read by the second, and a rotation between the search beside the path and
- * the open at the path, which would pass over a file, finds another one then. */
+ * written before the first time is read by the second. */
 static enum err_code look_behind(struct followed *f, struct segment *s, size_t window, size_t count,
                                  struct sight *out, struct err *err)
 {

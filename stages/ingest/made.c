@@ -22,6 +22,7 @@ struct asked {
 struct made {
     const struct stage_env *env;
     const char *file, *name;
+    struct asked asked;
     int fd;
     uint64_t file_bytes, file_hash;
     uint8_t head[SOURCE_HEAD_BYTES];
@@ -47,21 +48,21 @@ bool made_is_cursor(struct view cursor)
            cursor.data[1] == KIND_MADE;
 }
 
-/* FNV-1a. Names of encodings are the same in capitals. */
-static uint32_t hash_of(const char *name, bool capitals)
+static uint32_t hash_of(const char *name)
 {
-    uint32_t hash = 2166136261;
-
-    if (!name)
-        return 0;
-    for (; *name; name++)
-        hash = (hash ^ (uint8_t)(capitals ? toupper((uint8_t)*name) : *name)) * 16777619;
-    return hash | 1;
+    return name ? (uint32_t)XXH3_64bits(name, strlen(name)) | 1 : 0;
 }
 
 static struct asked asked_of(const struct config *config)
 {
-    return (struct asked){hash_of(config->encoding, true), hash_of(config->field, false)};
+    char *encoding = config->encoding ? strdup(config->encoding) : NULL;
+    struct asked asked;
+
+    for (char *at = encoding; at && *at; at++)
+        *at = (char)toupper((unsigned char)*at); /* it is the same in capitals */
+    asked = (struct asked){hash_of(encoding), hash_of(config->field)};
+    free(encoding);
+    return asked;
 }
 
 static enum err_code decode(struct place *place, struct view cursor, const char *file,
@@ -88,8 +89,6 @@ static enum err_code decode(struct place *place, struct view cursor, const char 
 
 static void set_cursor(struct made *m, struct piece *at)
 {
-    const struct asked asked = asked_of(m->env->config);
-
     at->cursor[0] = CURSOR_VERSION;
     at->cursor[1] = KIND_MADE;
     store_u64(at->cursor + 2, m->offset);
@@ -97,8 +96,8 @@ static void set_cursor(struct made *m, struct piece *at)
     store_u64(at->cursor + 18, m->file_bytes);
     store_u64(at->cursor + 26, m->file_hash);
     at->cursor[34] = m->end;
-    store_u32(at->cursor + 35, asked.encoding);
-    store_u32(at->cursor + 39, asked.field);
+    store_u32(at->cursor + 35, m->asked.encoding);
+    store_u32(at->cursor + 39, m->asked.field);
     at->cursor_bytes = CURSOR_BYTES;
 }
 
@@ -259,7 +258,7 @@ enum err_code made_open(struct made **out, const struct stage_env *env, const ch
 
     if (!m)
         return err_set(err, ERR_MEMORY, 0, "input '%s'", file);
-    *m = (struct made){.env = env, .file = file, .name = name};
+    *m = (struct made){.env = env, .file = file, .name = name, .asked = asked_of(env->config)};
     m->fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (m->fd < 0)
         code = err_set(err, ERR_SOURCE, errno, "input '%s'", file);
