@@ -66,16 +66,21 @@ def problems(job, stream, base):
     return validate_records.validate(os.path.join(job.output, stream + ".jsonl"), base=base)
 
 
+def pause_without_emit(job, pipe):
+    """The run has lost its emit when `pause` asks: the command, which waits."""
+    wait_for("records", lambda: sum(map(len, job.records().values())) > 20000)
+    pipe.kill("emit")
+    wait_for("encode to miss emit", lambda: job.answer().get("waiting") == "emit is not there")
+    return job.place.start([job.place.riverrun, "pause", "--all", "--store", job.store])
+
+
 def status_answers_while_a_pause_waits_for_emit(place):
     """A pause is answered when it is durable, which takes as long as emit is away; `status` is not kept."""
     source = place.text("text.txt", generated_text(place.seed, 400000))
     want = undisturbed(place, "want", source, options=QUICK).records()
     job = Job(place, "out", source, options=QUICK)
     pipe = Pipe(job).start()
-    wait_for("records", lambda: sum(map(len, job.records().values())) > 20000)
-    pipe.kill("emit")
-    wait_for("encode to miss emit", lambda: job.answer().get("waiting") == "emit is not there")
-    pause = place.start([place.riverrun, "pause", "--all", "--store", job.store])
+    pause = pause_without_emit(job, pipe)
     wait_for("a status beside the pause", lambda: "pausing" in (job.status() or {"text": ""})["text"])
     check(pause.poll() is None, "a pause was answered without emit")
     pipe.start("emit")
@@ -90,10 +95,7 @@ def a_pause_that_is_not_waited_for_any_more_stands(place):
     """The command gives up and says what is missing; the pause is made once that is there."""
     job = Job(place, "out", place.text("text.txt", generated_text(place.seed, 400000)), options=QUICK)
     pipe = Pipe(job).start()
-    wait_for("records", lambda: sum(map(len, job.records().values())) > 20000)
-    pipe.kill("emit")
-    wait_for("encode to miss emit", lambda: job.answer().get("waiting") == "emit is not there")
-    pause = place.start([place.riverrun, "pause", "--all", "--store", job.store])
+    pause = pause_without_emit(job, pipe)
     check(place.end_of(pause) == ABSENT, "a pause was answered without emit")
     check("emit is not there; what was asked stands" in place.said(pause), place.said(pause))
     pipe.start("emit")
@@ -104,10 +106,7 @@ def a_question_ends_with_the_run_that_it_was_put_to(place):
     """A run that is killed before it answered is noticed, not waited for."""
     job = Job(place, "out", place.text("text.txt", generated_text(place.seed, 400000)), options=QUICK)
     pipe = Pipe(job).start()
-    wait_for("records", lambda: sum(map(len, job.records().values())) > 20000)
-    pipe.kill("emit")
-    wait_for("encode to miss emit", lambda: job.answer().get("waiting") == "emit is not there")
-    pause = place.start([place.riverrun, "pause", "--all", "--store", job.store])
+    pause = pause_without_emit(job, pipe)
     wait_for("a status beside the pause", lambda: "pausing" in (job.status() or {"text": ""})["text"])
     pipe.kill("encode")
     check(place.end_of(pause) == ABSENT and "ended before it answered" in place.said(pause), place.said(pause))
@@ -264,9 +263,10 @@ def points_of_a_running_stream_do_not_disturb_it(place):
         status = ask(job, "savepoint", "text", f"s{asked}", want=(0, 3, ABSENT)).returncode
         if status:
             break  # through already
-        ask(job, "branch", f"text@s{asked}", f"branch{asked}")
-        ask(job, "savepoint", "text", f"s{asked}", want=USAGE)
         asked += 1
+        if ask(job, "branch", f"text@s{asked - 1}", f"branch{asked - 1}", want=(0, ABSENT)).returncode == ABSENT or \
+                ask(job, "savepoint", "text", f"s{asked - 1}", want=(USAGE, ABSENT)).returncode == ABSENT:
+            break  # through while it was asked
         for _ in range(5):  # what the run drops while it is listed is no point any more, and not a wrong one
             told = history(job, "text")["checkpoints"]
             check(told and not any("wrong" in one for one in told), told)
