@@ -38,6 +38,7 @@ const struct gmime gmime_calls = {
     .part_get_type = g_mime_part_get_type,
     .part_is_attachment = g_mime_part_is_attachment,
     .part_get_filename = g_mime_part_get_filename,
+    .part_get_content_id = g_mime_part_get_content_id,
     .part_get_content = g_mime_part_get_content,
     .data_wrapper_get_stream = g_mime_data_wrapper_get_stream,
     .data_wrapper_get_encoding = g_mime_data_wrapper_get_encoding,

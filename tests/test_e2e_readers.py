@@ -188,6 +188,22 @@ def html_is_its_text(place):
     check(text_of(place, latin).decode() == "ľúbozvučný kôň\n" or note_of(place, latin), "named HTML")
     packed = place.text("page.gz", squeeze(read(page)))
     check(text_of(place, packed) == want and note_of(place, packed) == "gzip, HTML, UTF-8", "HTML in gzip")
+    cut = place.text("cut.html", b"<h2>I.<br><br>A name</h2>one<br><br>two<table><tr><td>&nbsp;<td>5<tr><td>&nbsp;</table>"
+                     b"<script>'<![CDATA['</script><p>a[b]]>c")
+    check(text_of(place, cut).decode() == "I.\nA name\n\none\n\ntwo\n\n\u00a0\t5\n\na[b]]>c\n", text_of(place, cut))
+
+
+def a_declaration_counts_where_it_is_one(place):
+    """Of an encoding: behind one that is not the text's, not where it is quoted, and not of units that it is not made of."""
+    said = "'<?xml version=\"1.0\" encoding=\"%s\"?>'"
+    polish, russian = "<p>cięzka zażółć gęślą jaźń</p>\n" * 20, "Статья о кодировках: <meta charset='koi8-r'> в начале.\n" * 20
+    page = said[1:-1] % "UTF-8" + "<html><meta charset='iso-8859-2'>" + polish
+    check(note_of(place, place.text("a.xhtml", page.encode("iso-8859-2"))) == "HTML, ISO-8859-2", "the <meta> behind a wrong declaration")
+    for name in ("utf-16", "UCS-2", "utf-32", "unicode"):
+        data = (said[1:-1] % name + "<d>" + "déjà vu à la crème\n" * 20 + "</d>").encode("cp1252")
+        check(b"d\xc3\xa9j\xc3\xa0 vu" in text_of(place, place.text("wide.xml", data)), f"8-bit text that says {name}")
+    quoted = place.text("quoted.txt", russian.encode("cp1251"))
+    check(text_of(place, quoted).decode() == russian, note_of(place, quoted))
 
 
 def paragraphs(data):
@@ -246,8 +262,12 @@ def a_bad_chapter_costs_itself(place):
     check(b"in any encoding that can be told" in frames(place, locked)[-1][1], frames(place, locked)[-1])
     with zipfile.ZipFile(locked, "a") as book:
         book.writestr("META-INF/encryption.xml", "<encryption/>")
-    check(frames(place, locked)[-1] == (FAULT, b"the EPUB's chapters are encrypted (DRM): a copy that is not can be read"),
-          frames(place, locked)[-1])
+    cover = epub(place.path("cover.epub"), [("a.xhtml", "<p>Cover."), ("b.xhtml", noise), ("c.xhtml", noise)])
+    with zipfile.ZipFile(cover, "a") as book:
+        book.writestr("META-INF/encryption.xml", "<encryption/>")
+    for path in (locked, cover):
+        said = frames(place, path)[-1]
+        check(said == (FAULT, b"the EPUB's chapters are encrypted (DRM): a copy that is not can be read"), said)
 
 
 def packed(path, files):
@@ -564,6 +584,8 @@ def attached(part, name):
 
 def mail_message_by_message(place):
     png = lambda: MIMEImage(b"\x89PNG\r\n\x1a\n" + bytes(300), "png")
+    shown = png()
+    shown.add_header("Content-Disposition", "inline", filename="shown.png")
     quoted = mail("Grüße\nFrom here on: größer.\n\n>From before\n", "Schöne neue Betreffzeile, die so lang ist, dass sie gefaltet wird",
                   From="=?iso-8859-1?Q?J=FCrgen?= <j@m.de>", Date="Mon, 1 Jan 2024 10:00:00 +0100", charset="iso-8859-1")
     both = mail("", "Both", "mixed", parts=[mail("", kind="alternative", parts=[mail("<p>HTML", kind="html"), mail("plain")]),
@@ -572,7 +594,7 @@ def mail_message_by_message(place):
                                                                                                 kind="html", charset="iso-8859-2"), png()])])
     blank = mail("", "Blank", "alternative", parts=[mail(" \u00a0\n\u200b \t\n" * 900), mail("<p>The letter.", kind="html")])
     apple = mail("", "Apple", "alternative", parts=[mail("plain"), mail("", kind="mixed", parts=[
-        mail("<p>HTML", kind="html"), png(), attached(png(), "sent.png"), attached(mail("not read"), "note.txt")])])
+        mail("<p>HTML", kind="html"), png(), attached(png(), "sent.png"), attached(mail("not read"), "note.txt"), shown])])
     inside = mail("", "Fwd", "mixed", parts=[mail("See below."), MIMEMessage(mail("Inner text.", "Inner", From="i@j"))])
     latin = b"Subject: raw \xe4\nContent-Type: text/plain; charset=iso-8859-15\n\nEuro \xa4\n"
     japanese = mail("日本語のテキスト\n", "日本", charset="iso-2022-jp").as_bytes()
@@ -583,7 +605,7 @@ def mail_message_by_message(place):
             "Grüße\nFrom here on: größer.\n\n>From before\n\n", "Both\n\nplain\n\nAttachment: Bild ü.png\nAttachment: a.txt\n\nThe end.\n\n",
             "HTML\n\nTop\n\nalone ü\n\nAttachment: image/png\n\n", "Fwd\n\nSee below.\n\nInner\n\nFrom: i@j\n\nInner text.\n\n",
             "raw ä\n\nEuro €\n\n", "日本\n\n日本語のテキスト\n\n", "liar\n\nnaïve — UTF-8\n\n", "Blank\n\nThe letter.\n\n",
-            "Apple\n\nplain\n\nAttachment: sent.png\nAttachment: note.txt\n\n", "bare\n"]
+            "Apple\n\nplain\n\nAttachment: sent.png\nAttachment: note.txt\nAttachment: shown.png\n\n", "bare\n"]
     path = mbox(place.path("a.mbox"), messages)
     check(text_of(place, path).decode() == "".join(want), text_of(place, path).decode())
     source, places = read(path), places_of(place, path)
@@ -595,7 +617,7 @@ def mail_message_by_message(place):
         end = int(at) + len(FROM)
         check(int(number) == i + 1 and source[int(at):end] == FROM and source[end:].startswith(messages[i][:12]), name)
     check([one[1] for one in places if not one[2]] == [2, 2], "headings below the subject")
-    check(frames(place, path)[-2] == (WARNING, "5 attachments are passed over, the first 'Bild ü.png'".encode()), frames(place, path)[-2])
+    check(frames(place, path)[-2] == (WARNING, "6 attachments are passed over, the first 'Bild ü.png'".encode()), frames(place, path)[-2])
     packed_too = place.text("b.gz", squeeze(source))
     check(frames(place, packed_too)[1:] == frames(place, path)[1:] and note_of(place, packed_too) == "gzip, mail", note_of(place, packed_too))
     alone = place.text("alone.eml", messages[0])
@@ -679,6 +701,8 @@ def a_field_of_json_lines(place):
         check(any(kind == WARNING for kind, _ in said) == (name in ("torn", "log")), f"{name}: {said}")
     wide = place.text("wide.jsonl", b'{"id": 18446744073709551616, "text": "a"}\n{"text": "b\\u0000c"}\n')
     check(frames(place, wide, "--field", "text")[-1][0] == END and text_of(place, wide, "--field", "text") == b"a\nb\0c\n", "valid JSON")
+    for name, data in {"array": b'[\n{"text": "a"},\n{"text": "b"}\n]\n', "readme": b"# Data\n\nLines are:\n\n" + lines}.items():
+        check(text_of(place, place.text(name, data), "--field", "text") == data, f"{name} is no JSON Lines")
     code = place.text("a.c", b"int f(void)\n{\n}\n")
     said = frames(place, code, "--field", "text")
     check(said[1] == (WARNING, b"begins with no line of JSON, and is read as plain text, without --field"), said)
@@ -860,10 +884,14 @@ def what_no_reader_knows_is_named(place):
         check(len(said) == 1 and why in said[0][1], f"{name}: {said}")
         said = frames(place, packed(place.path("in.zip"), {name: data, "b.txt": text}))
         check(why in said[-2][1] and said[-2][0] == WARNING, f"{name} in a zip: {said}")
+        said = frames(place, packed(place.path("alone.zip"), {name: data}))
+        check(said[-1][0] == FAULT and said[-1][1].endswith((b"`", b"unzstd`")), f"{name} alone in a zip: {said}")
+    asked = frames(place, packed(place.path("in.zip"), {"a.rtf": refused["a.rtf"][0], "b.txt": text}), "--encoding", "latin1")
+    check(asked[-1][0] == END and not any(kind == WARNING for kind, _ in asked), f"as it was asked for: {asked}")
     check(frames(place, place.text("twice.gz", squeeze(squeeze(text))))[0] == (FAULT, b"is packed twice: unpack it once"), "twice")
     process = Job(place, "rtf", [place.path("a.rtf"), place.text("good.txt", text)]).start()
     status, said = place.end_of(process), place.said(process)
-    check(status == SOME_FAILED and "a.rtf': is RTF, which" in said, f"{status}: {said}")
+    check(status == SOME_FAILED and "a.rtf': is RTF: make DOCX" in said, f"{status}: {said}")
 
 
 def a_tree_of_sources(place):
@@ -943,7 +971,8 @@ def a_reader_can_do_little(place):
 
 if __name__ == "__main__":
     sys.exit(main([compressed_reads_as_the_plain_file, encodings_read_as_utf8, without_a_mark_and_as_asked,
-                   html_is_its_text, books_are_their_texts, epub_in_the_order_of_its_spine, a_bad_chapter_costs_itself, documents_of_offices,
+                   html_is_its_text, a_declaration_counts_where_it_is_one, books_are_their_texts,
+                   epub_in_the_order_of_its_spine, a_bad_chapter_costs_itself, documents_of_offices,
                    readers_say_places, records_name_their_places, pages_of_pdf, archives_member_by_member, a_damaged_member_costs_itself, members_of_any_name, documents_inside_archives,
                    mail_message_by_message, damaged_mail_costs_itself, a_field_of_json_lines, another_question_is_refused_by_name, chapters_of_real_books, killed_at_random_the_bytes_are_the_same,
                    killed_at_random_the_places_are_the_same, another_file_is_refused_by_name,

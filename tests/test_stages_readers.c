@@ -48,7 +48,12 @@ static void look_goes_by_content_first(void **state)
                  {"PK\003\004", "a.html", LOOK_ZIP},
                  {"%PDF-1.7", NULL, LOOK_PDF},
                  {"HTTP/1.1 200\r\n\r\n%PDF-1.7\n%\xE2\xE3\xCF\xD3", NULL, LOOK_PDF},
+                 {"\xEF\xBB\xBF\r\n%PDF-1.7\n", NULL, LOOK_PDF},
                  {"text on %PDF-1.7", NULL, LOOK_UTF8},
+                 {"\xFC"
+                  "ber %PDF-1.7",
+                  NULL, LOOK_OTHER},
+                 {"\xFC\n%PDF-", NULL, LOOK_OTHER},
                  {"From a@b Mon Jan  1 10:00:00 2024\nSubject: c\n", "a", LOOK_MAIL},
                  {"From - Sat Feb 29 9:05 +0100 2020\n>From d\n", "a.html", LOOK_MAIL},
                  {"From a at b.org  Mon Jan  1 10:00:00 2024\r\nX: y\r\n", NULL, LOOK_MAIL},

@@ -252,7 +252,7 @@ static enum err_code take_member(struct archived *a, struct archive_entry *entry
     code = ahead_look(&ahead, &in, &why);
     if (!code) {
         look = look_at(ahead_head(&ahead), name);
-        refused = look_refused(ahead_head(&ahead));
+        refused = a->reading->encoding ? NULL : look_refused(ahead_head(&ahead));
         code = refused ? err_set(&why, ERR_SOURCE, 0, "%s", refused)
                        : read_by_kind(a, &replay, look, name, &why);
     }
@@ -278,7 +278,7 @@ static enum err_code tell_passed(const struct archived *a, struct err *err)
     if (!a->read && a->failed)
         return err_set(err, ERR_SOURCE, 0,
                        "is an archive, and none of the %" PRIu64
-                       " files in it can be read, the first '%.60s': %.80s",
+                       " files in it can be read, the first '%.40s': %.80s",
                        a->files, a->first_failed, a->why);
     if (!a->read)
         return err_set(err, ERR_SOURCE, 0,

@@ -46,9 +46,10 @@ struct encoding {
 
 static size_t unit_of(const char *name)
 {
-    return strcasestr(name, "UTF-16") || strcasestr(name, "UCS-2")   ? 2
-           : strcasestr(name, "UTF-32") || strcasestr(name, "UCS-4") ? 4
-                                                                     : 1;
+    const bool two =
+        strcasestr(name, "UTF-16") || strcasestr(name, "UCS-2") || !strcasecmp(name, "UNICODE");
+
+    return two ? 2 : strcasestr(name, "UTF-32") || strcasestr(name, "UCS-4") ? 4 : 1;
 }
 
 /* Decode [*from, *from + *left) to [*to, *to + *room), replacing what is no character; stops where the last one
@@ -261,14 +262,27 @@ static void element_says(struct view sample, const char *open, const char *word,
     name[bytes] = 0;
 }
 
-/* What an XML declaration says, or HTML's <meta>, in name; "" where there is neither. */
-static void markup_tells(struct view sample, char name[ENCODING_NAME_MAX])
+/* One of 8-bit units at that: a name of wider ones could not be read where it stands. */
+static bool declares(struct encoding *e, struct view sample, const char *open, const char *word)
 {
-    name[0] = 0;
-    if (sample.bytes > 5 && !memcmp(sample.data, "<?xml", 5))
-        element_says(sample, "<?xml", "encoding", name);
-    if (!name[0])
-        element_says(sample, "<meta", "charset", name);
+    char name[ENCODING_NAME_MAX];
+
+    element_says(sample, open, word, name);
+    return strcasecmp(name, "UTF-8") && unit_of(web_name(name)) == 1 && try(e, web_name(name));
+}
+
+/* What an XML declaration says, or else HTML's <meta> in what begins as markup does: any text may quote one. */
+static bool markup_tells(struct encoding *e, struct view sample)
+{
+    const bool xml = sample.bytes > 5 && !memcmp(sample.data, "<?xml", 5);
+    size_t at = 0;
+
+    while (at < sample.bytes && isspace(sample.data[at]))
+        at++;
+    return (xml && declares(e, sample, "<?xml", "encoding")) ||
+           ((xml || (at + 1 < sample.bytes && sample.data[at] == '<' &&
+                     (isalpha(sample.data[at + 1]) || sample.data[at + 1] == '!'))) &&
+            declares(e, sample, "<meta", "charset"));
 }
 
 static const char *zeros_tell(struct view sample)
@@ -314,10 +328,7 @@ static bool guess(struct encoding *e, struct view sample)
 
     if (e->said && strcasecmp(e->said, "UTF-8") && try(e, web_name(e->said)))
         return true;
-    markup_tells(sample, name);
-    if (strcasecmp(name, "UTF-8") && try(e, web_name(name)))
-        return true;
-    if (try(e, zeros_tell(sample)))
+    if (markup_tells(e, sample) || try(e, zeros_tell(sample)))
         return true;
     uchardet_tells(sample, name);
     if (strcasecmp(name, "UTF-8") && try(e, web_name(name)))

@@ -144,7 +144,7 @@ static enum err_code tell_failed(const struct book *b, struct err *err)
 
     if (!b->files)
         return err_set(err, ERR_SOURCE, 0, "the EPUB's spine names no text");
-    if (b->failed == b->files && zipped_has(b->zip, "META-INF/encryption.xml"))
+    if (b->failed > b->files / 2 && zipped_has(b->zip, "META-INF/encryption.xml"))
         return err_set(err, ERR_SOURCE, 0,
                        "the EPUB's chapters are encrypted (DRM): a copy that is not can be read");
     if (b->failed == b->files) {

@@ -37,14 +37,12 @@ bool fields_are_in(struct view beginning)
     struct view rest = trimmed(look_behind_mark(beginning));
     const uint8_t *end;
 
-    if (rest.bytes && rest.data[0] == '{')
-        return true;
-    while (rest.bytes && (end = memchr(rest.data, '\n', rest.bytes))) {
-        rest = trimmed((struct view){end, rest.bytes - (size_t)(end - rest.data)});
-        if (rest.bytes >= 2 && !memcmp(rest.data, "{\"", 2)) /* a line of C may be a '{' */
-            return true;
-    }
-    return false;
+    if (!rest.bytes || rest.data[0] == '{' ||
+        rest.data[0] == '[') /* '[': one text, of many lines */
+        return rest.bytes && rest.data[0] == '{';
+    end = memchr(rest.data, '\n', rest.bytes); /* the first line may be torn */
+    rest = trimmed((struct view){end, end ? rest.bytes - (size_t)(end - rest.data) : 0});
+    return rest.bytes >= 2 && !memcmp(rest.data, "{\"", 2); /* a line of C may be a '{' */
 }
 
 /* Lent by record; NULL: there is none. */
@@ -86,7 +84,7 @@ static void note_broken(struct fields *f, const char *why)
 /* A line without its end. */
 static enum err_code take_line(struct fields *f, struct view line, struct err *err)
 {
-    /* No number is asked for: one of more than 64 bits is no fault. */
+    /* No number is asked for: an integer of more than 64 bits is no fault. */
     const size_t flags = JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
     json_error_t why;
     json_t *record;

@@ -35,6 +35,7 @@ static const struct {
              CALL(part_get_type),
              CALL(part_is_attachment),
              CALL(part_get_filename),
+             CALL(part_get_content_id),
              CALL(part_get_content),
              CALL(data_wrapper_get_stream),
              CALL(data_wrapper_get_encoding),

@@ -66,6 +66,7 @@ struct gmime {
     size_t (*part_get_type)(void);
     int (*part_is_attachment)(struct _GMimePart *part);
     const char *(*part_get_filename)(struct _GMimePart *part);
+    const char *(*part_get_content_id)(struct _GMimePart *part);
     struct _GMimeDataWrapper *(*part_get_content)(struct _GMimePart *part);
     struct _GMimeStream *(*data_wrapper_get_stream)(struct _GMimeDataWrapper *content);
     unsigned (*data_wrapper_get_encoding)(struct _GMimeDataWrapper *content);

@@ -157,6 +157,9 @@ static void tame_marks(struct html *h, uint8_t *data, const uint8_t *end)
             at[1] = 'b';
             at[2] = '>';
             h->cdata = false;
+        } else if (*at == '<' &&
+                   begins(at, end, "</script")) { /* the mark was in a program's text */
+            h->cdata = false;
         }
     }
 }

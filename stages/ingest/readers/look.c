@@ -52,14 +52,11 @@ const char *look_refused(struct view bytes)
     static const struct {
         const char *mark, *why;
         size_t count;
-    } marks[] = {
-        {"{\\rtf",
-         "is RTF, which no reader knows: make DOCX of it, as with `soffice --convert-to docx`", 5},
-        {"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1",
-         "is a file of an old Office (.doc, .xls): make DOCX of it, as with `soffice --convert-to "
-         "docx`",
-         8},
-        {"\x5D\0\0", "is packed by lzma, which no reader knows: unpack it, as with `unlzma`", 3}};
+    } marks[] = {{"{\\rtf", "is RTF: make DOCX of it, as with `soffice --convert-to docx`", 5},
+                 {"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1",
+                  "is an old Office's file: make DOCX of it, as with `soffice --convert-to docx`",
+                  8},
+                 {"\x5D\0\0", "is packed by lzma: unpack it, as with `unlzma`", 3}};
 
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
         if (bytes.bytes >= marks[i].count && !memcmp(bytes.data, marks[i].mark, marks[i].count))
@@ -334,11 +331,25 @@ bool look_is_mail(struct view bytes, const char *name)
     return names_one_of(name, endings) && begins_with_field(bytes);
 }
 
-/* Something may stand before a PDF (ISO 32000-1, annex H.3.4.1), as what sent it says. Text may be about them. */
+static struct view behind_blanks(struct view bytes)
+{
+    bytes = look_behind_mark(bytes);
+    while (bytes.bytes && isspace(bytes.data[0]))
+        bytes = behind(bytes, 1);
+    return bytes;
+}
+
+/* Something may stand before a PDF (ISO 32000-1, annex H.3.4.1), as what sent it says, and then a line begins. Text may
+ * be about them. */
 static bool is_pdf_behind(struct view bytes)
 {
-    return bytes.bytes &&
-           memmem(bytes.data, bytes.bytes < PDF_BYTES ? bytes.bytes : PDF_BYTES, "%PDF-", 5);
+    const uint8_t *end = bytes.data + (bytes.bytes < PDF_BYTES ? bytes.bytes : PDF_BYTES), *at;
+
+    for (at = bytes.data; at < end && (at = memmem(at, (size_t)(end - at), "%PDF-", 5)); at++)
+        if (at + 5 < end && isdigit(at[5]) &&
+            (at == bytes.data || at[-1] == '\n' || at[-1] == '\r'))
+            return true;
+    return false;
 }
 
 enum look look_at(struct view bytes, const char *name)
@@ -349,7 +360,7 @@ enum look look_at(struct view bytes, const char *name)
         return LOOK_ZIP;
     if (look_archive(bytes))
         return LOOK_ARCHIVE;
-    if (begins(bytes, "%PDF-"))
+    if (begins(behind_blanks(bytes), "%PDF-"))
         return LOOK_PDF;
     if (look_refused(bytes))
         return LOOK_OTHER;

@@ -217,6 +217,16 @@ static int worth_of(const struct mail *m, struct _GMimeObject *part, int depth)
     return most;
 }
 
+/* Said to be so, or as Apple's mail does it: shown in place, by a name, and no picture of the text's. */
+static bool is_attached(const struct mail *m, struct _GMimeObject *object)
+{
+    struct _GMimePart *part = (struct _GMimePart *)object;
+
+    return m->g->part_is_attachment(part) ||
+           (!is_text(m, object) && m->g->part_get_filename(part) &&
+            !m->g->part_get_content_id(part));
+}
+
 /* Of an alternative that is not read: what it says is attached is not what another one says too. */
 static void name_attached(struct mail *m, struct _GMimeObject *part, int depth)
 {
@@ -226,7 +236,7 @@ static void name_attached(struct mail *m, struct _GMimeObject *part, int depth)
     if (depth <= DEPTH_MAX && is_a(m, part, g->multipart_get_type()))
         for (int i = 0; i < g->multipart_get_count(parts); i++)
             name_attached(m, g->multipart_get_part(parts, i), depth + 1);
-    else if (is_a(m, part, g->part_get_type()) && g->part_is_attachment((struct _GMimePart *)part))
+    else if (is_a(m, part, g->part_get_type()) && is_attached(m, part))
         name_attachment(m, part);
 }
 

@@ -104,7 +104,7 @@ void shape_break(struct shape *s, int newlines)
 
 void shape_line(struct shape *s)
 {
-    shape_break(s, s->lined && !s->in_line ? SHAPE_PARAGRAPH : SHAPE_LINE);
+    shape_break(s, s->lined && !s->in_line && !s->heading ? SHAPE_PARAGRAPH : SHAPE_LINE);
     s->lined = true;
 }
 
@@ -130,10 +130,12 @@ void shape_place(struct shape *s, uint8_t heading, const char *name)
         msg_place_join(s->place, (struct view){s->place, s->marked ? s->place_bytes : 0},
                        (struct view){bytes, count});
     s->marked = true;
+    s->heading = place.heading & PLACE_TITLE;
 }
 
 void shape_heading_end(struct shape *s)
 {
+    s->heading = false;
     if (!s->marked)
         return;
     s->place[0] &= (uint8_t)~PLACE_TITLE;
@@ -144,7 +146,8 @@ void shape_cell(struct shape *s)
 {
     if (s->in_line)
         s->blank = '\t';
-    s->held = 0;
+    else if (s->held && s->hold[s->held - 1] != '\t')
+        hold(s, (const uint8_t *)"\t", 1);
 }
 
 enum err_code shape_end(struct shape *s, struct err *err)

@@ -14,6 +14,7 @@ struct shape {
     bool begun;   /* something was written */
     bool in_line; /* and stands in this line */
     bool lined;   /* it is empty because shape_line began it */
+    bool heading; /* what comes is one's text, until shape_heading_end */
     int gap;      /* newlines before what comes next */
     char blank;   /* before what comes next in the line: ' ', '\t' or 0 */
     size_t
@@ -31,7 +32,7 @@ struct shape {
 void shape_text(struct shape *s, const void *text, size_t bytes);
 /* What comes next stands in a line, or a paragraph, of its own. */
 void shape_break(struct shape *s, int newlines);
-/* What comes next stands in a line of its own; where this one is empty already, in a paragraph. */
+/* What comes next stands in a line of its own; where this one is empty already, in a paragraph, but a heading is one. */
 void shape_line(struct shape *s);
 /* A cell of a table ends: a tab before the next. */
 void shape_cell(struct shape *s);
