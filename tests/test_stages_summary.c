@@ -501,7 +501,9 @@ static void times_are_found_in_lines(void **state)
                  {"Jun  9 23:59:59 host", "Jun  9 23:59:59", 0},
                  {"Jun 10 00:00:09 host", "Jun 10 00:00:09", 10}, /* of one form */
                  {"Mon Jan 31 23:00:00 2005", "Jan 31 23:00:00 2005", 0},
-                 {"Tue Feb  1 00:00:00 2005", "Feb  1 00:00:00 2005", 3600}};
+                 {"Tue Feb  1 00:00:00 2005", "Feb  1 00:00:00 2005", 3600},
+                 {"ts=1795318207 level=info", "1795318207", 0},
+                 {"ts=1795318209 level=info", "1795318209", 2}};
     static const char *const none[] = {"no time",
                                        "12345678901 x",
                                        "2026-13-22 03:30:07",
@@ -626,8 +628,10 @@ static void times_of_two_forms_are_not_compared(void **state)
     buffer_release(&lines);
 }
 
-/* The records of a log of 600 lines, a minute each, of which the first has another form. */
-static void read_odd_log(const char *first, const char *form, struct buffer *out)
+/* The records of a log of 600 lines, a minute each, of which the first has another form, and every other 16 that of
+ * bursts. */
+static void read_odd_log(const char *first, const char *form, const char *bursts,
+                         struct buffer *out)
 {
     const struct analysis_options options = {
         .unit = UNIT_LINE, .parts = (1U << ANALYZE_COUNT) - 1, .summary_minutes = 60};
@@ -637,7 +641,7 @@ static void read_odd_log(const char *first, const char *form, struct buffer *out
     analysis_begin(&a, &options, 0);
     for (unsigned i = 0; i <= 600; i++) {
         char line[80];
-        int bytes = i ? snprintf(line, sizeof line, form, i / 60, i % 60)
+        int bytes = i ? snprintf(line, sizeof line, i / 16 % 2 ? bursts : form, i / 60, i % 60)
                       : snprintf(line, sizeof line, "%s\n", first);
         if (i == 600)
             analysis_end(&a, &made);
@@ -658,12 +662,20 @@ static void a_first_line_of_another_form_is_no_clock_for_long(void **state)
     struct buffer lines = buffer_of(SIZE_MAX / 2);
 
     (void)state;
-    read_odd_log("1795318207 started", "2026-11-22T%02u:%02u:00Z app: done\n", &lines);
+    read_odd_log("1795318207 started", "2026-11-22T%02u:%02u:00Z app: done\n",
+                 "2026-11-22T%02u:%02u:00Z app: done\n", &lines);
     expect_summaries(&lines, 10, "\"lines\":61,\"from\":\"2026-11-22T00:01:00\"");
     buffer_release(&lines);
     lines = buffer_of(SIZE_MAX / 2);
-    read_odd_log("Jun  9 23:59:00 app: done", "Jun 10 %02u:%02u:00 app: done\n", &lines);
+    read_odd_log("Jun  9 23:59:00 app: done", "Jun 10 %02u:%02u:00 app: done\n",
+                 "Jun 10 %02u:%02u:00 app: done\n", &lines);
     expect_summaries(&lines, 11, "\"lines\":59,\"from\":\"Jun  9 23:59:00\"");
+    buffer_release(&lines);
+    /* Two programs in one log, by turns: the form that the period began with stays its clock. */
+    lines = buffer_of(SIZE_MAX / 2);
+    read_odd_log("Jun 10 00:00:00 app: done", "Jun 10 %02u:%02u:00 app: done\n",
+                 "[10/Jun/2026:%02u:%02u:00 +0000] done\n", &lines);
+    expect_summaries(&lines, 10, "\"from\":\"Jun 10 00:00:00\"");
     buffer_release(&lines);
 }
 

@@ -259,6 +259,10 @@ static void headings_are_told_by_their_form(void **state)
     assert_sections(UNIT_PARAGRAPH, true,
                     "# A\n\n   ~~~\nx\n\n# no\n```\n\n# no\n\n ~~~\n\n    ```\n\n# B\n\n",
                     "0 A (1)|5 A|15 A|25 A|31 A|37 A|46 B (1)|");
+    /* One that is opened on a list item's line is closed below it. */
+    assert_sections(UNIT_PARAGRAPH, true,
+                    "# A\n\n 10. ```sh\nx\n\n# no\n       ```\n\n# B\n\n- x ```\n\n# C\n\n",
+                    "0 A (1)|5 A|19 A|36 B (1)|41 B|50 C (1)|");
     assert_sections(UNIT_SECTION, true, "# A\n\n```\nx\n\n# no\n```\n\n# B\n```\nx\n\n# no\n```\n",
                     "0 A (1)|22 B (1)|");
     /* A byte order mark is no word. */

@@ -123,15 +123,17 @@ static bool stands_at(struct view line, size_t at, const char *form, struct logt
     return true;
 }
 
-/* Ten digits may be any number: they are a time where no word stands before them, or in brackets. */
-static bool may_stand(const char *form, struct view line, size_t at, bool words)
+/* Ten digits may be any number: they are a time where no word stands before them, in brackets, and as what the line's
+ * first word is set to (ts=1795318207). */
+static bool may_stand(const char *form, struct view line, size_t at, bool words, bool more)
 {
-    return *form != 'E' || !words || line.data[at - 1] == '[' || line.data[at - 1] == '(';
+    return *form != 'E' || !words || line.data[at - 1] == '[' || line.data[at - 1] == '(' ||
+           (!more && line.data[at - 1] == '=');
 }
 
 bool logtime_of(struct view line, struct logtime *out)
 {
-    bool words = false; /* before at */
+    bool words = false, more = false; /* before at: any, and a blank behind the first */
 
     for (size_t at = 0; at < line.bytes && at < LOGTIME_WITHIN; at++) {
         bool edge = at == 0 || line.data[at - 1] <= ' ' || strchr("[(\"<=", line.data[at - 1]);
@@ -139,9 +141,10 @@ bool logtime_of(struct view line, struct logtime *out)
             return false;
         for (uint8_t i = 0; edge && i < LOGTIME_FORMS; i++) {
             out->form = same_as[i];
-            if (may_stand(forms[i], line, at, words) && stands_at(line, at, forms[i], out))
+            if (may_stand(forms[i], line, at, words, more) && stands_at(line, at, forms[i], out))
                 return true;
         }
+        more = more || (words && line.data[at] <= ' ');
         words = words || isalnum(line.data[at]) || line.data[at] >= 0x80;
     }
     return false;

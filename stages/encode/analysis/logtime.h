@@ -3,8 +3,8 @@
  *    2026-11-22T03:30:07.123Z   2026/11/22 03:30:07   2005-06-03-15.42.50   26/11/22 03:30:07   261122 033007
  *    Nov 22 03:30:07   Sun Nov 22 03:30:07 2026   22/Nov/2026:03:30:07 +0000   1795318207 (seconds since 1970)
  *
- * The first that stands in the first LOGTIME_WITHIN bytes; of ten digits, where no word stands before them or in
- * brackets, and they are of 2001 to 2039. Zones are not looked at: a log keeps to one. Where there is no year, all are
+ * The first that stands in the first LOGTIME_WITHIN bytes; of ten digits, where no word stands before them, in brackets
+ * or as what the first word is set to (ts=), and they are of 2001 to 2039. Zones are not looked at: a log keeps to one. Where there is no year, all are
  * the same year. */
 #ifndef STAGES_ENCODE_ANALYSIS_LOGTIME_H
 #define STAGES_ENCODE_ANALYSIS_LOGTIME_H

@@ -1,8 +1,9 @@
 #include "stages/encode/analysis/units.h"
 
+#include <ctype.h>
 #include <math.h>
 
-enum { VERSION = 3, FLAGS = 63 };
+enum { VERSION = 3, FLAGS = 127, INDENT_MAX = 60 };
 
 void units_begin(struct units *u, enum unit kind, uint64_t offset)
 {
@@ -36,20 +37,37 @@ static void span_record(const struct units_span *span, enum record_kind kind, ui
 
 /* ---- Boundaries ---- */
 
-/* Three ` or ~ at a line's beginning, with at most three blanks before them, open or close what is no text of
- * Markdown's. */
+static bool is_tick(uint8_t byte)
+{
+    return byte == '`' || byte == '~';
+}
+
+/* Three ` or ~ at a line's beginning, or at a list item's, open what is no text of Markdown's, and close it; at most three
+ * blanks stand before them, or three more than where it was opened. */
 static void count_ticks(struct units *u, uint8_t byte)
 {
-    if (byte == ' ' && u->ticks == 0 && u->indent < 3) {
+    const bool item = !u->fence && (strchr("-*+.)", byte) || isdigit(byte));
+
+    if (u->ticks == 0 && byte == ' ' && u->indent < (u->item ? INDENT_MAX : u->fence_at + 3)) {
         u->indent++;
-    } else if ((byte == '`' || byte == '~') && u->ticks < 3 && (!u->ticks || byte == u->tick)) {
+    } else if (u->ticks == 0 && byte && item && u->indent < INDENT_MAX) {
+        u->item = true;
+        u->indent++;
+    } else if (is_tick(byte) && u->ticks < 3 && (!u->ticks || byte == u->tick)) {
         u->tick = byte;
-        u->ticks++;
-        if (u->ticks == 3 && (!u->fence || u->fence == byte))
-            u->fence = u->fence ? 0 : byte;
+        if (++u->ticks < 3 || (u->fence && u->fence != byte))
+            return;
+        u->fence_at = u->fence ? 0 : u->indent;
+        u->fence = u->fence ? 0 : byte;
     } else {
         u->ticks = 3;
     }
+}
+
+static void begin_line(struct units *u)
+{
+    u->indent = u->ticks = 0;
+    u->item = false;
 }
 
 /* Does a boundary lie in text? Keeps track of what the current line and unit hold. */
@@ -62,7 +80,7 @@ static bool passes_boundary(struct units *u, struct view text)
             boundary = boundary || u->kind == UNIT_LINE ||
                        (paragraphs && !u->line_has_text && u->unit_has_text);
             u->line_has_text = false;
-            u->indent = u->ticks = 0;
+            begin_line(u);
             continue;
         }
         if (!u->unit_has_text)
@@ -207,12 +225,12 @@ void units_place(struct units *u, const struct msg_place *place)
     }
     u->blank_before = true;
     u->line_has_text = u->unit_has_text = false;
-    u->indent = u->ticks = 0;
+    begin_line(u);
     if (!place->name.bytes && !(place->heading & (PLACE_MARKDOWN | PLACE_ALONE)))
         return;
     /* Another file: what was said of the one before is over. */
     u->fenced = false;
-    u->fence = 0;
+    u->fence = u->fence_at = 0;
     u->markdown = place->heading & PLACE_MARKDOWN;
     u->place_bytes = (uint8_t)place->name.bytes;
     if (place->name.bytes)
@@ -243,9 +261,11 @@ void units_save(const struct units *u, struct buffer *out)
 {
     buffer_u8(out, VERSION);
     buffer_u8(out, (uint8_t)u->kind);
-    buffer_u8(out, (uint8_t)(u->line_has_text | u->unit_has_text << 1 | u->markdown << 2 |
-                             u->marked << 3 | u->fenced << 4 | u->blank_before << 5));
+    buffer_u8(out,
+              (uint8_t)(u->line_has_text | u->unit_has_text << 1 | u->markdown << 2 |
+                        u->marked << 3 | u->fenced << 4 | u->blank_before << 5 | u->item << 6));
     buffer_u8(out, u->fence);
+    buffer_u8(out, u->fence_at);
     buffer_u8(out, u->indent);
     buffer_u8(out, u->tick);
     buffer_u8(out, u->ticks);
@@ -275,17 +295,13 @@ static bool load_span(struct units_span *span, struct reader *r)
     return text && isfinite(span->nats);
 }
 
-static bool is_tick(uint8_t byte)
-{
-    return !byte || byte == '`' || byte == '~';
-}
-
 /* What headings and places have left. */
 static bool load_place(struct units *u, struct reader *r)
 {
     const uint8_t *place;
 
     u->fence = read_u8(r);
+    u->fence_at = read_u8(r);
     u->indent = read_u8(r);
     u->tick = read_u8(r);
     u->ticks = read_u8(r);
@@ -294,7 +310,8 @@ static bool load_place(struct units *u, struct reader *r)
     place = u->place_bytes <= PLACE_TEXT_MAX ? read_bytes(r, u->place_bytes) : NULL;
     if (place)
         memcpy(u->place, place, u->place_bytes);
-    return place && is_tick(u->fence) && is_tick(u->tick) && u->indent <= 3 && u->ticks <= 3 &&
+    return place && (!u->fence || is_tick(u->fence)) && (!u->tick || is_tick(u->tick)) &&
+           u->indent <= INDENT_MAX && u->fence_at <= INDENT_MAX && u->ticks <= 3 &&
            u->heading <= PLACE_TITLE && heading_path_load(&u->path, r);
 }
 
@@ -308,7 +325,8 @@ enum err_code units_load(struct units *u, struct view bytes, struct err *err)
                         .markdown = flags >> 2 & 1,
                         .marked = flags >> 3 & 1,
                         .fenced = flags >> 4 & 1,
-                        .blank_before = flags >> 5 & 1};
+                        .blank_before = flags >> 5 & 1,
+                        .item = flags >> 6 & 1};
     bool good =
         version == VERSION && kind <= UNIT_SECTION && flags <= FLAGS && load_place(&got, &r);
 

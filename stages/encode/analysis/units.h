@@ -37,7 +37,9 @@ struct units {
     bool fenced;       /* the unit began between two fences of Markdown, ``` or ~~~ */
     bool blank_before; /* of a line: the one before it is blank, or there is none */
     uint8_t fence;     /* ` or ~: between two such lines now; 0: not */
-    uint8_t indent;    /* blanks that the line begins with, at most 3 */
+    uint8_t fence_at;  /* blanks, and what makes a list item, before the one that opened it */
+    uint8_t indent;    /* as many of the line so far */
+    bool item;         /* and it is a list item's first */
     uint8_t tick;      /* ` or ~ where the line begins with one */
     uint8_t ticks;     /* how many; 3: enough, or something else came */
     uint8_t heading;   /* of the open unit, as struct msg_place has it */

@@ -95,15 +95,18 @@ static void add_time(struct period *p, const struct logtime *time)
         p->from = time_of(time);
     p->timed = true;
     hold(&p->to, time->text);
-    if (time->form == p->from.form || (p->others && time->form != p->other.form))
+    if (time->form == p->from.form || time->form != p->other.form)
         p->others = 0;
     if (time->form == p->from.form)
+        p->ours += p->ours < PERIOD_LEAST;
+    if (time->form == p->from.form || p->ours == PERIOD_LEAST)
         return;
     if (p->others == 0)
         p->other = time_of(time);
     if (++p->others < PERIOD_LEAST)
         return;
     p->from = p->other; /* what stood before was a heading, or a number that is no time */
+    p->ours = PERIOD_LEAST;
     p->others = 0;
 }
 
@@ -255,6 +258,7 @@ void window_save(const struct window *w, struct buffer *out)
     buffer_u8(out, p->timed);
     save_time(&p->from, out);
     save_text(&p->to, out);
+    buffer_u8(out, p->ours);
     buffer_u8(out, p->others);
     save_time(&p->other, out);
     buffer_u8(out, (uint8_t)p->template_count);
@@ -305,8 +309,10 @@ bool window_load(struct window *w, struct reader *r)
     if (timed > 1 || p->end < p->begin || !load_time(&p->from, r) ||
         !load_text(&p->to, LOGTIME_TEXT_MAX, r))
         return false;
+    p->ours = read_u8(r);
     p->others = read_u8(r);
-    if (p->others >= PERIOD_LEAST || !load_time(&p->other, r) || !load_templates(p, r))
+    if (p->ours > PERIOD_LEAST || p->others >= PERIOD_LEAST || !load_time(&p->other, r) ||
+        !load_templates(p, r))
         return false;
     p->novel_count = read_u8(r);
     if (p->novel_count > PERIOD_NOVEL)

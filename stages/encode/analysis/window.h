@@ -2,8 +2,8 @@
  *
  * A period ends with its line number `lines`, or before the first line whose own time lies `minutes` behind that of
  * the period's first one (or as far before it: the log began anew), if it has PERIOD_LEAST lines; times of another
- * form than that one's are not compared, but the first of PERIOD_LEAST of them on end takes its place. There is no
- * clock: while a log is silent nothing ends.
+ * form than that one's are not compared, but where fewer than PERIOD_LEAST lines have its form, the first of as many on
+ * end that have another takes its place. There is no clock: while a log is silent nothing ends.
  *
  * What it says is taken from what novelty says of each line, which goes before: lines of each template, which
  * templates are new, the most novel lines.
@@ -20,7 +20,7 @@ enum {
     PERIOD_TEMPLATES = 128, /* the one with fewest lines goes */
     PERIOD_NOVEL = 5,
     PERIOD_SHOWN = 8, /* templates in a record */
-    WINDOW_BYTES_MAX = 4 * 8 + 2 + 2 * (1 + 8) + 3 * (1 + LOGTIME_TEXT_MAX) + 1 +
+    WINDOW_BYTES_MAX = 4 * 8 + 3 + 2 * (1 + 8) + 3 * (1 + LOGTIME_TEXT_MAX) + 1 +
                        PERIOD_TEMPLATES * (3 * 8 + 1 + RECORD_TEXT_MAX) + 1 +
                        PERIOD_NOVEL * (3 * 8 + 1 + RECORD_TEXT_MAX)
 };
@@ -53,7 +53,9 @@ struct period {
     bool timed;                        /* from and to are there */
     struct period_time from;
     struct period_text to;
-    uint8_t others; /* the last lines with a time have none of from's form; below PERIOD_LEAST */
+    uint8_t ours; /* lines with a time of from's form, counted up to PERIOD_LEAST */
+    uint8_t
+        others; /* the last lines with a time, all of other's form and not from's; below PERIOD_LEAST */
     struct period_time other;                           /* of the first of these */
     struct period_template templates[PERIOD_TEMPLATES]; /* (template_count) */
     size_t template_count;
