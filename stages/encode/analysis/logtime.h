@@ -4,8 +4,8 @@
  *    Nov 22 03:30:07   Sun Nov 22 03:30:07 2026   22/Nov/2026:03:30:07 +0000   1795318207 (seconds since 1970)
  *
  * The first that stands in the first LOGTIME_WITHIN bytes; of ten digits, where no word stands before them, in brackets
- * or as what the first word is set to (ts=), and they are of 2001 to 2039. Zones are not looked at: a log keeps to one. Where there is no year, all are
- * the same year. */
+ * or as what the first word is set to (ts=), and they are of 2001 to 2039. Zones are not looked at: a log keeps to one.
+ * Where there is no year, all are the same year. */
 #ifndef STAGES_ENCODE_ANALYSIS_LOGTIME_H
 #define STAGES_ENCODE_ANALYSIS_LOGTIME_H
 

@@ -42,8 +42,8 @@ static bool is_tick(uint8_t byte)
     return byte == '`' || byte == '~';
 }
 
-/* Three ` or ~ at a line's beginning, or at a list item's, open what is no text of Markdown's, and close it; at most three
- * blanks stand before them, or three more than where it was opened. */
+/* Three ` or ~ at a line's beginning, or at a list item's, open what is no text of Markdown's, and close it; at most
+ * three blanks stand before them, or three more than where it was opened. */
 static void count_ticks(struct units *u, uint8_t byte)
 {
     const bool item = !u->fence && (strchr("-*+.)", byte) || isdigit(byte));

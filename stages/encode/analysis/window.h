@@ -53,10 +53,9 @@ struct period {
     bool timed;                        /* from and to are there */
     struct period_time from;
     struct period_text to;
-    uint8_t ours; /* lines with a time of from's form, counted up to PERIOD_LEAST */
-    uint8_t
-        others; /* the last lines with a time, all of other's form and not from's; below PERIOD_LEAST */
-    struct period_time other;                           /* of the first of these */
+    uint8_t ours;             /* lines with a time of from's form, counted up to PERIOD_LEAST */
+    uint8_t others;           /* the last with a time, other's form all; below PERIOD_LEAST */
+    struct period_time other; /* of the first of these */
     struct period_template templates[PERIOD_TEMPLATES]; /* (template_count) */
     size_t template_count;
     struct period_line novel[PERIOD_NOVEL]; /* (novel_count) the most novel first */

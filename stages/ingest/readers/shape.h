@@ -32,7 +32,8 @@ struct shape {
 void shape_text(struct shape *s, const void *text, size_t bytes);
 /* What comes next stands in a line, or a paragraph, of its own. */
 void shape_break(struct shape *s, int newlines);
-/* What comes next stands in a line of its own; where this one is empty already, in a paragraph, but a heading is one. */
+/* What comes next stands in a line of its own; where this one is empty already, in a paragraph, but a heading is one.
+ */
 void shape_line(struct shape *s);
 /* A cell of a table ends: a tab before the next. */
 void shape_cell(struct shape *s);
