@@ -547,7 +547,82 @@ static void what_is_truncated_twice_behind_a_short_copy_is_read(void **state)
     feed_free(f);
 }
 
+/* The last lines were kept beside it, as `tail -n 2` does, and it was truncated. */
+static void what_was_kept_of_a_truncated_file_is_not_read_again(void **state)
+{
+    const char *const lines =
+        "4 a line that is long enough for two of them to be more than is known of an end\n"
+        "5 a line that is long enough for two of them to be more than is known of an end\n";
+    const char *const kept[] = {"3\n", lines};
+
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        struct feed *f = feed_new(state);
+        char path[16], old[16], text[512];
+        snprintf(path, sizeof path, "%zu.log", i);
+        snprintf(old, sizeof old, "%zu.log.old", i);
+        snprintf(text, sizeof text, "1\n2\n%s", kept[i]);
+        world_append(state, path, text);
+        feed_want(f, path);
+        feed_begin(f);
+        world_age(state, path, 40);
+        feed_expect(f, text);
+        world_append(state, old, kept[i]);
+        world_age(state, old, 20);
+        world_cut(state, path);
+        feed_work(f);
+        world_append(state, path, "new\n");
+        strcat(text, "new\n");
+        feed_expect(f, text);
+        world_command(state, "rm -r", "feed");
+        feed_free(f);
+    }
+}
+
+/* It could be the file that rotation made of the other by its name, were it not followed too. */
+static void an_input_is_not_read_as_what_another_left(void **state)
+{
+    struct feed *f = feed_new(state);
+
+    world_append(state, "app", "1\n");
+    world_append(state, "app-1", "of another\n");
+    world_age(state, "app-1", 60);
+    feed_want(f, "app");
+    feed_want(f, "app-1");
+    feed_begin(f);
+    assert_non_null(strstr(f->name, "app"));
+    assert_null(strstr(f->name, "app-1"));
+    world_age(state, "app", 40);
+    feed_expect(f, "1\n");
+    world_cut(state, "app");
+    feed_work(f);
+    world_append(state, "app-1", "of another too\n");
+    world_append(state, "app", "2\n");
+    feed_expect(f, "1\n2\n");
+    feed_free(f);
+}
+
 /* ---- Rotation while we were away ---- */
+
+/* A folder's file is away, and what it has left is under the name that rotation gave it. */
+static void what_is_away_is_read_from_what_rotation_made_of_it(void **state)
+{
+    struct feed *f = feed_new(state);
+
+    world_folder(state, "logs");
+    world_append(state, "logs/a.log", "1\n2\n");
+    feed_want(f, "logs");
+    feed_begin(f);
+    feed_expect(f, "1\n2\n");
+    feed_stop(f);
+    world_move(state, "logs/a.log", "logs/a.log.1");
+    world_append(state, "logs/a.log.1", "3\n");
+    feed_live_again(f);
+    assert_int_equal(f->name_count, 1);
+    feed_expect(f, "1\n2\n3\n");
+    world_append(state, "logs/a.log", "4\n");
+    feed_expect(f, "1\n2\n3\n4\n");
+    feed_free(f);
+}
 
 static const char *const packers[] = {"true", "gzip", "bzip2", "xz", "zstd -q --rm"};
 static const char *const endings[] = {"", ".gz", ".bz2", ".xz", ".zst"};
@@ -787,6 +862,9 @@ int main(void)
         STAGE_TEST(a_deleted_file_is_read_to_its_end_and_awaited),
         STAGE_TEST(a_deleted_file_is_let_go_when_it_is_over),
         STAGE_TEST(what_is_truncated_twice_behind_a_short_copy_is_read),
+        STAGE_TEST(what_was_kept_of_a_truncated_file_is_not_read_again),
+        STAGE_TEST(an_input_is_not_read_as_what_another_left),
+        STAGE_TEST(what_is_away_is_read_from_what_rotation_made_of_it),
         STAGE_TEST(what_was_rotated_while_we_were_away_is_found),
         STAGE_TEST(what_was_truncated_while_we_were_away_is_read_from_its_copy),
         STAGE_TEST(a_decision_stands_though_nothing_of_it_had_left),

@@ -246,32 +246,37 @@ static const struct wanted *matches(const struct feeder *g, const char *path)
 struct beside {
     const struct feeder *feeder;
     const char *folder;
+    char path[PATH_MAX]; /* what was asked for last */
 };
 
 /* It may be away, between a rotation's rename and the next file: then a former run tells. */
 static bool is_followed(void *self, const char *base)
 {
-    const struct beside *b = self;
-    char path[PATH_MAX];
+    struct beside *b = self;
     struct stat st;
 
-    return snprintf(path, sizeof path, "%s/%s", b->folder, base) < PATH_MAX &&
-           (find(b->feeder, path) ||
-            (matches(b->feeder, path) &&
-             (stat(path, &st) ? followed_before(&b->feeder->follow, path) : S_ISREG(st.st_mode))));
+    return snprintf(b->path, sizeof b->path, "%s/%s", b->folder, base) < PATH_MAX &&
+           (find(b->feeder, b->path) ||
+            (matches(b->feeder, b->path) &&
+             (stat(b->path, &st) ? followed_before(&b->feeder->follow, b->path)
+                                 : S_ISREG(st.st_mode))));
 }
 
-/* Is the file at path, canonical, to be a stream of its own? Not if it is one, or rotation made it of another. */
-static bool is_new(const struct feeder *g, const char *path)
+/* Is the file at path, canonical, to be a stream of its own? Not if it is one, or rotation made it of another. Of one
+ * that a former run followed and that is away path becomes the name: what it has left to read stands beside it. */
+static bool is_new(const struct feeder *g, char path[PATH_MAX])
 {
     const char *slash = strrchr(path, '/');
     char folder[PATH_MAX];
-    struct beside beside = {g, folder};
+    struct beside beside = {g, folder, ""};
 
     if (find(g, path))
         return false;
     snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
-    return !rotated_base(slash + 1, is_followed, &beside);
+    if (!rotated_base(slash + 1, is_followed, &beside))
+        return true;
+    snprintf(path, PATH_MAX, "%s", beside.path);
+    return !find(g, path) && access(path, F_OK);
 }
 
 /* A file that a folder or a pattern has. */
@@ -286,9 +291,7 @@ static enum err_code add_match(struct feeder *g, const struct wanted *w, const c
     if (!find(g, real) && is_passed(g, w, real, &g->passed))
         return ERR_OK;
     g->found = true;
-    if (!is_new(g, real))
-        return ERR_OK;
-    return add_file(g, real, NULL, &st, err);
+    return is_new(g, real) ? add_file(g, real, NULL, &st, err) : ERR_OK;
 }
 
 static bool child_of(char out[PATH_MAX], const char *folder, const char *name)
@@ -323,6 +326,7 @@ static enum err_code expand_folder(struct feeder *g, const char *path, const cha
                                    const void *more, struct err *err)
 {
     const struct wanted *w = more;
+    char real[PATH_MAX];
     struct stat st;
 
     (void)name;
@@ -340,7 +344,8 @@ static enum err_code expand_folder(struct feeder *g, const char *path, const cha
         g->found = true;
     else
         return ERR_OK;
-    return is_new(g, path) ? add_watched(g, path, NULL, &st, err) : ERR_OK;
+    snprintf(real, sizeof real, "%s", path);
+    return is_new(g, real) ? add_watched(g, real, NULL, &st, err) : ERR_OK;
 }
 
 /* What is left of a pattern. */
@@ -588,6 +593,11 @@ static void follow_close(void **self)
     *self = NULL;
 }
 
+static bool is_input(void *self, const char *path)
+{
+    return find(self, path);
+}
+
 static enum err_code follow_open(void **self, struct ingest *ingest, struct err *err)
 {
     const struct config *config = ingest_env(ingest)->config;
@@ -599,6 +609,8 @@ static enum err_code follow_open(void **self, struct ingest *ingest, struct err 
     *self = g; /* its inputs, and they are ingest's, lean on it */
     require(ingest_journal(ingest));
     g->follow.open_most = raise_limit();
+    g->follow.is_input = is_input;
+    g->follow.inputs = g;
     g->follow.ingest = ingest;
     g->follow.config = config;
     own_folder(config->output, g->output);
@@ -629,7 +641,7 @@ static bool wake_base(void *self, const char *base)
 
 static enum err_code happened(struct feeder *g, const struct watch_event *event, struct err *err)
 {
-    struct beside beside = {g, NULL};
+    struct beside beside = {g, NULL, ""};
     const struct wanted *wanted;
     char path[PATH_MAX];
     struct followed *file;

@@ -16,6 +16,8 @@ struct follow {
     struct watch *watch;
     uint8_t *scratch;       /* (FOLLOW_SCRATCH_BYTES of config.read_bytes) */
     size_t open, open_most; /* descriptors of segments; how many before old ones are let go */
+    bool (*is_input)(void *self, const char *path); /* is it, canonical, a stream of its own? */
+    void *inputs;                                   /* its self */
 };
 
 /* The 64 KiB before a place, what is read behind it, and a newline. */

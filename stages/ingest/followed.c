@@ -26,7 +26,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { BEGIN_BYTES = 128 };
+enum { PART_BYTES = 128 };
 
 struct followed {
     struct follow *follow;
@@ -43,8 +43,9 @@ struct followed {
     bool refound;            /* the segment's file was looked for again */
     struct file_facts stood; /* its file, when that last held what was read; bytes 0: never */
     uint64_t begun;          /* the segment that begin is of */
-    size_t begin_bytes;
-    uint8_t begin[BEGIN_BYTES]; /* (begin_bytes) as was read */
+    size_t begin_bytes, last_bytes;
+    uint8_t begin[PART_BYTES]; /* (begin_bytes) as was read */
+    uint8_t last[PART_BYTES];  /* (last_bytes) what was read last when it stood so */
 };
 
 /* What a look sees. */
@@ -190,13 +191,14 @@ static bool is_segment(const struct followed *f, const struct segment *s, struct
            (same_file(&s->name.id, &file->id) || (!itself && segment_file_ends(file, end)));
 }
 
-/* Was this read already, by another name? What is read now counts, up to where it ends. */
-static bool is_known(void *self, struct segment_file *file, bool sure)
+/* Was this read already, by another name, or is it an input of its own? What is read now counts, up to where it ends.
+ */
+static bool is_known(void *self, const char *path, struct segment_file *file, bool sure)
 {
     struct followed *f = self;
     uint8_t *head = malloc(SEGMENT_WINDOW_BYTES);
     size_t got = 0;
-    bool known = false;
+    bool known = f->follow->is_input(f->follow->inputs, path);
 
     if (!head || segment_file_read(file, head, SEGMENT_WINDOW_BYTES, 0, &got, NULL))
         got = 0; /* then it is not, and whoever reads it will say so */
@@ -207,16 +209,25 @@ static bool is_known(void *self, struct segment_file *file, bool sure)
 }
 
 /* Was this read already? A copy holds less than was read of its original, where that was read after the copy was
- * made: then it only begins as the segment does. */
-static bool is_known_or_begun(void *self, struct segment_file *file, bool sure)
+ * made: then it only begins as the segment does. And who keeps the last lines of what is truncated has a file that
+ * only ends as the segment does. */
+static bool is_known_in_part(void *self, const char *path, struct segment_file *file, bool sure)
 {
     const struct followed *f = self;
-    uint8_t begin[BEGIN_BYTES];
-    size_t got = 0;
+    uint8_t part[PART_BYTES];
+    struct file_facts is;
+    size_t got = 0, bytes;
 
-    return is_known(self, file, sure) ||
-           (!segment_file_read(file, begin, f->begin_bytes, 0, &got, NULL) && got &&
-            !memcmp(begin, f->begin, got));
+    if (is_known(self, path, file, sure) ||
+        (!segment_file_read(file, part, f->begin_bytes, 0, &got, NULL) && got &&
+         !memcmp(part, f->begin, got)))
+        return true;
+    if (file->packed || !facts_of_descriptor(file->fd, &is))
+        return false;
+    bytes = is.bytes < PART_BYTES ? is.bytes : PART_BYTES;
+    return bytes <= f->last_bytes &&
+           !segment_file_read(file, part, bytes, is.bytes - bytes, &got, NULL) && got == bytes &&
+           !memcmp(part, f->last + f->last_bytes - bytes, bytes);
 }
 
 /* What goes on may be newer than now (NULL: only what is at the path), which was read to end, and not known; at the
@@ -276,7 +287,7 @@ static enum err_code find_next(struct followed *f, const struct search *w,
 static enum err_code be_born(struct followed *f, struct segment *s, struct err *err)
 {
     const bool cut = f->stood.bytes && f->begin_bytes;
-    const struct search search = {.now = cut ? &f->stood : NULL, .known = is_known_or_begun};
+    const struct search search = {.now = cut ? &f->stood : NULL, .known = is_known_in_part};
     struct segment_row row = {.number = s->number};
     struct segment_file file;
     bool here;
@@ -480,10 +491,12 @@ static enum err_code look_at(struct followed *f, struct segment *s, struct sight
     if (f->begun != s->number)
         f->begin_bytes = 0;
     f->begun = s->number;
-    if (window == f->at.offset && f->begin_bytes < BEGIN_BYTES) {
-        f->begin_bytes = window < BEGIN_BYTES ? window : BEGIN_BYTES;
+    if (window == f->at.offset && f->begin_bytes < PART_BYTES) {
+        f->begin_bytes = window < PART_BYTES ? window : PART_BYTES;
         memcpy(f->begin, f->follow->scratch, f->begin_bytes);
     }
+    f->last_bytes = window < PART_BYTES ? window : PART_BYTES;
+    memcpy(f->last, f->follow->scratch + window - f->last_bytes, f->last_bytes);
     count = got - window < read_bytes ? got - window : read_bytes;
     if (s->closed && count > s->end - f->at.offset)
         count = (size_t)(s->end - f->at.offset);

@@ -440,7 +440,7 @@ enum err_code rotated_next(struct segment_file *out, const char *folder, const c
             out->fd = -1;
             if (errno != ENOENT && errno != EISDIR)
                 code = err_set(err, ERR_SOURCE, errno, "'%s' is to be read next", path);
-        } else if (known(self, out, at && by_rank(&s, &next->rank, &at->rank))) {
+        } else if (known(self, path, out, at && by_rank(&s, &next->rank, &at->rank))) {
             segment_file_close(out);
         } else {
             code = check_readable(out, path, err);

@@ -24,9 +24,9 @@ MUST_CHECK enum err_code rotated_find(struct segment_file *out, enum rotated_fou
                                       const char *folder, const char *name,
                                       const struct segment_place *place, bool beside,
                                       struct err *err);
-/* True for a file that was read already. sure: its name says that it was not, so it would have to be that
- * very file; else holding the same will do. */
-typedef bool rotated_known_fn(void *self, struct segment_file *file, bool sure);
+/* True for a file that was read already, or is read as another's. sure: its name says that it was not, so it would have
+ * to be that very file; else holding the same will do. */
+typedef bool rotated_known_fn(void *self, const char *path, struct segment_file *file, bool sure);
 
 /* Open the oldest file beside folder/name that is newer than now, not empty, and not known: a file that
  * was rotated away unseen. now is no longer at the path, and was read to its end, end. Names tell
