@@ -715,12 +715,13 @@ def a_field_of_json_lines(place):
 def another_question_is_refused_by_name(place):
     """Also of a stream that is finished: no reader is asked for that one."""
     text = place.text("a.jsonl", b'{"t": "na\xc3\xafve", "u": "bbb"}\n' * 50)
-    same_name = {"latin1": "LATIN1"}
+    same_name = {"latin1": "LATIN1", "UTF-8": "utf8"}
     for number, (first, then, words) in enumerate([
             (["--field", "t"], ["--field", "u"], "with another --field: give --field as at first"),
             (["--field", "t"], [], "with --field: give --field as at first"),
             (["--field", "t"], ["--field", "t", "--encoding", "latin1"], "without --encoding: leave that out"),
             (["--encoding", "latin1"], ["--encoding", "IBM037"], "with another --encoding"),
+            (["--encoding", "UTF-8"], ["--encoding", "latin1"], "without --encoding: leave that out"),
             ([], ["--field", "t"], "without --field: leave that out"),
             ([], ["--encoding", "latin1"], "without --encoding: leave that out")]):
         job = Job(place, f"asked-{number}", [text])

@@ -416,7 +416,7 @@ def a_lock_that_is_none_stays(place):
         before, there = os.lstat(lock), sorted(os.listdir(place.folder))
         process = place.start([place.riverrun, "train", text, *SMALL, "-q", "--steps", "2", "-o", place.path("Cargo")])
         status, said = place.end_of(process), place.said(process)
-        check(status == SINK and said.count("\n") == 1 and lock in said, said)
+        check(status == SINK and said.count("\n") == 1 and lock in said and "move it away" in said, said)
         now = os.lstat(lock)
         check((now.st_ino, now.st_size) == (before.st_ino, before.st_size) and read(other) == b"other" and
               sorted(os.listdir(place.folder)) == there, f"{os.listdir(place.folder)}")

@@ -219,7 +219,8 @@ static void lines_that_end_with_cr_alone_are_told(void **state)
         bool told;
     } cases[] = {{{"one\rtwo\r", "three\r"}, true},
                  {{"one\rtwo\r", "three\n"}, false},
-                 {{"one\n", "two\r"}, false},
+                 {{"one\n", "two\r\r\r"}, false},
+                 {{"one\rand", " the same\r"}, false},
                  {{"one", " two"}, false}};
 
     (void)state;

@@ -108,11 +108,12 @@ enum err_code saved_claim(struct train *t, struct err *err)
 
     for (;;) {
         fd = open(t->lock_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
-        if (fd < 0)
+        if (fd < 0 && errno != ELOOP)
             return err_set(err, errno == ENOSPC || errno == EDQUOT ? ERR_FULL : ERR_SINK, errno,
                            "open '%s'", t->lock_path);
-        if (!is_a_lock(fd)) {
-            close(fd);
+        if (fd < 0 || !is_a_lock(fd)) {
+            if (fd >= 0)
+                close(fd);
             return err_set(err, ERR_SINK, 0,
                            "'%s' is no lock of a training, and one is to stand there: move it "
                            "away, or use another -o",

@@ -53,9 +53,16 @@ static uint32_t hash_of(const char *name)
     return name ? (uint32_t)XXH3_64bits(name, strlen(name)) | 1 : 0;
 }
 
+static bool is_utf8(const char *encoding)
+{
+    return !strcasecmp(encoding, "UTF-8") || !strcasecmp(encoding, "UTF8") ||
+           !strcasecmp(encoding, "UTF_8");
+}
+
 static struct asked asked_of(const struct config *config)
 {
-    char *encoding = config->encoding ? strdup(config->encoding) : NULL;
+    const char *given = config->encoding;
+    char *encoding = given ? strdup(is_utf8(given) ? "UTF-8" : given) : NULL;
     struct asked asked;
 
     for (char *at = encoding; at && *at; at++)
@@ -131,7 +138,7 @@ static enum err_code compare_asked(const struct config *config, const char *file
 static bool is_asked(const struct config *config, const char *file)
 {
     return config->reader && strcmp(file, "-") &&
-           (config->field || (config->encoding && strcasecmp(config->encoding, "UTF-8")));
+           (config->field || (config->encoding && !is_utf8(config->encoding)));
 }
 
 enum err_code made_check_plain(const struct config *config, const char *file, struct err *err)

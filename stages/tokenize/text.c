@@ -48,6 +48,7 @@ enum err_code text_open(struct text *t, const struct tokenizer *tokenizer, enum 
     t->raw = t->plain = t->advance = buffer_of(BUFFER_MAX);
     t->breaks = t->places = buffer_of(BREAKS_MAX);
     *upstream = (struct view){NULL, 0};
+    t->line_feeds = cursor.bytes > 0;
     if (cursor.bytes)
         code = read_cursor(cursor, &start, upstream, err);
     if (code)
@@ -279,6 +280,16 @@ enum err_code text_begin_place(struct text *t, struct view place, struct err *er
     return t->plain.bytes == t->taken ? ERR_OK : need_reader(t, err);
 }
 
+static void count_returns(struct text *t, struct view bytes)
+{
+    const uint8_t *at = bytes.data, *end = at + bytes.bytes;
+
+    while (t->returns < TEXT_RETURNS && (at = memchr(at, '\r', (size_t)(end - at)))) {
+        t->returns++;
+        at++;
+    }
+}
+
 enum err_code text_push(struct text *t, struct view bytes, uint16_t flags, struct err *err)
 {
     size_t skip = t->skip < bytes.bytes ? t->skip : bytes.bytes;
@@ -289,7 +300,7 @@ enum err_code text_push(struct text *t, struct view bytes, uint16_t flags, struc
         return err_set(err, ERR_INPUT, 0, "a break behind no bytes");
     if (bytes.bytes && !t->line_feeds) {
         t->line_feeds = memchr(bytes.data, '\n', bytes.bytes);
-        t->returns = t->returns || memchr(bytes.data, '\r', bytes.bytes);
+        count_returns(t, bytes);
     }
     t->pushed += bytes.bytes;
     t->skip -= (uint32_t)skip;

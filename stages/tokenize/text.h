@@ -29,6 +29,7 @@
 #include "schemas/msg.h"
 
 enum { TEXT_CURSOR_BYTES = 11 };
+enum { TEXT_RETURNS = 3 }; /* CRs that are no accident */
 
 struct text_mark {
     uint64_t at; /* source position since the open */
@@ -70,7 +71,8 @@ struct text {
     uint64_t piece_source;                  /* source_at and into where it begins */
     uint32_t piece_into;
     uint64_t repaired, forced; /* since the open: ill-formed pieces, cuts for length alone */
-    bool returns, line_feeds;  /* since the open: CRs, looked for until there are LFs */
+    bool line_feeds;           /* there are, or were before the open for all we know */
+    unsigned returns;          /* CRs while there are none, up to TEXT_RETURNS */
     struct text_mark *marks;   /* (mark_count) places at or before source_at and later ones */
     size_t mark_count, mark_room;
 };

@@ -377,7 +377,7 @@ static void report_changes(const struct tokenize *t, const struct input *in)
         stage_report(t->env, STAGE_WARNING, in->name,
                      "not UTF-8: %llu ill-formed pieces were read as U+FFFD",
                      (unsigned long long)in->text.repaired);
-    if (in->text.returns && !in->text.line_feeds)
+    if (in->text.returns == TEXT_RETURNS && !in->text.line_feeds)
         stage_report(t->env, STAGE_WARNING, in->name,
                      "its lines end with CR alone, which ends none here: it was read as one line "
                      "(tr '\\r' '\\n' makes others of them)");
