@@ -51,7 +51,7 @@ enum err_code context_open(void **out, struct err *err)
 /* Wait for the answer. A run that ends, or is killed, before it answered is noticed at once: its end of the connection
  * closes, which the monitor tells. What it said before that is still there to be received. */
 static enum err_code receive(void *socket, void *monitor, zmq_msg_t *answer, const char *path,
-                             struct err *err)
+                             bool *waits, struct err *err)
 {
     zmq_pollitem_t items[2] = {{socket, 0, ZMQ_POLLIN, 0}, {monitor, 0, ZMQ_POLLIN, 0}};
     int ready = zmq_poll(items, 2, ANSWER_MS);
@@ -60,12 +60,14 @@ static enum err_code receive(void *socket, void *monitor, zmq_msg_t *answer, con
         return ERR_OK;
     if (ready > 0)
         return err_set(err, ERR_ABSENT, 0, "the run of store '%s' ended before it answered", path);
+    *waits = true;
     return err_set(err, ERR_ABSENT, 0, "the run of store '%s' has not answered in %d s", path,
                    ANSWER_MS / 1000);
 }
 
 static enum err_code exchange(void *socket, void *monitor, const Riverrun__Request *request,
-                              Riverrun__Reply **reply, const char *path, struct err *err)
+                              Riverrun__Reply **reply, bool *waits, const char *path,
+                              struct err *err)
 {
     size_t bytes = riverrun__request__get_packed_size(request);
     uint8_t *packed = malloc(bytes + 1);
@@ -78,7 +80,7 @@ static enum err_code exchange(void *socket, void *monitor, const Riverrun__Reque
     if (zmq_send(socket, packed, bytes, 0) < 0)
         code = err_set(err, ERR_ABSENT, 0, "nobody answers at store '%s'", path);
     else
-        code = receive(socket, monitor, &answer, path, err);
+        code = receive(socket, monitor, &answer, path, waits, err);
     if (!code) {
         *reply = riverrun__reply__unpack(NULL, zmq_msg_size(&answer), zmq_msg_data(&answer));
         if (!*reply)
@@ -90,7 +92,7 @@ static enum err_code exchange(void *socket, void *monitor, const Riverrun__Reque
 }
 
 enum err_code control_ask(const char *path, const Riverrun__Request *request,
-                          Riverrun__Reply **reply, struct err *err)
+                          Riverrun__Reply **reply, bool *waits, struct err *err)
 {
     static const char told[] = "inproc://control-monitor";
     char endpoint[CONTROL_ENDPOINT_MAX];
@@ -98,6 +100,7 @@ enum err_code control_ask(const char *path, const Riverrun__Request *request,
     void *context = NULL, *socket, *monitor;
     enum err_code code = control_endpoint(path, endpoint, &folder, err);
 
+    *waits = false;
     if (code)
         return code;
     code = context_open(&context, err);
@@ -114,10 +117,9 @@ enum err_code control_ask(const char *path, const Riverrun__Request *request,
     zmq_setsockopt(socket, ZMQ_SNDTIMEO, &connect_ms, sizeof connect_ms);
     if (zmq_socket_monitor(socket, told, ZMQ_EVENT_DISCONNECTED) || zmq_connect(monitor, told) ||
         zmq_connect(socket, endpoint))
-        code = err_set(err, ERR_ABSENT, 0, "control socket of '%s': %s", path,
-                       zmq_strerror(zmq_errno()));
+        code = err_set(err, ERR_ABSENT, zmq_errno(), "control socket of '%s'", path);
     else
-        code = exchange(socket, monitor, request, reply, path, err);
+        code = exchange(socket, monitor, request, reply, waits, path, err);
     zmq_socket_monitor(socket, NULL, 0);
     zmq_close(monitor);
     zmq_close(socket);

@@ -111,7 +111,7 @@ static enum err_code make_socket(struct link *link, void *context, const char *e
         return code;
     link->socket = zmq_socket(context, link->listen ? ZMQ_ROUTER : ZMQ_DEALER);
     if (!link->socket)
-        return err_set(err, ERR_SYSTEM, 0, "socket: %s", zmq_strerror(zmq_errno()));
+        return err_set(err, ERR_SYSTEM, zmq_errno(), "a socket for '%s'", endpoint);
     zmq_setsockopt(link->socket, ZMQ_SNDHWM, &zero, sizeof zero);
     zmq_setsockopt(link->socket, ZMQ_RCVHWM, &zero, sizeof zero);
     zmq_setsockopt(link->socket, ZMQ_LINGER, &linger, sizeof linger);
@@ -129,8 +129,8 @@ static enum err_code make_socket(struct link *link, void *context, const char *e
     }
     if (!bad)
         return ERR_OK;
-    return err_set(err, zmq_errno() == EADDRINUSE ? ERR_BUSY : ERR_SYSTEM, 0, "%s '%s': %s",
-                   link->listen ? "listen at" : "connect to", endpoint, zmq_strerror(zmq_errno()));
+    return err_set(err, zmq_errno() == EADDRINUSE ? ERR_BUSY : ERR_SYSTEM, zmq_errno(), "%s '%s'",
+                   link->listen ? "listen at" : "connect to", endpoint);
 }
 
 enum err_code link_open(struct link **out, void *context, const char *endpoint, bool listen,

@@ -118,8 +118,8 @@ static enum err_code open_control(struct run *run, struct err *err)
     require(run->control);
     zmq_setsockopt(run->control, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
     if (zmq_bind(run->control, endpoint))
-        return err_set(err, ERR_SYSTEM, 0, "control socket in '%s': %s",
-                       run->options->config->store, zmq_strerror(zmq_errno()));
+        return err_set(err, ERR_SYSTEM, zmq_errno(), "control socket in '%s'",
+                       run->options->config->store);
     return ERR_OK;
 }
 

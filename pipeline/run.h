@@ -27,8 +27,9 @@ void catch_signals(void (*handler)(int number), int flags);
 /* ---- The control socket, from the other side ---- */
 
 /* Ask whoever owns the store at path; free *reply with riverrun__reply__free_unpacked.
- * Fails  ERR_ABSENT: nobody answers, or it ends before it does. */
+ * Fails  ERR_ABSENT: nobody answers, or it ends before it does, or (*waits) it has the request and has not answered
+ *        yet; ERR_SYSTEM: too few descriptors. */
 MUST_CHECK enum err_code control_ask(const char *path, const Riverrun__Request *request,
-                                     Riverrun__Reply **reply, struct err *err);
+                                     Riverrun__Reply **reply, bool *waits, struct err *err);
 
 #endif

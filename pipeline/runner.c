@@ -220,7 +220,7 @@ enum err_code runner_open(struct runner **out, const struct runner_options *o, s
     r->command_main = zmq_socket(o->context, ZMQ_PAIR);
     if (!code && (!r->command || !r->command_main || zmq_bind(r->command, endpoint) ||
                   zmq_connect(r->command_main, endpoint)))
-        code = err_set(err, ERR_SYSTEM, 0, "command socket: %s", zmq_strerror(zmq_errno()));
+        code = err_set(err, ERR_SYSTEM, zmq_errno(), "command socket");
     if (code) {
         runner_close(&r);
         return code;

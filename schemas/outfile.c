@@ -14,11 +14,12 @@ enum { BUFFER_BYTES = 1 << 18, BEGIN_MAX = 128 };
 
 struct outfile {
     int fd;
-    bool direct;  /* standard output, or no regular file: written as it comes */
-    bool named;   /* `fresh` is in the folder */
-    char *path;   /* links followed */
-    char *folder; /* of path */
-    char *fresh;  /* the name until it is whole */
+    bool standard; /* output: after the file, what is said goes to standard error */
+    bool direct;   /* standard output, or no regular file: written as it comes */
+    bool named;    /* `fresh` is in the folder */
+    char *path;    /* links followed */
+    char *folder;  /* of path */
+    char *fresh;   /* the name until it is whole */
     size_t used;
     char buffer[BUFFER_BYTES];
 };
@@ -77,13 +78,13 @@ enum err_code outfile_open(struct outfile **out, const char *path, struct err *e
     struct outfile *f = calloc(1, sizeof *f);
     enum err_code code = ERR_OK;
     struct stat st;
-    bool standard = outfile_is_standard(path);
 
     if (!f)
         return err_set(err, ERR_MEMORY, 0, "output file '%s'", path);
     f->fd = -1;
-    f->direct = standard || (stat(path, &st) == 0 && !S_ISREG(st.st_mode));
-    if (!standard && leads_nowhere(path)) {
+    f->standard = outfile_is_standard(path);
+    f->direct = f->standard || (stat(path, &st) == 0 && !S_ISREG(st.st_mode));
+    if (!f->standard && leads_nowhere(path)) {
         code = err_set(err, ERR_SINK, 0,
                        "'%s' is a link to no file: remove it, or name another file", path);
         goto done;
@@ -92,7 +93,7 @@ enum err_code outfile_open(struct outfile **out, const char *path, struct err *e
         code = err_set(err, ERR_MEMORY, 0, "output file '%s'", path);
         goto done;
     }
-    if (standard)
+    if (f->standard)
         f->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
     else
         f->fd = f->direct ? open(f->path, O_WRONLY | O_CLOEXEC) : open_fresh(f);
@@ -204,6 +205,8 @@ enum err_code outfile_commit(struct outfile **file, struct err *err)
     struct outfile *f = *file;
     enum err_code code = flush(f, err);
 
+    if (!code && f->standard && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+        code = err_set(err, ERR_SYSTEM, errno, "standard error");
     if (code || f->direct)
         goto done;
     if (fsync(f->fd))

@@ -7,7 +7,8 @@
  *          that is killed while it has one (there: between naming it and renaming it) leaves PATH.PID.part.
  * Others   A path that is there and is no regular file (a pipe, a device) is written as it comes. So is what is
  *          standard output, by whatever name and also where that is a regular file: through the descriptor that we
- *          were given, behind what others wrote through it. A link to no file is refused. */
+ *          were given, behind what others wrote through it; once that is committed what the program
+ *          says on standard output goes to standard error. A link to no file is refused. */
 #ifndef SCHEMAS_OUTFILE_H
 #define SCHEMAS_OUTFILE_H
 

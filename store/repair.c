@@ -139,9 +139,13 @@ enum err_code store_repair(const char *path, const struct store_repair_options *
     err = err ? err : &mine;
     *done = (struct store_repaired){0};
     r.fresh.folder_fd = -1;
-    /* The folder may be gone with the file; where the outputs know the store's id it can be made anew. */
-    if (stat(path, &folder) != 0 &&
-        (errno != ENOENT || options->seen_count != 1 || options->dry_run || mkdir(path, 0777) != 0))
+    if (stat(path, &folder) && errno == ENOENT && options->seen_count == 1)
+        return err_set(
+            err, ERR_ABSENT, 0,
+            "there is no store '%s': if it is another folder name it with --store; if it "
+            "is lost make an empty folder there and ask again",
+            path);
+    if (stat(path, &folder))
         return err_set(err, errno == ENOENT ? ERR_ABSENT : ERR_SYSTEM, errno, "open the store '%s'",
                        path);
     code = place_open(&r.place, path, true, err);

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 
 import e2e_world
@@ -267,6 +268,23 @@ def test_an_output_takes_the_place_of_its_own_kind_alone(world):
             result = world.call(arguments)
             assert result.status == DONE, result.stderr
             assert len(get(path)) > len(mine), arguments
+
+
+def test_what_is_made_goes_to_standard_output_alone(world):
+    """By its name: then what is said of it goes to standard error. An array has a table beside it, so it cannot."""
+    put(world.source, text(20000))
+    world.finish()
+    for command in (["vocab", "learn", world.source, "--size", "300", "-o"], ["report", world.out, "-o"],
+                    ["model", "convert", world.model, "-o"]):
+        made, file = world.path(command[0]), world.path("file")
+        result = world.call([*command, made])
+        assert result.status == DONE, result.stderr
+        with open(file, "wb") as out:
+            done = subprocess.run([world.place.riverrun, *command, "/dev/stdout"], stdout=out, stderr=subprocess.PIPE, check=True)
+        assert get(file) == get(made), command
+        assert done.stderr.decode().replace("/dev/stdout", made) == result.stdout, (done.stderr, result.stdout)
+    check_line(world.call(["embeddings", world.out, "-o", "/dev/stdout"]), USAGE, ["/dev/stdout", "name a file"])
+    assert not os.path.exists("/dev/stdout.tsv")
 
 
 def as_nobody(world):

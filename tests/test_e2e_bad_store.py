@@ -126,7 +126,9 @@ def test_second_run_on_one_store_is_told_and_the_first_goes_on(world):
         second = world.read()
     finally:
         process.send_signal(signal.SIGCONT)
+    status = world.call(["status", "-o", world.out], descriptors=12)
     first = world.end(process)
+    check_line(status, SYSTEM, ["ulimit -n"])
     check_line(second, BUSY, [world.store])
     assert first.status == DONE, first.stderr
     assert get(world.output) == want

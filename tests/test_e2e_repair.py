@@ -112,8 +112,9 @@ def test_a_store_of_which_nothing_is_left_is_begun_anew_under_its_own_name(world
             os.unlink(path)
         elif gone == "folder":
             shutil.rmtree(world.store)
-            check_line(world.call(["repair", "-o", world.out, "--dry-run"]), ABSENT, [world.store])
+            check_line(world.call(["repair", "-o", world.out]), ABSENT, [world.store, "--store", "make an empty folder"])
             assert not os.path.exists(world.store)
+            os.mkdir(world.store)
         repair(world)
         assert world.finish() == want
 

@@ -223,6 +223,10 @@ def test_a_damaged_claim_is_found(world):
         world.refused(SINK, [claim, "damaged", "remove it"])
     put(claim, b"")
     verify(world, DONE)
+    another = os.path.join(hidden, "0123456789abcdef" * 2 + ".owner")
+    put(another, b"riverrun-owner 2\n")  # of another store that has outputs here
+    verify(world, DONE)
+    os.unlink(another)
     assert world.finish() == want
 
 

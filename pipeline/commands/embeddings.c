@@ -1,6 +1,7 @@
 /* riverrun embeddings: the vectors in a job's records, as an array. */
 #include "pipeline/commands/commands.h"
 #include "pipeline/options.h"
+#include "schemas/outfile.h"
 #include "stages/emit/vectors.h"
 #include <jansson.h>
 #include <stdio.h>
@@ -64,6 +65,13 @@ enum err_code command_embeddings(char **arguments, size_t count, struct err *err
     if (!o.array && asprintf(&beside, "%s/embeddings.npy", o.folder) < 0)
         return err_set(err, ERR_MEMORY, 0, "embeddings");
     o.array = o.array ? o.array : beside;
+    if (outfile_is_standard(o.array)) {
+        free(beside);
+        return err_set(
+            err, ERR_USAGE, 0,
+            "'%s' is standard output, and the array's table stands beside it: name a file",
+            o.array);
+    }
     if (asprintf(&index, "%s.tsv", o.array) < 0)
         index = NULL;
     o.index = index;

@@ -36,7 +36,7 @@ enum err_code command_report(char **arguments, size_t count, struct err *err)
 {
     struct report_options o = {.folder = "out", .most_bytes = UINT64_MAX};
     struct report_made made;
-    bool json = false, asked, standard;
+    bool json = false, asked;
     const struct option options[] = {{"output", 'o', OPTION_PATH, &o.path, 0, 0, "FILE",
                                       "the page (default: report.html beside the records)"},
                                      {"json", 0, OPTION_FLAG, &json, 0, 0, NULL, "answer as JSON"},
@@ -59,12 +59,9 @@ enum err_code command_report(char **arguments, size_t count, struct err *err)
         return err_set(err, ERR_MEMORY, 0, "report");
     if (!o.path)
         o.path = beside;
-    standard = !strcmp(o.path, "-");
-    if (standard)
+    if (!strcmp(o.path, "-"))
         o.path = "/dev/stdout";
     code = report_make(&o, &made, err);
-    if (!code && standard && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-        code = err_set(err, ERR_SYSTEM, errno, "standard error");
     if (!code)
         show_made(&o, &made, json);
     free(beside);

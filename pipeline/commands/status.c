@@ -126,13 +126,17 @@ static enum err_code status_reply(const char *path, Riverrun__Reply **reply, str
     const struct store_options look = {.write = false};
     Riverrun__Request request = RIVERRUN__REQUEST__INIT;
     struct store *store = NULL;
-    enum err_code code = store_open(&store, path, &look, err);
+    bool waits;
+    enum err_code code = store_open(&store, path, &look, err), asked;
 
     if (code)
         return code;
     request.verb = proto_text("status");
     request.all = true;
-    if (!store_is_owned(store) || control_ask(path, &request, reply, NULL) || (*reply)->code) {
+    asked = store_is_owned(store) ? control_ask(path, &request, reply, &waits, err) : ERR_ABSENT;
+    if (asked == ERR_SYSTEM) {
+        code = asked;
+    } else if (asked || (*reply)->code) {
         if (*reply)
             riverrun__reply__free_unpacked(*reply, NULL);
         *reply = show_reply();

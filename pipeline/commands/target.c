@@ -154,15 +154,16 @@ enum err_code target_names(struct target *t, struct store *store, char **names, 
     return code;
 }
 
-/* The run has not answered. Where it still answers `status`, what was asked waits there, and will be done. */
+/* The run has the request and has not answered. Where it still answers `status` it will be done. */
 static enum err_code say_what_waits(const struct target *t, const struct err *why, struct err *err)
 {
     Riverrun__Request status = RIVERRUN__REQUEST__INIT;
     Riverrun__Reply *reply = NULL;
     const char *waiting;
+    bool waits;
 
     status.verb = proto_text("status");
-    if (control_ask(t->store, &status, &reply, NULL) || reply->code) {
+    if (control_ask(t->store, &status, &reply, &waits, NULL) || reply->code) {
         *err = *why;
     } else {
         waiting = reply->waiting[0] ? reply->waiting : "it is not durable yet";
@@ -178,9 +179,12 @@ enum err_code target_ask(const struct target *t, const Riverrun__Request *reques
 {
     Riverrun__Reply *reply = NULL;
     struct err why;
-    enum err_code code = control_ask(t->store, request, &reply, &why);
+    bool waits;
+    enum err_code code = control_ask(t->store, request, &reply, &waits, &why);
 
-    if (code)
+    if (code && !waits)
+        *err = why;
+    else if (code)
         code = say_what_waits(t, &why, err);
     else if (reply->code)
         code = err_set(err, reply->code < ERR_COUNT ? (enum err_code)reply->code : ERR_SYSTEM, 0,

@@ -70,7 +70,7 @@ enum err_code command_export(char **arguments, size_t count, struct err *err)
     struct point point;
     struct shown s;
     const char *file = NULL;
-    bool help, owned, standard = false;
+    bool help, owned;
     enum err_code code;
 
     target_options(&target, false, options);
@@ -95,12 +95,8 @@ enum err_code command_export(char **arguments, size_t count, struct err *err)
         code = point_parse(store, arguments[0], &point, err);
     if (!code && !point.name[0])
         code = point_pin(store, &point, err);
-    if (!code) {
-        standard = outfile_is_standard(file);
+    if (!code)
         code = export_to(store, &point, file, err);
-    }
-    if (!code && standard && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-        code = err_set(err, ERR_SYSTEM, errno, "standard error");
     if (!code) {
         char text[STORE_NAME_MAX + 40];
         snprintf(text, sizeof text, "exported stream '%s'", point.stream);

@@ -23,6 +23,7 @@ static bool hex_read(const char *text, uint8_t id[STORE_ID_BYTES])
 
 struct reading {
     struct outputs *outputs;
+    const uint8_t *id; /* whose claim may be damaged */
     size_t room;
 };
 
@@ -66,12 +67,13 @@ static bool ends_with(const char *name, const char *end)
     return bytes > tail && !strcmp(name + bytes - tail, end);
 }
 
-/* A claim that a run of its store would refuse; an empty one was just made. */
+/* A claim that a run of the store asked for would refuse; an empty one was just made. */
 static void take_damaged(struct reading *r, const char *name)
 {
     uint8_t id[STORE_ID_BYTES];
 
-    if (r->outputs->damaged || !ends_with(name, ".owner") || !hex_read(name, id))
+    if (!r->id || !ends_with(name, ".owner") || !hex_read(name, id) ||
+        memcmp(id, r->id, sizeof id) != 0)
         return;
     r->outputs->damaged = strdup(name);
     require(r->outputs->damaged);
@@ -103,9 +105,9 @@ static void take_file(struct reading *r, int folder, const char *name)
     }
 }
 
-void outputs_read(struct outputs *outputs, const char *folder)
+void outputs_read(struct outputs *outputs, const char *folder, const uint8_t *id)
 {
-    struct reading r = {.outputs = outputs};
+    struct reading r = {.outputs = outputs, .id = id};
     char *path;
     DIR *directory;
 

@@ -11,11 +11,12 @@ struct outputs {
     char **names; /* (count) of streams */
     uint64_t *generations;
     size_t count;
-    char *damaged; /* the name of a claim that says no epoch, or NULL */
+    char *damaged; /* the claim's name of the store asked for, where it says no epoch, or NULL */
 };
 
-/* Reads what can be read; a folder that is not there knows nothing. */
-void outputs_read(struct outputs *outputs, const char *folder);
+/* Reads what can be read; a folder that is not there knows nothing. id: of the store whose claim may be damaged, or
+ * NULL. */
+void outputs_read(struct outputs *outputs, const char *folder, const uint8_t *id);
 void outputs_release(struct outputs *outputs);
 /* The owner epoch that store id had here; 0: it was not. */
 uint64_t outputs_epoch(const struct outputs *outputs, const uint8_t *id);

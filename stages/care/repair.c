@@ -157,7 +157,7 @@ enum err_code care_repair(const struct care_options *options, struct care_repair
     enum err_code code;
 
     *done = (struct care_repaired){0};
-    outputs_read(&m.outputs, options->output);
+    outputs_read(&m.outputs, options->output, NULL);
     code = mend(&m, options->store, false, done, err);
     if (!code)
         code = mend_feed(&m, done, err);

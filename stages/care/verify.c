@@ -337,7 +337,7 @@ static enum err_code check_epoch(struct verifying *v, struct err *err)
     char text[FOUND_BYTES];
 
     for (int i = 0; !code && i < LOOKS_MAX; i++) {
-        outputs_read(&outputs, v->options->output);
+        outputs_read(&outputs, v->options->output, store_id(v->store));
         uint64_t theirs = outputs_epoch(&outputs, store_id(v->store));
         if (outputs.damaged && i == 0)
             say_damaged(v, outputs.damaged);
