@@ -3,6 +3,7 @@
 that drift, profit or do neither, and how it answers what is wrong. And `riverrun read` on a model that
 drifts."""
 import bz2
+import gzip
 import json
 import math
 import os
@@ -252,6 +253,22 @@ def standard_input_and_bytes_that_are_no_text_are_read(place):
     check({**one, "file": ""} == {**two, "file": ""}, "standard input is read otherwise than a file")
 
 
+def what_is_not_plain_text_is_told(place):
+    """By each command that takes a file's bytes as they are, and by none of text, also with NULs between documents."""
+    text = b"One text, of \xc3\xa9 and of others.\n" * 40
+    plain, nuls = place.text("plain", text), place.text("nuls", text + b"\0" + text + b"\0")
+    others = {"gzip": place.text("packed", gzip.compress(text)), "HTML": place.text("page", b"<!DOCTYPE html><p>" + text),
+              "no text in UTF-8": place.text("wide", text.decode().encode("utf-16")[2:])}
+    for command in (["eval"], ["tokenize"], ["vocab", "learn", "--size", "280", "-o"],
+                    ["train", "--layers", "1", "--channels", "32", "--head-size", "16", "--steps", "1", "-q", "-o"]):
+        for kind, path in [(None, plain), (None, nuls), *others.items()]:
+            made = [f"{path}.{command[0]}"] if command[-1] == "-o" else []
+            done = subprocess.run([place.riverrun, *command, *made, path], capture_output=True, check=True, timeout=e2e.HANG_S)
+            said = done.stderr.decode()
+            check(("its bytes are read as they are" in said) == bool(kind), f"{command} {path}: {said}")
+            check(not kind or f"'{path}' is {kind}, " in said, f"{command} {path}: {said}")
+
+
 def every_tokenizer_counts_the_bytes_of_the_file(place):
     """Combining marks, other scripts and bytes that are no UTF-8: what NFC and repair change is still counted as
     the bytes that stood there."""
@@ -421,6 +438,7 @@ if __name__ == "__main__":
         lambada_counts_whole_targets_and_takes_the_mean_over_passages,
         json_keeps_its_schema_and_its_bytes_for_any_number_of_threads,
         standard_input_and_bytes_that_are_no_text_are_read,
+        what_is_not_plain_text_is_told,
         every_tokenizer_counts_the_bytes_of_the_file,
         verdicts_tell_models_that_drift_profit_and_do_neither,
         what_is_wrong_is_one_line_and_a_status,

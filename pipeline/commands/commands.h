@@ -44,6 +44,9 @@ MUST_CHECK enum err_code open_tokenizer_of(struct tokenizer **out, const char *v
                                            const char *model, const struct engine_info *info,
                                            struct err *err);
 
+/* A line on stderr where the file is not what `read` takes for plain text: for commands that know nothing else. */
+void warn_of_other_than_text(const char *path);
+
 /* Settings of a run with their defaults, and the options that set them. */
 struct settings {
     struct config config;

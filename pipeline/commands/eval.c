@@ -332,6 +332,8 @@ static enum err_code score_files(struct evaluation *e, struct scorer *scorer, st
             is_standard(e->files[i]) ? STDIN_FILENO : open(e->files[i], O_RDONLY | O_CLOEXEC);
         if (descriptor < 0)
             return err_set(err, ERR_SOURCE, errno, "open '%s'", e->files[i]);
+        if (descriptor != STDIN_FILENO)
+            warn_of_other_than_text(e->files[i]);
         code = score_document(scorer, descriptor, e->files[i], e->reset_tokens, curve, err);
         if (descriptor != STDIN_FILENO)
             close(descriptor);

@@ -1,11 +1,13 @@
 /* riverrun tokenize: the ids of a text, as `read` would give them to a model. */
 #include "pipeline/commands/commands.h"
 
+#include "stages/ingest/readers/look.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { READ_BYTES = 64 * 1024 };
@@ -20,6 +22,53 @@ struct tokenize_run {
     size_t bytes;
     uint64_t source_bytes, tokens, repaired, forced;
 };
+
+/* Where NUL bytes stand between documents, as `train` takes them, it is text that `read` would not take. */
+static bool is_text_but_for_nuls(uint8_t *data, size_t bytes)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < bytes; i++)
+        if (!data[i]) {
+            data[i] = '\n';
+            count++;
+        }
+    return count < bytes / 16 && look_is_utf8((struct view){data, bytes});
+}
+
+void warn_of_other_than_text(const char *path)
+{
+    static const char *const kinds[] = {[LOOK_ZIP] = "a zip archive, or a document that is one",
+                                        [LOOK_PDF] = "PDF",
+                                        [LOOK_MAIL] = "mail",
+                                        [LOOK_HTML] = "HTML",
+                                        [LOOK_OTHER] = "no text in UTF-8"};
+    uint8_t *data = malloc(LOOK_BYTES);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+    ssize_t got = 0;
+    struct view begin;
+    enum look look;
+    const char *kind;
+
+    if (data && fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
+        got = pread(fd, data, LOOK_BYTES, 0);
+    begin = (struct view){data, got > 0 ? (size_t)got : 0};
+    look = look_at(begin, path);
+    kind = look == LOOK_PACKED    ? look_packing(begin)
+           : look == LOOK_ARCHIVE ? look_archive(begin)
+                                  : kinds[look];
+    if (begin.bytes && look != LOOK_UTF8 &&
+        !(look == LOOK_OTHER && is_text_but_for_nuls(data, begin.bytes)))
+        fprintf(
+            stderr,
+            "riverrun: warning: '%s' is %s, and its bytes are read as they are: unpack or convert "
+            "it, unless that is meant (`read` alone does that by itself)\n",
+            path, kind);
+    if (fd >= 0)
+        close(fd);
+    free(data);
+}
 
 static enum err_code open_all(struct tokenize_run *r, struct err *err)
 {
@@ -44,6 +93,8 @@ static enum err_code open_all(struct tokenize_run *r, struct err *err)
     r->fd = strcmp(r->path, "-") ? open(r->path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
     if (r->fd < 0)
         return err_set(err, ERR_SOURCE, errno, "open '%s'", r->path);
+    if (r->fd != STDIN_FILENO)
+        warn_of_other_than_text(r->path);
     return ERR_OK;
 }
 

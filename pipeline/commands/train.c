@@ -235,6 +235,8 @@ enum err_code train_files(struct corpus_file **out, char *const *arguments, size
     for (size_t i = 0; whole && i < count; i++) {
         files[i] = file_of(arguments[i]);
         whole = files[i].path != NULL;
+        if (whole)
+            warn_of_other_than_text(files[i].path);
     }
     *out = files;
     if (whole)
