@@ -354,7 +354,7 @@ enum err_code engine_convert(const char *path, const char *output, const char *d
     static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
     struct conversion c = {.dtype = DTYPE_COUNT};
     struct model *model = NULL;
-    enum err_code code = outfile_not_input(output, path, err);
+    enum err_code code = model_not_output(path, output, err);
 
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (!strcasecmp(dtype, dtypes[types[i]].name))

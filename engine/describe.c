@@ -85,7 +85,8 @@ enum err_code engine_describe(const char *path, struct engine_description *out, 
     if (code)
         return code;
     model_describe(model, &d.info);
-    d.file_bytes = model->container->bytes;
+    for (size_t i = 0; i < model->container->map_count; i++)
+        d.file_bytes += model->container->maps[i].bytes;
     d.tensors = model->container->count;
     d.gn_eps = model->gn_eps;
     d.trained_state = container_find(model->container, "blocks.0.att.time_state") != NULL;

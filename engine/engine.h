@@ -91,8 +91,8 @@ MUST_CHECK enum err_code engine_describe(const char *path, struct engine_descrip
                                          struct err *err);
 
 /* Write the model as safetensors with BlinkDL's names, shapes and orientation, whatever it is kept in. Matrices
- * become dtype ("f32", "f16", "bf16", rounded to nearest even), vectors stay float32. Nothing grows with the
- * file. The output appears whole or not at all.
+ * become dtype ("f32", "f16", "bf16", rounded to nearest even), vectors become float32 unless they are dtype
+ * already. Nothing grows with the file. The output appears whole or not at all.
  * Fails  as engine_open; ERR_USAGE: no such type, or output is the model itself; ERR_LIMIT: weights that are
  *        beyond f16, counted; ERR_SINK, ERR_FULL. */
 struct engine_conversion {
@@ -155,7 +155,8 @@ struct engine_job {
 };
 
 /* Queue job behind all that were submitted before; several of one state may be in flight. Work begins
- * at once; jobs that wait together share products as rows of one ragged batch.
+ * at once; jobs that wait together share products as rows of one ragged batch. Its state is one of this engine's, and
+ * while it is in flight that is not closed, saved or loaded: who does so is told of a bug, and ended.
  * Fails  ERR_INPUT: a token out of range, loss, or logits without a token, asked of a state that
  *        has read nothing: not queued;
  *        ERR_LIMIT: engine_room() is 0. */
@@ -197,7 +198,7 @@ struct sampler_options {
     double top_p;               /* 0 and 1: all */
     uint32_t top_k;             /* 0: all */
     double presence, frequency; /* 0: no penalty */
-    double decay; /* 1: nothing is forgotten; 0: all but the last token; 0.996 is usual */
+    double decay; /* of frequency; 1: nothing is forgotten, 0: all but the last; 0.996 is usual */
     uint64_t seed;
 };
 

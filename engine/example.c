@@ -18,6 +18,7 @@ int main(int argc, char **argv)
 {
     struct engine *engine;
     struct engine_state *state, *branch;
+    enum err_code code;
     struct tokenizer *tokenizer;
     struct tokenizer_reader *reader;
     struct tokenizer_piece piece;
@@ -27,8 +28,12 @@ int main(int argc, char **argv)
     uint32_t token = 0; /* every text begins behind token 0 */
 
     must(engine_open(&engine, argc > 1 ? argv[1] : "", NULL, &err));
-    must(argc > 3 ? tokenizer_open(&tokenizer, argv[3], NULL, &err)
-                  : tokenizer_open_bytes(&tokenizer, &err));
+    /* Its vocabulary: a file, or what the model file carries; a model of 256 tokens may carry none, and reads bytes. */
+    code = argc > 3 ? tokenizer_open(&tokenizer, argv[3], NULL, &err)
+                    : tokenizer_open_model(&tokenizer, argv[1], &err);
+    if (code == ERR_ABSENT && engine_info(engine)->vocab == 256)
+        code = tokenizer_open_bytes(&tokenizer, &err);
+    must(code);
     must(tokenizer_reader_open(&reader, tokenizer, &err));
     must(engine_state_open(engine, &state, &err));
     must(engine_run(engine, &(struct engine_job){.state = state, .tokens = &token, .count = 1},

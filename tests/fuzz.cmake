@@ -17,7 +17,7 @@ function(fuzz_target name)
     set(program ${CMAKE_BINARY_DIR}/tests/fuzz_${name})
     set(work ${CMAKE_BINARY_DIR}/tests/fuzz/${name})
     set(sources ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/fuzz_${name}.c)
-    foreach(source schemas/err.c schemas/bytes.c ${ARG_SOURCES})
+    foreach(source schemas/err.c schemas/bytes.c schemas/outfile.c ${ARG_SOURCES})
         list(APPEND sources ${CMAKE_SOURCE_DIR}/${source})
     endforeach()
     if(ARG_PROTO)
@@ -95,5 +95,5 @@ get_target_property(REPORT_SOURCES stages SOURCES)
 list(FILTER REPORT_SOURCES INCLUDE REGEX "^emit/report/")
 list(TRANSFORM REPORT_SOURCES PREPEND stages/)
 fuzz_target(report
-    SOURCES schemas/outfile.c stages/emit/vectors.c stages/emit/whitening.c ${REPORT_SOURCES}
+    SOURCES stages/emit/vectors.c stages/emit/whitening.c ${REPORT_SOURCES}
     LINK ${JANSSON_LINK_LIBRARIES} ${UTF8PROC_LINK_LIBRARIES})

@@ -152,7 +152,7 @@ def test_logits_are_refused_with_one_line(world):
     refused(SOURCE, ["nothing.bin"], world.path("nothing.bin"), *good)
     refused(MODEL, [__file__], __file__, *good)
     refused(INPUT, ["token 256", "256"], world.model, "--tokens", "3,256", "-o", out)
-    for text in ("-1", "1.5", "99999999999999999999", "4294967296", "", ","):
+    for text in ("-1", "1.5", "0x41", "1e3", "99999999999999999999", "4294967296", "", ","):
         refused(USAGE, ["--tokens"], world.model, "--tokens", text, "-o", out)
     refused(SOURCE, ["nothing.ids"], world.model, "--tokens", "@" + world.path("nothing.ids"), "-o", out)
     refused(USAGE, ["group norm"], nano(world, 4), *good, "--gn-eps", "1e-5")
@@ -335,6 +335,22 @@ def test_convert_is_refused_with_one_line(world):
     put(copy, get(world.model))
     refused(USAGE, ["an input too", "another name"], copy, "-o", copy)
     assert get(copy) == get(world.model)
+
+
+def test_a_shard_is_an_input_too(world):
+    model, shard = world.path("model.safetensors.index.json"), world.path("shard.safetensors")
+    converted(world, nano(world, 7), "f32", "shard.safetensors")
+    names = [name for name in header_of(shard) if name != "__metadata__"]
+    put(model, json.dumps({"weight_map": {name: "shard.safetensors" for name in names}}).encode())
+    before, text = get(shard), world.path("text")
+    put(text, b"some text to train with, and more of it. " * 100)
+    assert info(world, model)["file_bytes"] == len(before) + os.path.getsize(model)
+    train = ["--streams", "2", "--window", "32", "--steps", "1", "-q", "-o", shard]
+    for command in (["model", "convert", model, "-o", shard], ["train", text, "--model", model, *train],
+                    ["model", "logits", model, "--tokens", "1", "-o", world.path("x"), "--state", shard],
+                    ["model", "logits", model, "--tokens", "1", "-o", shard], ["adapt", model, text, *train]):
+        check_line(world.call(command), USAGE, [shard, "is an input too"])
+        assert get(shard) == before, command
 
 
 def test_a_full_disk_leaves_no_half_model(world):

@@ -8,6 +8,7 @@
  * of a bounded size is parsed. */
 #include "engine/formats/formats.h"
 
+#include "schemas/outfile.h"
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -149,6 +150,29 @@ enum err_code index_read(struct container *c, struct err *err)
                               index_name);
     json_decref(top);
     c->kind = "safetensors";
+    return code;
+}
+
+enum err_code model_not_output(const char *model, const char *output, struct err *err)
+{
+    enum err_code code = outfile_not_input(output, model, err);
+    struct stat stat_of;
+    json_t *top = NULL, *file;
+    const char *name;
+
+    if (code || !model || stat(model, &stat_of) || !S_ISREG(stat_of.st_mode) ||
+        stat_of.st_size > INDEX_MAX)
+        return code;
+    top = json_load_file(model, 0, NULL); /* NULL too where it is no JSON, or cannot be read */
+    json_object_foreach(json_object_get(top, "weight_map"), name, file)
+    {
+        const char *text = json_string_value(file);
+        char *shard = !code && text && plain_name(text) ? beside(model, text) : NULL;
+        if (shard)
+            code = outfile_not_input(output, shard, err);
+        free(shard);
+    }
+    json_decref(top);
     return code;
 }
 

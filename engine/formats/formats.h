@@ -192,6 +192,8 @@ MUST_CHECK enum err_code pth_read(struct container *c, struct err *err);
 MUST_CHECK enum err_code gguf_read(struct container *c, struct err *err);
 /* JSON: an index of shards; other JSON is refused with what to name instead. */
 MUST_CHECK enum err_code index_read(struct container *c, struct err *err);
+/* outfile_not_input of a model file, or an index and each file that it names. model may be NULL. */
+MUST_CHECK enum err_code model_not_output(const char *model, const char *output, struct err *err);
 
 /* Refuse a folder, and say which file in it is the model. */
 enum err_code folder_refuse(const char *path, struct err *err);

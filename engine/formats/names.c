@@ -193,7 +193,7 @@ static bool keeps_outputs_first(const struct container *c)
 
 /* Version 5 under BlinkDL's names. web-rwkv calls time_faaaa time_first, and widens one number a
  * head to all channels of it, which BlinkDL never did to a time_first. Of a version 5.1 nothing tells
- * whether its time_first is one. */
+ * whether its time_first is one; but what our converter wrote, whose epsilon tells, is BlinkDL's. */
 static enum err_code find_spelling_5(const struct container *c, const struct spelling **out,
                                      struct err *err)
 {
@@ -204,7 +204,7 @@ static enum err_code find_spelling_5(const struct container *c, const struct spe
     *out = &blinkdl;
     if (!first || strcmp(c->kind, "safetensors"))
         return ERR_OK;
-    if (!gate && (wide || name_ends_with(c->path, ".st")))
+    if (!gate && (wide || (name_ends_with(c->path, ".st") && c->stated_gn_eps == 0)))
         return container_fail(c, err,
                               "RWKV-5.1 as web-rwkv writes it, which does not say what "
                               "'blocks.0.att.time_first' is: convert the original file");

@@ -1,5 +1,6 @@
 /* train.c: steps of a training: draw windows, run the parts, add their gradients, clip, AdamW. */
 #include "engine/train/train.h"
+#include "engine/formats/formats.h"
 #include "engine/kernels/kernels.h"
 #include "engine/train/init.h"
 #include "engine/train/inside.h"
@@ -296,8 +297,8 @@ static void find_steps(struct train *t, uint64_t epoch)
 /* The text, the model and the vocabulary that a training begins with are to be there when it begins anew. */
 enum err_code train_not_input(const struct train_options *o, const char *path, struct err *err)
 {
-    const char *const inputs[] = {o->model, o->vocabulary, o->held_out};
-    enum err_code code = ERR_OK;
+    const char *const inputs[] = {o->vocabulary, o->held_out};
+    enum err_code code = model_not_output(o->model, path, err);
 
     for (size_t i = 0; !code && i < sizeof inputs / sizeof *inputs; i++)
         code = outfile_not_input(path, inputs[i], err);
@@ -372,6 +373,7 @@ static enum err_code open_all(struct train *t, struct err *err)
     if (!code)
         code = saved_read(t, &found, err);
     t->status.resumed = found;
+    t->status.vocabulary_apart = !o->state_only && !strcmp(tokenizer_name(t->tokenizer), "neox");
     if (!code && !found)
         code = begin(t, err);
     return code;

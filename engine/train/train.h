@@ -58,6 +58,7 @@ struct train_status {
     const char *level;            /* of the processor */
     uint64_t corpus_bytes, epoch_tokens; /* of the text; of reading it once, by weight */
     bool resumed;
+    bool vocabulary_apart; /* the model file does not carry it (NeoX's) */
 };
 
 struct train;

@@ -89,6 +89,8 @@ enum err_code open_tokenizer_of(struct tokenizer **out, const char *vocab, const
     enum err_code code =
         vocab ? tokenizer_open(&t, vocab, NULL, err) : open_own(&t, model, info, err);
 
+    if (!code && vocab)
+        code = tokenizer_check_model(t, vocab, model, err);
     if (!code && tokenizer_vocab(t) > info->vocab)
         code =
             err_set(err, ERR_MISMATCH, 0,
@@ -96,8 +98,6 @@ enum err_code open_tokenizer_of(struct tokenizer **out, const char *vocab, const
                     vocab ? vocab : tokenizer_name(t), tokenizer_vocab(t) - 1, model, info->vocab,
                     info->vocab == 256 ? "leave out --vocab, this model reads bytes"
                                        : "give the model's own with --vocab FILE");
-    if (!code && vocab)
-        code = tokenizer_check_model(t, vocab, model, err);
     if (!code) {
         *out = t;
         t = NULL;

@@ -35,7 +35,7 @@ enum err_code model_convert(char **arguments, size_t count, struct err *err)
     const struct option options[] = {
         {"output", 'o', OPTION_PATH, &output, 0, 0, "FILE", "the safetensors file to write"},
         {"dtype", 0, OPTION_CHOICE, &dtype, 0, 0, "f32|bf16|f16",
-         "of the matrices (default: f32); vectors stay f32"},
+         "of the matrices (default: f32); vectors become f32 unless they are of it already"},
         {"auto", 0, OPTION_CHOICE, &weights, 0, 0, "source|f32|bf16|int8",
          "what --weights auto will be for it: what was measured to be near enough (default: as for "
          "the source)"},

@@ -1,7 +1,9 @@
 /* riverrun model logits: numbers to compare with another program's. */
+#include "engine/formats/formats.h"
 #include "pipeline/commands/model.h"
 #include "schemas/outfile.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -42,8 +44,8 @@ static enum err_code scan_byte(struct scan *s, int byte, struct err *err)
 {
     bool digit = byte >= '0' && byte <= '9', was_inside = s->inside;
 
-    if (digit && s->wrong)
-        return err_set(err, ERR_USAGE, 0, "--tokens: number %zu has a sign or a point",
+    if ((digit && s->wrong) || (was_inside && isalpha(byte)))
+        return err_set(err, ERR_USAGE, 0, "--tokens: number %zu has a sign, a point or a letter",
                        s->numbers->count + 1);
     s->wrong = byte == '-' || byte == '.';
     s->inside = digit;
@@ -156,7 +158,7 @@ static enum err_code check_output(const char *path, const char *model,
                                   const struct engine_settings *settings, const char *tokens,
                                   struct err *err)
 {
-    enum err_code code = outfile_not_input(path, model, err);
+    enum err_code code = model_not_output(model, path, err);
 
     if (!code)
         code = outfile_not_input(path, settings->initial_state, err);

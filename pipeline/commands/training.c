@@ -271,6 +271,8 @@ static void say_begin(struct session *s)
     printf("%llu parameters, %.1f MB of text, %u threads (%s), sgemm peak %.0f GFLOP/s%s\n",
            (unsigned long long)t->parameters, (double)t->corpus_bytes / 1e6, threads, t->level,
            s->peak, t->resumed ? "; goes on where it was saved" : "");
+    if (t->vocabulary_apart)
+        printf("the model file will not carry this vocabulary: give --vocab with it\n");
     answer_flush();
 }
 
