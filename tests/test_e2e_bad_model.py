@@ -399,6 +399,8 @@ def test_wrong_command_lines_say_what_is_wrong(world):
             (read + model + ["--unit", "word"], ["--unit", "word", "paragraph"]),
             (read + model + ["--analyze", "surprise,mood"], ["--analyze", "surprise,mood", "none"]),
             (read + model + ["--analyze", "surprise,novelty"], ["novelty", "--unit line"]),
+            (read + model + ["--unit", "line", "--analyze", "summary"], ["--analyze summary", "novelty"]),
+            (["show", "any", "--sentences", "5"], ["--sentences", "--summary"]),
             (read + model + ["--unit", "line", "--alerts-per-1000", "1001"], ["--alerts-per-1000", "1001"]),
             (read + model + ["--analyze", ""], ["--analyze", "none"]),
             (read + model + ["--analyze", "surprise,"], ["--analyze", "none"]),

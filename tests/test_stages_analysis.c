@@ -535,6 +535,29 @@ static void alarms_are_as_many_as_were_asked_for(void **state)
     }
 }
 
+/* Lines in a hundred that are each like none before: about as few alarms even so. */
+static void new_templates_that_keep_coming_alarm_no_more(void **state)
+{
+    const struct analysis_options options = {
+        .unit = UNIT_LINE, .parts = 1U << ANALYZE_NOVELTY, .alerts_per_million = 1000};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    uint64_t alerts = 0;
+
+    (void)state;
+    analysis_begin(&a, &options, 0);
+    for (unsigned i = 0; i < 20000; i++) {
+        char line[40];
+        snprintf(line, sizeof line, i % 67 == 1 ? "%c%c%c what is new\n" : "as before\n",
+                 'a' + i / 67 / 20 % 20, 'a' + i / 67 % 20, 'a' + i / 67 / 400);
+        read_line(&a, line, 0.6, &made);
+        alerts += made.count == 2;
+    }
+    print_message("20 asked for, %u came\n", (unsigned)alerts);
+    assert_in_range(alerts, 5, 60);
+    analysis_release(&a);
+}
+
 static void an_entry_is_known_by_its_first_line(void **state)
 {
     static const struct analysis_options options = {.unit = UNIT_ENTRY,
@@ -791,6 +814,7 @@ int main(void)
         cmocka_unit_test(alerts_say_why),
         cmocka_unit_test(common_lines_are_equally_novel),
         cmocka_unit_test(alarms_are_as_many_as_were_asked_for),
+        cmocka_unit_test(new_templates_that_keep_coming_alarm_no_more),
         cmocka_unit_test(an_entry_is_known_by_its_first_line),
         cmocka_unit_test(every_place_can_be_saved_and_loaded),
         cmocka_unit_test(lines_that_are_no_text_can_be_saved_and_loaded),

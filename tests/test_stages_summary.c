@@ -225,6 +225,29 @@ static void a_summary_says_what_most_sentences_share(void **state)
     buffer_release(&text);
 }
 
+/* All of its words are ordinary, so it has none of content: said once it is said. */
+static void a_chorus_is_said_once(void **state)
+{
+    static const char verse[] =
+        "We are here and we will be here. We go on and on and will go home.\n\n";
+    struct buffer text = buffer_of(1 << 20), lines;
+    const char *sentences;
+    unsigned count = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 40; i++)
+        buffer_put(&text, verse, strlen(verse));
+    lines = read_document((struct view){text.data, text.bytes}, 0);
+    sentences = strstr((char *)lines.data, "\"sentences\":[{");
+    assert_non_null(sentences);
+    for (const char *at = sentences; at && (at = strstr(at + 1, "\"text\":\"We are here and"));
+         count++)
+        continue;
+    assert_in_range(count, 1, 2); /* and in the passages */
+    buffer_release(&lines);
+    buffer_release(&text);
+}
+
 /* Of sections too, each of which ends when the heading behind it is known: that is the next one's. */
 static void passages_lie_where_their_text_does(void **state)
 {
@@ -598,6 +621,40 @@ static void a_log_is_summed_up_by_lines_and_by_its_own_time(void **state)
     buffer_release(&cut);
 }
 
+/* More templates than are counted, and two of them that take turns behind the others have most of the lines. */
+static void the_most_frequent_templates_are_told_among_many(void **state)
+{
+    const struct analysis_options options = {
+        .unit = UNIT_LINE, .parts = (1U << ANALYZE_COUNT) - 1, .summary_lines = 1000000};
+    struct analysis a = {.resting = true};
+    struct analysis_records made;
+    struct buffer lines = buffer_of(SIZE_MAX / 2);
+
+    (void)state;
+    analysis_begin(&a, &options, 0);
+    for (unsigned i = 0; i < 440; i++) {
+        char line[80];
+        int bytes =
+            snprintf(line, sizeof line, i < 140 ? "%c%c once came this\n" : "disk %c%c failed\n",
+                     'a' + (i < 140 ? i / 20 : 0), 'a' + (i < 140 ? i % 20 : i % 2));
+        analysis_token(&a, i % 13, (struct view){(const uint8_t *)line, (size_t)bytes},
+                       (uint32_t)bytes, false, &made);
+        if (i % 7 == 0)
+            analysis_reload(&a);
+    }
+    analysis_end(&a, &made);
+    for (size_t k = 0; k < made.count; k++)
+        assert_int_equal(record_line("s", &made.records[k], &lines, NULL), ERR_OK);
+    buffer_u8(&lines, 0);
+    expect_summaries(&lines, 1,
+                     "\"lines\":440,\"new_templates\":142,\"templates_most\":[{\"template_id\":140,"
+                     "\"lines\":150,\"text\":\"disk aa failed\"},"
+                     "{\"template_id\":141,\"lines\":150,\"text\":\"disk ab failed\"},{");
+    expect_summaries(&lines, 1, "\"templates_new\":[{\"template_id\":140,\"lines\":150,");
+    analysis_release(&a);
+    buffer_release(&lines);
+}
+
 /* Half of the lines have their time in seconds since 1970, as other programs that write into the same log do, or
  * begin with a number like it. */
 static void times_of_two_forms_are_not_compared(void **state)
@@ -687,6 +744,7 @@ int main(void)
         cmocka_unit_test(words_are_counted_without_case_and_endings),
         cmocka_unit_test(frequent_words_are_kept_and_clusters_told),
         cmocka_unit_test(a_summary_says_what_most_sentences_share),
+        cmocka_unit_test(a_chorus_is_said_once),
         cmocka_unit_test(passages_lie_where_their_text_does),
         cmocka_unit_test(a_summary_is_the_same_wherever_it_was_saved),
         cmocka_unit_test(damaged_state_of_a_summary_is_refused_or_in_bounds),
@@ -697,6 +755,7 @@ int main(void)
         cmocka_unit_test(a_sentence_ends_where_another_document_begins),
         cmocka_unit_test(times_are_found_in_lines),
         cmocka_unit_test(a_log_is_summed_up_by_lines_and_by_its_own_time),
+        cmocka_unit_test(the_most_frequent_templates_are_told_among_many),
         cmocka_unit_test(times_of_two_forms_are_not_compared),
         cmocka_unit_test(a_first_line_of_another_form_is_no_clock_for_long),
     };

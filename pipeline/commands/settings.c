@@ -257,6 +257,12 @@ enum err_code settings_end(struct settings *s, struct err *err)
         parts >> ANALYZE_NOVELTY & 1)
         return err_set(err, ERR_USAGE, 0,
                        "--analyze novelty is of lines: give --unit line, or leave novelty out");
+    if (unit_is_of_lines(unit_of(s)) && parts >> ANALYZE_SUMMARY & 1 &&
+        !(parts >> ANALYZE_NOVELTY & 1))
+        return err_set(
+            err, ERR_USAGE, 0,
+            "--analyze summary of lines counts what novelty finds: add novelty, or leave "
+            "summary out");
     if (!s->store) {
         if (asprintf(&s->made_store, "%s/state", s->output) < 0)
             return err_set(err, ERR_MEMORY, 0, "settings");

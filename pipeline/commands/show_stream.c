@@ -458,10 +458,12 @@ static enum err_code show_file(struct show *s, const char *stream, struct err *e
     free(path);
     fclose(file);
     if (!code && s->shown == 0 && s->summary)
-        return err_set(err, ERR_ABSENT, 0,
-                       "stream '%s' has no summary: it comes at the end of a document, of a log "
-                       "after --summary-lines, and from `--analyze summary`",
-                       stream);
+        return err_set(
+            err, ERR_ABSENT, 0,
+            "stream '%s' has no summary: it comes at the end of a document that has a "
+            "sentence of four words, of a log after --summary-lines, and from `--analyze "
+            "summary`",
+            stream);
     if (!code && s->shown == 0 && s->key)
         return err_set(err, ERR_ABSENT, 0,
                        "stream '%s' has no key passages: they come at the end of a document that "
@@ -519,7 +521,7 @@ static enum err_code find_text(struct show *s, char **stream, struct err *err)
 
 enum err_code command_show(char **arguments, size_t count, struct err *err)
 {
-    struct show s = {.sentences = SENTENCES_DEFAULT, .fd = -1};
+    struct show s = {.fd = -1};
     struct option options[TARGET_OPTIONS + 6];
     size_t at = target_options(&s.target, false, options);
     bool asked;
@@ -546,8 +548,13 @@ enum err_code command_show(char **arguments, size_t count, struct err *err)
     if (!code && (count != 1 || (s.summary && s.key)))
         code =
             err_set(err, ERR_USAGE, 0, "show needs one stream, and --summary or --key or neither");
+    if (!code && s.sentences && (!s.summary || s.target.json))
+        code =
+            err_set(err, ERR_USAGE, 0,
+                    "--sentences is of --summary without --json: the record has up to 32 of them");
     if (code)
         return code;
+    s.sentences = s.sentences ? s.sentences : SENTENCES_DEFAULT;
     code = find_text(&s, &arguments[0], err);
     s.fd = s.file ? open(s.file, O_RDONLY | O_CLOEXEC) : -1;
     if (!code && s.source && s.fd < 0)

@@ -147,7 +147,10 @@ static void write_row(FILE *out, const struct documents *all, const struct docum
         fprintf(out, "<a href=\"#d%zu\">", d->section);
     write_title(out, d);
     fputs(d->section ? "</a></th>" : "</th>", out);
-    fprintf(out, "<td>%.3f</td>", bits_per_byte(d->bits, d->bytes));
+    if (d->bytes)
+        fprintf(out, "<td>%.3f</td>", bits_per_byte(d->bits, d->bytes));
+    else
+        write_cell_score(out, false, 0);
     write_cell_score(out, d->usual.known, d->top);
     write_cell_count(out, d->standing_out);
     if (all->usual.known)

@@ -228,9 +228,10 @@ static void write_periods(const struct summary *s, FILE *out)
         page_count(out, s->period_count);
         fputs(".</p>\n", out);
     }
-    fputs("<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">from, to</th><th "
-          "scope=\"col\">lines</th><th scope=\"col\">new templates</th><th scope=\"col\">the most "
-          "novel line</th></tr></thead>\n<tbody>\n",
+    fputs("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of the "
+          "periods\"><table class=\"periods\">\n<thead><tr><th scope=\"col\">from, to</th><th "
+          "scope=\"col\">lines</th><th scope=\"col\">new templates</th><th scope=\"col\" "
+          "class=\"line\">the most novel line</th></tr></thead>\n<tbody>\n",
           out);
     for (uint64_t i = s->period_count - shown_count; i < s->period_count; i++) {
         const struct period *p = &s->periods[i % PERIODS];

@@ -303,7 +303,7 @@ static double repeats(const struct digest *d, const struct words *words,
                       const struct word_counts *said, bool *same)
 {
     double sum = 0, again = 0;
-    unsigned content = 0, content_again = 0;
+    unsigned content = 0, content_again = 0, words_again = 0;
 
     for (size_t i = 0; i < words->count; i++) {
         uint32_t key = words->list[i].key;
@@ -313,8 +313,9 @@ static double repeats(const struct digest *d, const struct words *words,
         again += was ? worth : 0;
         content += is;
         content_again += is && was;
+        words_again += was;
     }
-    *same = content_again > THE_SAME * content;
+    *same = content ? content_again > THE_SAME * content : words_again == words->count;
     return sum > 0 ? again / sum : 1;
 }
 

@@ -12,10 +12,12 @@
  *             deviations, where common lines lie, a bit or two for each of them would bury rare templates.
  *
  * A sum has no meaning by itself, so it is calibrated by rank: one_in says that among all lines so far (this one
- * included) one in so many was as novel or more. An alert is a line with one_in of at least 1,000,000 /
- * alerts_per_million: whatever the model and the log, at most that share of lines alarms as long as the log goes
- * on as it was; a burst of one kind makes itself usual. It is lines that are counted and not days, because the
- * time in a log is not always there, not always in order, and not the reader's.
+ * included) one in so many was as novel or more. There the number of lines is taken down to a power of two: a new
+ * template would be the most novel line so far each time that number has grown, and alarm for that, however many
+ * of them come. An alert is a line with one_in of at least 1,000,000 / alerts_per_million: whatever the model and
+ * the log, about that share of lines alarms as long as the log goes on as it was (up to three times as many where new
+ * templates keep coming); a burst of one kind makes itself usual. It is lines that are counted and not days, because
+ * the time in a log is not always there, not always in order, and not the reader's.
  *
  * Ranks come from a histogram of eight bins a bit, halved when it has counted HISTORY_LINES. */
 #include "stages/encode/analysis/analysis.h"
@@ -26,7 +28,7 @@
 #include <stdlib.h>
 
 enum {
-    VERSION = 1,
+    VERSION = 2,
     BINS = 512, /* of 1/8 bit */
     HISTORY_LINES = 1 << 22,
     OWN_LEAST = 8, /* lines of a template before it is its own measure */
@@ -73,6 +75,15 @@ static double in_steps(double bits)
 static double rarity_of(const struct template *one, uint64_t lines)
 {
     double bits = usual_log2(((double)lines + 1) / ((double)(one->count - 1) + 0.5));
+
+    return bits > 0 ? bits : 0;
+}
+
+/* What the number of lines has grown by since it was a power of two. */
+static double growth_of(uint64_t lines)
+{
+    int powers = 63 - __builtin_clzll(lines + 1);
+    double bits = usual_log2((double)(lines + 1)) - powers;
 
     return bits > 0 ? bits : 0;
 }
@@ -185,6 +196,7 @@ static bool unit(void *self, const struct analysis_unit *unit)
     struct novelty *n = self;
     struct finding f = {.value = usual_value(unit->nats, unit->bytes)};
     struct template *one;
+    double score, ranked;
     uint64_t rank;
 
     mask_line(unit->text, &n->line);
@@ -193,10 +205,12 @@ static bool unit(void *self, const struct analysis_unit *unit)
     f.rarity = rarity_of(one, n->templates.lines);
     measure(n, unit->bytes, &f);
     f.excess = excess_of(&f);
-    rank = one_in(n, f.rarity + f.excess);
+    score = in_steps(f.rarity + f.excess);
+    ranked = score - growth_of(n->templates.lines);
+    rank = one_in(n, ranked > 0 ? ranked : 0);
     add_template(unit->record, one);
     record_add_count(unit->record, "template_count", one->count);
-    record_add_real(unit->record, "novelty", in_steps(f.rarity + f.excess));
+    record_add_real(unit->record, "novelty", score);
     record_add_count(unit->record, "one_in", rank);
     template_add_value(one, f.value);
     usual_add(&n->lengths, unit->bytes, f.value);

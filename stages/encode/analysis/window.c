@@ -27,7 +27,8 @@ static const struct record_field *field_of(const struct record *record, const ch
 
 /* ---- Counting ---- */
 
-/* The one with this number, or a place for it. */
+/* The one with this number, or a place for it. Where there is none left it takes that of the one with least lines, and
+ * those with it ("Space-Saving"): so none with more than one line in PERIOD_TEMPLATES of the period's is put out. */
 static struct period_template *place_of(struct period *p, uint64_t id)
 {
     struct period_template *least = &p->templates[0];
@@ -40,7 +41,9 @@ static struct period_template *place_of(struct period *p, uint64_t id)
     }
     if (p->template_count < PERIOD_TEMPLATES)
         least = &p->templates[p->template_count++];
-    *least = (struct period_template){.id = id};
+    else
+        least->others = least->lines;
+    least->id = id;
     return least;
 }
 
@@ -55,10 +58,8 @@ static void count_template(struct period *p, const struct record *record)
         return;
     one = place_of(p, id->count);
     one->lines++;
-    if (count->count == 1) {
-        one->is_new = true;
-        p->fresh++;
-    }
+    if (count->count == 1 && p->fresh++ == 0)
+        p->first_fresh = id->count;
     hold(&one->text, text->text);
 }
 
@@ -125,12 +126,17 @@ static void add(struct period *p, struct view text, const struct logtime *time,
 
 /* ---- Telling ---- */
 
+static uint64_t sure_lines(const struct period_template *one)
+{
+    return one->lines - one->others;
+}
+
 static int more_lines(const void *a, const void *b)
 {
     const struct period_template *x = a, *y = b;
 
-    if (x->lines != y->lines)
-        return x->lines > y->lines ? -1 : 1;
+    if (sure_lines(x) != sure_lines(y))
+        return sure_lines(x) > sure_lines(y) ? -1 : 1;
     return (x->id > y->id) - (x->id < y->id);
 }
 
@@ -138,7 +144,7 @@ static void put_template(struct record_item *item, const struct period_template 
 {
     item->field_count = 0;
     record_item_count(item, "template_id", one->id);
-    record_item_count(item, "lines", one->lines);
+    record_item_count(item, "lines", sure_lines(one));
     record_item_text(item, "text", shown(&one->text));
 }
 
@@ -162,7 +168,7 @@ static void tell(struct window *w, struct record *own)
     for (size_t i = 0; i < p->template_count; i++) {
         if (templates < PERIOD_SHOWN)
             put_template(&w->templates[templates++], &p->templates[i]);
-        if (p->templates[i].is_new && fresh < PERIOD_SHOWN)
+        if (p->fresh && p->templates[i].id >= p->first_fresh && fresh < PERIOD_SHOWN)
             put_template(&w->fresh[fresh++], &p->templates[i]);
     }
     for (size_t i = 0; i < p->novel_count; i++)
@@ -255,6 +261,7 @@ void window_save(const struct window *w, struct buffer *out)
     buffer_u64(out, p->begin);
     buffer_u64(out, p->end);
     buffer_u64(out, p->fresh);
+    buffer_u64(out, p->first_fresh);
     buffer_u8(out, p->timed);
     save_time(&p->from, out);
     save_text(&p->to, out);
@@ -265,7 +272,8 @@ void window_save(const struct window *w, struct buffer *out)
     for (size_t i = 0; i < p->template_count; i++) {
         const struct period_template *one = &p->templates[i];
         buffer_u64(out, one->id);
-        buffer_u64(out, one->lines << 1 | one->is_new);
+        buffer_u64(out, one->lines);
+        buffer_u64(out, one->others);
         save_text(&one->text, out);
     }
     buffer_u8(out, (uint8_t)p->novel_count);
@@ -287,9 +295,8 @@ static bool load_templates(struct period *p, struct reader *r)
         struct period_template *one = &p->templates[i];
         one->id = read_u64(r);
         one->lines = read_u64(r);
-        one->is_new = one->lines & 1;
-        one->lines >>= 1;
-        if (!one->lines || !load_text(&one->text, RECORD_TEXT_MAX, r))
+        one->others = read_u64(r);
+        if (one->lines <= one->others || !load_text(&one->text, RECORD_TEXT_MAX, r))
             return false;
     }
     return true;
@@ -304,6 +311,7 @@ bool window_load(struct window *w, struct reader *r)
     p->begin = read_u64(r);
     p->end = read_u64(r);
     p->fresh = read_u64(r);
+    p->first_fresh = read_u64(r);
     timed = read_u8(r);
     p->timed = timed == 1;
     if (timed > 1 || p->end < p->begin || !load_time(&p->from, r) ||

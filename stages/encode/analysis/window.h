@@ -17,10 +17,10 @@
 
 enum {
     PERIOD_LEAST = 16,
-    PERIOD_TEMPLATES = 128, /* the one with fewest lines goes */
+    PERIOD_TEMPLATES = 128, /* the one with fewest lines gives its place */
     PERIOD_NOVEL = 5,
     PERIOD_SHOWN = 8, /* templates in a record */
-    WINDOW_BYTES_MAX = 4 * 8 + 3 + 2 * (1 + 8) + 3 * (1 + LOGTIME_TEXT_MAX) + 1 +
+    WINDOW_BYTES_MAX = 5 * 8 + 3 + 2 * (1 + 8) + 3 * (1 + LOGTIME_TEXT_MAX) + 1 +
                        PERIOD_TEMPLATES * (3 * 8 + 1 + RECORD_TEXT_MAX) + 1 +
                        PERIOD_NOVEL * (3 * 8 + 1 + RECORD_TEXT_MAX)
 };
@@ -31,8 +31,8 @@ struct period_text {
 };
 
 struct period_template {
-    uint64_t id, lines;
-    bool is_new; /* its first line stands in this period */
+    uint64_t id, lines,
+        others; /* others: so many of its lines may be of those whose place it took */
     struct period_text text;
 };
 
@@ -49,8 +49,9 @@ struct period_time {
 };
 
 struct period {
-    uint64_t lines, begin, end, fresh; /* fresh: templates that are new */
-    bool timed;                        /* from and to are there */
+    uint64_t lines, begin, end;
+    uint64_t fresh, first_fresh; /* templates that are new; the number of the first (0: none) */
+    bool timed;                  /* from and to are there */
     struct period_time from;
     struct period_text to;
     uint8_t ours;             /* lines with a time of from's form, counted up to PERIOD_LEAST */
