@@ -183,6 +183,8 @@ static void rank(struct learn *l)
 {
     size_t kept = 0;
 
+    if (!l->candidate_count) /* and no memory for any */
+        return;
     qsort(l->candidates, l->candidate_count, sizeof *l->candidates, by_bytes);
     for (size_t i = 0; i < l->candidate_count; i++)
         if (kept && by_bytes(&l->candidates[kept - 1], &l->candidates[i]) == 0)
