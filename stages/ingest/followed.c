@@ -196,10 +196,13 @@ static bool is_segment(const struct followed *f, const struct segment *s, struct
 static bool is_known(void *self, const char *path, struct segment_file *file, bool sure)
 {
     struct followed *f = self;
-    uint8_t *head = malloc(SEGMENT_WINDOW_BYTES);
+    uint8_t *head;
     size_t got = 0;
-    bool known = f->follow->is_input(f->follow->inputs, path);
+    bool known = false;
 
+    if (f->follow->is_input(f->follow->inputs, path))
+        return true;
+    head = malloc(SEGMENT_WINDOW_BYTES);
     if (!head || segment_file_read(file, head, SEGMENT_WINDOW_BYTES, 0, &got, NULL))
         got = 0; /* then it is not, and whoever reads it will say so */
     for (size_t i = 0; i < f->chain.count && !known; i++)

@@ -40,9 +40,8 @@ static struct period_template *place_of(struct period *p, uint64_t id)
             least = &p->templates[i];
     }
     if (p->template_count < PERIOD_TEMPLATES)
-        least = &p->templates[p->template_count++];
-    else
-        least->others = least->lines;
+        *(least = &p->templates[p->template_count++]) = (struct period_template){.lines = 0};
+    least->others = least->lines;
     least->id = id;
     return least;
 }

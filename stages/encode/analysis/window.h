@@ -50,7 +50,7 @@ struct period_time {
 
 struct period {
     uint64_t lines, begin, end;
-    uint64_t fresh, first_fresh; /* templates that are new; the number of the first (0: none) */
+    uint64_t fresh, first_fresh; /* templates that are new; the number of the first of them */
     bool timed;                  /* from and to are there */
     struct period_time from;
     struct period_text to;
