@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { READ_BYTES = 64 * 1024 };
@@ -43,30 +42,21 @@ void warn_of_other_than_text(const char *path)
                                         [LOOK_MAIL] = "mail",
                                         [LOOK_HTML] = "HTML",
                                         [LOOK_OTHER] = "no text in UTF-8"};
-    uint8_t *data = malloc(LOOK_BYTES);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-    ssize_t got = 0;
-    struct view begin;
-    enum look look;
+    uint8_t *data;
+    size_t bytes;
+    enum look look = look_at_file(path, &data, &bytes);
+    const struct view begin = {data, bytes};
     const char *kind;
 
-    if (data && fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
-        got = pread(fd, data, LOOK_BYTES, 0);
-    begin = (struct view){data, got > 0 ? (size_t)got : 0};
-    look = look_at(begin, path);
     kind = look == LOOK_PACKED    ? look_packing(begin)
            : look == LOOK_ARCHIVE ? look_archive(begin)
                                   : kinds[look];
-    if (begin.bytes && look != LOOK_UTF8 &&
-        !(look == LOOK_OTHER && is_text_but_for_nuls(data, begin.bytes)))
+    if (look != LOOK_UTF8 && !(look == LOOK_OTHER && is_text_but_for_nuls(data, bytes)))
         fprintf(
             stderr,
             "riverrun: warning: '%s' is %s, and its bytes are read as they are: unpack or convert "
             "it, unless that is meant (`read` alone does that by itself)\n",
             path, kind);
-    if (fd >= 0)
-        close(fd);
     free(data);
 }
 

@@ -150,27 +150,16 @@ enum err_code made_check_plain(const struct config *config, const char *file, st
 
 bool made_wants(const struct config *config, const char *file)
 {
-    uint8_t *data = NULL;
-    struct stat st;
-    enum look look = LOOK_UTF8;
-    ssize_t got = 0;
-    int fd;
+    uint8_t *data;
+    enum look look;
+    size_t bytes;
 
     if (!config->reader || !strcmp(file, "-"))
         return false;
     if (is_asked(config, file))
         return true;
-    fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size) {
-        data = malloc(st.st_size < LOOK_BYTES ? (size_t)st.st_size : LOOK_BYTES);
-        if (data)
-            got = pread(fd, data, st.st_size < LOOK_BYTES ? (size_t)st.st_size : LOOK_BYTES, 0);
-        if (got > 0)
-            look = look_at((struct view){data, (size_t)got}, file);
-    }
+    look = look_at_file(file, &data, &bytes);
     free(data);
-    if (fd >= 0)
-        close(fd);
     return look != LOOK_UTF8 && !(config->encoding && look == LOOK_OTHER);
 }
 

@@ -9,8 +9,12 @@
 #include "stages/ingest/readers/look.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum {
     HTML_BYTES = 4096,
@@ -371,4 +375,26 @@ enum look look_at(struct view bytes, const char *name)
     if (look_is_utf8(bytes))
         return LOOK_UTF8;
     return is_pdf_behind(bytes) ? LOOK_PDF : LOOK_OTHER;
+}
+
+enum look look_at_file(const char *path, uint8_t **data, size_t *bytes)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    enum look look = LOOK_UTF8;
+    ssize_t got = 0;
+    struct stat st;
+
+    *data = NULL;
+    if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size) {
+        size_t most = st.st_size < LOOK_BYTES ? (size_t)st.st_size : LOOK_BYTES;
+        *data = malloc(most);
+        if (*data)
+            got = pread(fd, *data, most, 0);
+        if (got > 0)
+            look = look_at((struct view){*data, (size_t)got}, path);
+    }
+    *bytes = got > 0 ? (size_t)got : 0;
+    if (fd >= 0)
+        close(fd);
+    return look;
 }

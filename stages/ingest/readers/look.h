@@ -25,6 +25,9 @@ enum look {
 
 /* bytes are the file's first, at most LOOK_BYTES; name may be NULL. */
 enum look look_at(struct view bytes, const char *name);
+/* The same of the file at path; *data is malloc'ed, what was looked at: NULL, with LOOK_UTF8, where it is no regular
+ * file, is empty or cannot be read. */
+enum look look_at_file(const char *path, uint8_t **data, size_t *bytes);
 
 /* "gzip", ... of LOOK_PACKED; NULL where nothing is packed. */
 const char *look_packing(struct view bytes);
