@@ -115,7 +115,8 @@ static enum err_code open_control(struct run *run, struct err *err)
     if (code)
         return code;
     run->control = zmq_socket(run->context, ZMQ_ROUTER);
-    require(run->control);
+    if (!run->control)
+        return err_set(err, ERR_SYSTEM, zmq_errno(), "control socket");
     zmq_setsockopt(run->control, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
     if (zmq_bind(run->control, endpoint))
         return err_set(err, ERR_SYSTEM, zmq_errno(), "control socket in '%s'",

@@ -49,6 +49,11 @@ enum err_code err_full_or(int cause, enum err_code other)
     return cause == ENOSPC || cause == EDQUOT || cause == EFBIG ? ERR_FULL : other;
 }
 
+bool err_no_descriptor(int cause)
+{
+    return cause == EMFILE || cause == ENFILE;
+}
+
 int err_status(enum err_code code)
 {
     return (unsigned)code < ERR_COUNT ? statuses[code] : 1;

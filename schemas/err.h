@@ -5,6 +5,8 @@
 #ifndef SCHEMAS_ERR_H
 #define SCHEMAS_ERR_H
 
+#include <stdbool.h>
+
 #define MUST_CHECK __attribute__((warn_unused_result))
 
 /* Name, exit status of the program when this ends it, words. Sent between processes and documented to users: append,
@@ -46,6 +48,9 @@ enum err_code err_set(struct err *err, enum err_code code, int cause, const char
 
 /* ERR_FULL where an errno says that there is no room for what was to be written, else other. */
 enum err_code err_full_or(int cause, enum err_code other);
+
+/* Is an errno that of a process, or of a system, whose descriptors are all in use? */
+bool err_no_descriptor(int cause);
 
 /* The exit status and the words of a code; both defined for every int. */
 int err_status(enum err_code code);

@@ -172,6 +172,9 @@ def test_too_few_descriptors_for_sockets_are_one_line(world):
     _, want = fixture(world)
     for most in (5, 8, 12):
         check_line(world.read(descriptors=most), SYSTEM, ["ulimit -n", "too many open files"])
+    for most in range(13, 44):  # whoever opens the one too many
+        result = world.read(descriptors=most)
+        assert result.status == DONE or (result.status > 0 and "ulimit -n" in result.stderr), f"{most}: {result.stderr}"
     assert world.finish() == want
 
 

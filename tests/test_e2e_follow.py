@@ -369,7 +369,26 @@ def files_come_and_go_with_few_descriptors(place):
     return f"{count} files"
 
 
-CASES = (what_is_not_there_yet_is_said, files_come_and_go_with_few_descriptors, it_ends_where_nothing_can_come, no_job_follows_what_jobs_write, renamed_and_killed, copied_and_killed,
+def files_and_outputs_share_the_descriptors(place):
+    """So many files that outputs get few: all are read, and what comes later too."""
+    folder, count = place.path("jobs"), 120
+    os.mkdir(folder)
+    for i in range(count):
+        write(os.path.join(folder, f"{i:03}.log"), b"one\ntwo\n")
+    job = Follow(place, "out", folder, options=["--max-latency", "0.1"])
+    process = place.start(["/bin/sh", "-c", f'ulimit -n {count + 60}; exec "$@"', "sh", *job.command()])
+    for lines in (2, 3):
+        wait_for(f"{lines} records of each; {place.said(process)}",
+                 lambda n=lines: [s["records"] for s in job.statuses()] == [n] * count)
+        for i in range(count):
+            with open(os.path.join(folder, f"{i:03}.log"), "ab") as file:
+                file.write(b"three\n")
+    process.send_signal(signal.SIGTERM)
+    check(place.end_of(process) == STOPPED and "error" not in place.said(process), place.said(process))
+    return f"{count} files"
+
+
+CASES = (what_is_not_there_yet_is_said, files_come_and_go_with_few_descriptors, files_and_outputs_share_the_descriptors, it_ends_where_nothing_can_come, no_job_follows_what_jobs_write, renamed_and_killed, copied_and_killed,
          either_and_killed, one_of_four_processes_is_killed, copied_while_it_is_written)
 
 if __name__ == "__main__":

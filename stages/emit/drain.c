@@ -5,6 +5,8 @@
 #include "stages/emit/sinks/claim.h"
 #include <stdlib.h>
 
+enum { OPEN_LEAST = 8 }; /* with fewer each would wait for another's sync */
+
 /* ---- Lists ---- */
 
 /* By the time when it must be synced: mostly that is at the end. */
@@ -77,6 +79,20 @@ bool sink_make_room(struct emit *e)
     return false;
 }
 
+bool sink_do_with_fewer(struct emit *e, const struct err *why)
+{
+    size_t before = e->open_count, after = before - (before + 3) / 4;
+
+    if (!err_no_descriptor(why->cause))
+        return false;
+    e->open_most = after;
+    while (e->open_count > after && sink_make_room(e))
+        continue;
+    if (e->open_most < OPEN_LEAST)
+        e->open_most = OPEN_LEAST;
+    return e->open_count < before;
+}
+
 /* Attach s. False: refused, or, without a code, there is no descriptor before a task is done. */
 bool sink_attach(struct emit *e, struct sink *s, struct err *why)
 {
@@ -88,8 +104,16 @@ bool sink_attach(struct emit *e, struct sink *s, struct err *why)
         ENTER(e, s, open);
         return true;
     }
-    if (!sink_make_room(e) || e->ops->attach(&s->file, why))
+    do {
+        if (!sink_make_room(e))
+            return false;
+        *why = (struct err){.code = ERR_OK};
+    } while (e->ops->attach(&s->file, why) && sink_do_with_fewer(e, why));
+    if (why->code) {
+        if (err_no_descriptor(why->cause) && e->open_count)
+            why->code = ERR_OK;
         return false;
+    }
     ENTER(e, s, open);
     e->open_count++;
     return true;

@@ -15,7 +15,7 @@ enum { INTERVAL_MOST_MS = 1000 /* of read */, SINKS_A_CALL = 256 };
 
 static void emit_close(void **self);
 
-/* Ingest takes three quarters, and whoever comes first raises the limit. */
+/* At first. Files that are followed may leave fewer, and then it becomes fewer (sink_do_with_fewer). */
 static size_t open_most(void)
 {
     struct rlimit limit = {.rlim_cur = 4 * OPEN_MAX};
@@ -146,16 +146,20 @@ static enum err_code open_sink(struct emit *e, const Riverrun__SinkOpen *open,
                                      open->finished};
     struct sink *s = new_sink(e, open);
     struct err why;
-    bool older;
+    bool older, failed;
 
     if (!s || table_set(&e->sinks, s->stream, s, err)) {
         free(s);
         return err_set(err, ERR_MEMORY, 0, "sink of '%s'", open->name);
     }
     e->let_claim_go = false;
-    if (!e->ops->open(&s->file, &e->claim, &owner, tokens, open->n_tokens, &older, &why)) {
+    do
+        failed =
+            e->ops->open(&s->file, &e->claim, &owner, tokens, open->n_tokens, &older, &why) != 0;
+    while (failed && sink_do_with_fewer(e, &why));
+    if (!failed) {
         opened(e, s, warning_of(e, open, &tokens[0], older));
-    } else if (why.code == ERR_FULL && e->env->config->follow) {
+    } else if ((why.code == ERR_FULL || err_no_descriptor(why.cause)) && e->env->config->follow) {
         sink_wait_for_room(e, s, &why);
     } else {
         sink_refuse(e, s, &why);

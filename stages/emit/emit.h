@@ -10,8 +10,9 @@
  *
  *     ready     has lines or a sync that was asked for, in the order of their coming
  *     due       has written what no task covers, by the time when it must be synced
- *     open      has a descriptor, the one used longest ago first; at most OPEN_MAX, and a quarter of what may be open
- *     waiting   tries again later, since the disk was full
+ *     open      has a descriptor, the one used longest ago first; at most OPEN_MAX, and a quarter of what may be open,
+ *               or less where others take the rest
+ *     waiting   tries again later, since the disk was full, or all descriptors were in use
  *     gone      was dropped while a task of it was under way
  *
  * One task of a sink is under way at a time, and while there is one, or something that none covers, its
@@ -94,6 +95,9 @@ bool sink_attach(struct emit *e, struct sink *s, struct err *why);
 void sink_detach(struct emit *e, struct sink *s);
 /* Is there room for one descriptor more? One that rests may have to go. */
 bool sink_make_room(struct emit *e);
+/* Where why says that the process has none left, let a quarter of ours go, for good. False: it says something else, or
+ * none can go before a task is done. */
+bool sink_do_with_fewer(struct emit *e, const struct err *why);
 /* Nothing of s waits any more: lines, syncs. */
 void sink_forget(struct emit *e, struct sink *s);
 void sink_drop(struct emit *e, struct sink *s);

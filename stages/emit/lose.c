@@ -101,6 +101,16 @@ static void lose(struct emit *e, struct sink *s, struct err *why)
         tell_lost(e, s, why);
 }
 
+/* What stands in the file is compared when it is opened again. */
+static void wait_for_descriptor(struct emit *e, struct sink *s, const struct err *why)
+{
+    (void)sink_do_with_fewer(e, why);
+    sink_forget(e, s);
+    if (!s->busy)
+        sink_detach(e, s);
+    sink_wait_for_room(e, s, why);
+}
+
 void sink_fail(struct emit *e, struct sink *s, struct err *why)
 {
     if (why->cause == EPIPE || why->cause == EBADF) {
@@ -109,6 +119,8 @@ void sink_fail(struct emit *e, struct sink *s, struct err *why)
         sink_tell_refused(e, s->stream, s->owner, &e->over, true);
         sink_forget(e, s);
         s->lost = true;
+    } else if (err_no_descriptor(why->cause) && e->env->config->follow) {
+        wait_for_descriptor(e, s, why);
     } else if (why->code == ERR_SYSTEM || why->code == ERR_FULL) {
         lose(e, s, why);
     } else {

@@ -63,7 +63,7 @@ static enum err_code unreadable(struct followed *f, struct err *err)
 {
     const struct err why = *err;
 
-    if (why.cause == EMFILE || why.cause == ENFILE)
+    if (err_no_descriptor(why.cause))
         return err_set(err, ERR_SOURCE, 0, "%s; one descriptor a followed file", why.text);
     if (!f->warned)
         stage_report(ingest_env(f->follow->ingest), STAGE_WARNING, input_name(f->input),

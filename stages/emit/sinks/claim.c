@@ -19,7 +19,9 @@ struct claim {
 
 static enum err_code sink_error(const char *verb, const char *path, int cause, struct err *err)
 {
-    return err_set(err, err_full_or(cause, ERR_SINK), cause, "%s '%s'", verb, path);
+    enum err_code other = err_no_descriptor(cause) ? ERR_SYSTEM : ERR_SINK;
+
+    return err_set(err, err_full_or(cause, other), cause, "%s '%s'", verb, path);
 }
 
 /* ---- Paths ---- */

@@ -55,6 +55,15 @@ static enum err_code refuse_changed(const struct sink_file *f, struct err *err)
                   err);
 }
 
+static enum err_code refuse_unclaimed(const struct sink_file *f, struct err *err)
+{
+    return refuse(
+        f, ERR_BUSY,
+        "belongs to another run, or to none: its folder's .riverrun was removed or taken; "
+        "put it back, or move the output away",
+        err);
+}
+
 static void jsonl_detach(struct sink_file *f)
 {
     if (f->fd >= 0)
@@ -84,8 +93,7 @@ static enum err_code open_locked(struct sink_file *f, int flags, struct stat *st
     f->fd = open(path, O_RDWR | O_CLOEXEC | flags, 0666);
     free(path);
     if (f->fd < 0 || fstat(f->fd, st))
-        return call_failed(f, "open output",
-                           errno == EMFILE || errno == ENFILE ? ERR_SYSTEM : ERR_SINK, err);
+        return call_failed(f, "open output", err_no_descriptor(errno) ? ERR_SYSTEM : ERR_SINK, err);
     if (flock(f->fd, LOCK_EX | LOCK_NB))
         return refuse(f, ERR_BUSY,
                       "is in use by another process: stop that one, or choose another -o", err);
@@ -129,7 +137,7 @@ static enum err_code jsonl_attach(struct sink_file *f, struct err *err)
     if (f->fd >= 0)
         return ERR_OK;
     if (!claim_holds(f->claim))
-        return refuse(f, ERR_BUSY, "belongs to another run since its folder's claim went", err);
+        return refuse_unclaimed(f, err);
     code = f->there ? open_locked(f, 0, &st, err) : make_file(f, &st, err);
     if (!code)
         code = check_owner(f, (uint64_t)st.st_size, err);
@@ -309,7 +317,7 @@ static enum err_code compare(struct sink_file *f, struct view line, struct err *
 {
     uint8_t *held = malloc(RECORD_LINE_MAX);
     const uint8_t *end;
-    char text[100];
+    char text[200];
     size_t got;
     enum err_code code = ERR_OK;
 
@@ -323,8 +331,8 @@ static enum err_code compare(struct sink_file *f, struct view line, struct err *
     }
     if (end && is_record(held, (size_t)(end - held))) {
         snprintf(text, sizeof text,
-                 "was edited: record %" PRIu64
-                 " differs; put it back, or begin again with --restart",
+                 "differs at record %" PRIu64 ": it was edited, or the source is another; put "
+                 "back what changed, or begin again with --restart",
                  f->at.n);
         code = refuse(f, ERR_SINK, text, err);
     } else if (got) {
@@ -407,6 +415,8 @@ static enum err_code jsonl_stands(struct sink_file *f, struct err *err)
     bool stands = !f->there || (!stat(path, &st) && st.st_ino == f->inode);
 
     free(path);
+    if (stands && !claim_holds(f->claim))
+        return refuse_unclaimed(f, err);
     if (stands && f->there && (uint64_t)st.st_size != f->size)
         return refuse_changed(f, err);
     if (stands)
