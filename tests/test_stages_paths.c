@@ -2,6 +2,9 @@
 #include "stages/ingest/paths.h"
 #include "tests/stages_help.h"
 
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -320,6 +323,9 @@ static void each_file_is_read_once_and_links_to_folders_are_not_followed(void **
 {
     const char *paths[4];
     struct config config = {.paths = paths, .path_count = 4};
+    struct path_list list;
+    char words[PASSED_WORDS_MAX];
+    struct err err;
 
     make(state, "in/a.txt");
     make(state, "other/b.txt");
@@ -333,6 +339,11 @@ static void each_file_is_read_once_and_links_to_folders_are_not_followed(void **
     paths[2] = in_folder(state, "in/link");
     paths[3] = in_folder(state, "in/../in");
     assert_list(state, &config, "in/a.txt ");
+    assert_int_equal(path_list_make(&list, &config, &err), ERR_OK);
+    assert_non_null(strstr(passed_words(&list.passed, words),
+                           "4 links to folders, 2 links that lead nowhere, 2 things that are no "
+                           "files, first '"));
+    path_list_release(&list);
     /* Named itself, a link to a folder is meant. */
     paths[0] = in_folder(state, "in/folder");
     config.path_count = 1;
@@ -371,6 +382,90 @@ static void what_cannot_be_read_is_named(void **state)
     paths[1] = in_folder(state, "missing.txt");
     config.path_count = 2;
     assert_int_equal(list_fails(&config, &err), ERR_SOURCE);
+}
+
+/* As an input that fails, while the others are read; but not where it was named itself. */
+static void a_folder_that_may_not_be_listed_is_listed_itself(void **state)
+{
+    const char *paths[] = {in_folder(state, "in")}, *closed = in_folder(state, "in/closed");
+    struct config config = {.paths = paths, .path_count = 1};
+    const uid_t me = geteuid();
+    struct err err;
+
+    make(state, "in/a.txt");
+    make(state, "in/closed/b.txt");
+    make(state, "in/lost+found/c.txt");
+    make(state, "in/open/d.txt"); /* may be listed, and not be entered */
+    make(state, "private/e.txt");
+    assert_int_equal(symlink("../private/e.txt", in_folder(state, "in/link")), 0);
+    assert_int_equal(chmod(in_folder(state, "in/open"), 0644), 0);
+    assert_int_equal(chmod(in_folder(state, "private"), 0), 0);
+    assert_int_equal(chmod(*state, 0755), 0);
+    assert_int_equal(chmod(closed, 0), 0);
+    assert_true(me || !seteuid(65534)); /* root may list all */
+    assert_list(state, &config, "in/a.txt in/closed in/link in/open ");
+    paths[0] = closed;
+    assert_int_equal(list_fails(&config, &err), ERR_SOURCE);
+    assert_non_null(strstr(err.text, "in/closed': Permission denied"));
+    assert_true(me || !seteuid(me));
+    assert_int_equal(chmod(closed, 0700), 0);
+    assert_int_equal(chmod(in_folder(state, "in/open"), 0700), 0);
+    assert_int_equal(chmod(in_folder(state, "private"), 0700), 0);
+}
+
+static int gone_to(int folder, const char *name)
+{
+    int there = openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    assert_true(there >= 0);
+    close(folder);
+    return there;
+}
+
+/* Deeper than a path can say, and than a stack could follow with a path in each frame. */
+static void what_lies_too_deep_is_counted(void **state)
+{
+    const char *paths[] = {in_folder(state, "in")};
+    struct config config = {.paths = paths, .path_count = 1};
+    struct path_list list;
+    char words[PASSED_WORDS_MAX];
+    struct err err;
+    int folder;
+
+    make(state, "in/a.txt");
+    folder = open(paths[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; i < PATH_MAX / 2; i++) {
+        assert_int_equal(mkdirat(folder, "d", 0777), 0);
+        folder = gone_to(folder, "d");
+    }
+    assert_int_equal(path_list_make(&list, &config, &err), ERR_OK);
+    assert_int_equal(list.count, 1);
+    assert_non_null(strstr(passed_words(&list.passed, words), "1 path that is too long, first '"));
+    path_list_release(&list);
+    for (int i = 0; i < PATH_MAX / 2; i++) { /* what cleans up after tests goes by paths */
+        folder = gone_to(folder, "..");
+        assert_int_equal(unlinkat(folder, "d", AT_REMOVEDIR), 0);
+    }
+    close(folder);
+}
+
+static void a_list_that_takes_long_can_be_stopped(void **state)
+{
+    const char *paths[] = {*state};
+    struct config config = {.paths = paths, .path_count = 1};
+    sigset_t stop, before;
+    struct err err;
+    int taken;
+
+    make(state, "a.txt");
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    assert_int_equal(sigprocmask(SIG_BLOCK, &stop, &before), 0);
+    assert_int_equal(raise(SIGTERM), 0);
+    assert_int_equal(list_fails(&config, &err), ERR_STOPPED);
+    assert_int_equal(sigwait(&stop, &taken), 0);
+    assert_int_equal(sigprocmask(SIG_SETMASK, &before, NULL), 0);
+    assert_list(state, &config, "a.txt ");
 }
 
 static void a_name_is_for_one_input_and_a_file_name(void **state)
@@ -422,6 +517,9 @@ int main(void)
         STAGE_TEST(what_jobs_made_is_passed_over),
         STAGE_TEST(each_file_is_read_once_and_links_to_folders_are_not_followed),
         STAGE_TEST(what_cannot_be_read_is_named),
+        STAGE_TEST(a_folder_that_may_not_be_listed_is_listed_itself),
+        STAGE_TEST(what_lies_too_deep_is_counted),
+        STAGE_TEST(a_list_that_takes_long_can_be_stopped),
         STAGE_TEST(a_name_is_for_one_input_and_a_file_name),
     };
     return tests_result(cmocka_run_group_tests(tests, NULL, NULL));

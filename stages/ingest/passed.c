@@ -3,6 +3,7 @@
 #include "stages/emit/sinks/claim.h"
 #include "stages/ingest/readers/look.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -98,8 +99,8 @@ bool passed_output(const char *path)
 
 bool passed_folder(struct passed *p, const char *path)
 {
-    static const char *const names[] = {".git",         ".hg",         ".svn", "CVS",
-                                        "node_modules", "__pycache__", NULL};
+    static const char *const names[] = {".git",         ".hg",         ".svn",       "CVS",
+                                        "node_modules", "__pycache__", "lost+found", NULL};
 
     return (is_one_of(last_part(path), names) && count(p, &p->folders, path)) ||
            (passed_job(path) && count(p, &p->outputs, path));
@@ -110,6 +111,22 @@ bool passed_link(struct passed *p, const char *path)
     struct stat st;
 
     return !stat(path, &st) && S_ISDIR(st.st_mode) && count(p, &p->links, path);
+}
+
+bool passed_special(struct passed *p, const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st)) {
+        bool nowhere = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
+        return nowhere && !lstat(path, &st) && count(p, &p->nowhere, path);
+    }
+    return !S_ISREG(st.st_mode) && count(p, &p->special, path);
+}
+
+void passed_deep(struct passed *p, const char *path)
+{
+    count(p, &p->deep, path);
 }
 
 /* Written by programs for programs, often larger than all that people wrote beside it. */
@@ -173,7 +190,8 @@ bool passed_file(struct passed *p, const struct config *config, const char *path
 
 uint64_t passed_all(const struct passed *p)
 {
-    return p->no_text + p->locks + p->folders + p->outputs + p->links;
+    return p->no_text + p->locks + p->folders + p->outputs + p->links + p->nowhere + p->special +
+           p->deep;
 }
 
 const char *passed_words(const struct passed *p, char words[PASSED_WORDS_MAX])
@@ -185,7 +203,10 @@ const char *passed_words(const struct passed *p, char words[PASSED_WORDS_MAX])
                  {p->locks, "lock file", "lock files"},
                  {p->folders, "folder of tools'", "folders of tools'"},
                  {p->outputs, "output of a job", "outputs of jobs"},
-                 {p->links, "link to a folder", "links to folders"}};
+                 {p->links, "link to a folder", "links to folders"},
+                 {p->nowhere, "link that leads nowhere", "links that lead nowhere"},
+                 {p->special, "thing that is no file", "things that are no files"},
+                 {p->deep, "path that is too long", "paths that are too long"}};
     size_t at = 0;
 
     words[0] = 0;

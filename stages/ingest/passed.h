@@ -8,10 +8,10 @@
 #include "schemas/config.h"
 #include <stdint.h>
 
-enum { PASSED_WORDS_MAX = 340 };
+enum { PASSED_WORDS_MAX = 640 };
 
 struct passed {
-    uint64_t no_text, locks, folders, outputs, links;
+    uint64_t no_text, locks, folders, outputs, links, nowhere, special, deep;
     char *first; /* file or folder; malloc'ed */
 };
 
@@ -19,6 +19,10 @@ struct passed {
 bool passed_folder(struct passed *p, const char *path);
 /* a link to a folder, which may lead back to where it stands or into another tree, */
 bool passed_link(struct passed *p, const char *path);
+/* one that leads nowhere, and what is no file at all, */
+bool passed_special(struct passed *p, const char *path);
+/* what has too long a path, in the folder at path; */
+void passed_deep(struct passed *p, const char *path);
 /* a file by its name and how it begins. What cannot be looked at is not: opening it will say why. */
 bool passed_file(struct passed *p, const struct config *config, const char *path);
 /* Does a job keep its outputs or its store in the folder at path? Known by what stands there before any other file. */

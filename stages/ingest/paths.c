@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,20 +161,20 @@ bool is_of_feed(const char *feed, const char *name)
 static enum err_code add(struct path_list *list, const char *file, const char *name,
                          struct err *err)
 {
-    struct path *items;
-
-    for (size_t i = 0; i < list->count; i++)
-        if (!strcmp(list->items[i].file, file))
-            return ERR_OK;
-    items = realloc(list->items, (list->count + 1) * sizeof *items);
-    if (!items)
-        return err_set(err, ERR_MEMORY, 0, "list of inputs");
-    list->items = items;
-    items[list->count].file = strdup(file);
-    items[list->count].name = name ? strdup(name) : path_name(file);
-    if (!items[list->count].file || !items[list->count].name) {
-        free(items[list->count].file);
-        free(items[list->count].name);
+    if (list->count == list->room) {
+        size_t room = list->room ? 2 * list->room : 64;
+        struct path *items = realloc(list->items, room * sizeof *items);
+        if (!items)
+            return err_set(err, ERR_MEMORY, 0, "list of inputs");
+        list->items = items;
+        list->room = room;
+    }
+    struct path *item = &list->items[list->count];
+    item->file = strdup(file);
+    item->name = name ? strdup(name) : path_name(file);
+    if (!item->file || !item->name) {
+        free(item->file);
+        free(item->name);
         return err_set(err, ERR_MEMORY, 0, "list of inputs");
     }
     list->count++;
@@ -185,39 +186,103 @@ struct walk {
     const struct config *config;
     size_t found;                           /* files met, listed before or not */
     char output[PATH_MAX], store[PATH_MAX]; /* canonical, "" where not there yet */
+    char path[PATH_MAX];                    /* where it is, canonical: */
+    bool named;                             /* in a folder that the user named */
 };
 
-static enum err_code add_directory(struct walk *walk, const char *folder, struct err *err)
+static enum err_code add_directory(struct walk *walk, struct err *err);
+
+/* path is canonical. */
+static enum err_code add_file(struct walk *walk, const char *path, struct err *err)
+{
+    if (passed_file(&walk->list->passed, walk->config, path))
+        return ERR_OK;
+    walk->found++;
+    return add(walk->list, path, NULL, err);
+}
+
+/* A link, or no file at all, at walk->path. */
+static __attribute__((noinline)) enum err_code add_special(struct walk *walk, struct err *err)
+{
+    struct passed *passed = &walk->list->passed;
+    char real[PATH_MAX];
+
+    if (passed_link(passed, walk->path) || passed_special(passed, walk->path))
+        return ERR_OK;
+    if (realpath(walk->path, real))
+        return add_file(walk, real, err);
+    if (errno == ENOENT)
+        return ERR_OK; /* it went away */
+    walk->found++;
+    return add(walk->list, walk->path, NULL, err); /* opening it will say why */
+}
+
+/* A folder that may not be listed or entered becomes an input, which cannot be opened and says so. */
+static enum err_code cannot_list(struct walk *walk, int cause, struct err *err)
+{
+    if (cause == ENOENT && !walk->named)
+        return ERR_OK;
+    if (cause != EACCES || walk->named)
+        return err_set(err, ERR_SOURCE, cause, "read directory '%s'", walk->path);
+    walk->found++;
+    return add(walk->list, walk->path, NULL, err);
+}
+
+/* A run takes signals when its stages are open; a list of files can be long before. */
+static bool is_to_stop(void)
+{
+    sigset_t pending;
+
+    return !sigpending(&pending) &&
+           (sigismember(&pending, SIGINT) > 0 || sigismember(&pending, SIGTERM) > 0 ||
+            sigismember(&pending, SIGHUP) > 0);
+}
+
+static enum err_code add_entry(struct walk *walk, struct err *err)
+{
+    struct stat st;
+
+    if (is_to_stop())
+        return err_set(err, ERR_STOPPED, 0,
+                       "stopped while the files were listed, nothing was read");
+    if (lstat(walk->path, &st))
+        return ERR_OK; /* it went away */
+    if (S_ISREG(st.st_mode))
+        return add_file(walk, walk->path, err);
+    if (!S_ISDIR(st.st_mode))
+        return add_special(walk, err);
+    if (!strcmp(walk->path, walk->output) || !strcmp(walk->path, walk->store) ||
+        passed_folder(&walk->list->passed, walk->path))
+        return ERR_OK;
+    return add_directory(walk, err);
+}
+
+/* The folder at walk->path, and what is in it. */
+static enum err_code add_directory(struct walk *walk, struct err *err)
 {
     struct dirent **entries = NULL;
+    size_t end = strcmp(walk->path, "/") ? strlen(walk->path) : 0; /* canonical: no "//name" */
     enum err_code code = ERR_OK;
-    int count = scandir(folder, &entries, NULL, alphasort);
+    int count = faccessat(AT_FDCWD, walk->path, R_OK | X_OK, AT_EACCESS)
+                    ? -1
+                    : scandir(walk->path, &entries, NULL, alphasort);
 
     if (count < 0)
-        return err_set(err, ERR_SOURCE, errno, "read directory '%s'", folder);
+        return cannot_list(walk, errno, err);
+    walk->named = false;
     for (int i = 0; i < count; i++) {
-        char inside[PATH_MAX], real[PATH_MAX];
-        struct stat st;
-        const char *entry = entries[i]->d_name;
-        if (code || !strcmp(entry, ".") || !strcmp(entry, ".."))
-            continue;
-        int length = snprintf(inside, sizeof inside, "%s/%s", folder, entry);
-        if (length >= (int)sizeof inside || lstat(inside, &st))
-            continue; /* it went away, or is too deep to have a path */
-        if (S_ISDIR(st.st_mode)) {
-            if (strcmp(inside, walk->output) && strcmp(inside, walk->store) &&
-                !passed_folder(&walk->list->passed, inside))
-                code = add_directory(walk, inside, err);
-        } else if (!passed_link(&walk->list->passed, inside) && !stat(inside, &st) &&
-                   S_ISREG(st.st_mode) && realpath(inside, real)) {
-            if (passed_file(&walk->list->passed, walk->config, real))
-                continue;
-            walk->found++;
-            code = add(walk->list, real, NULL, err);
+        const char *name = entries[i]->d_name;
+        if (!code && strcmp(name, ".") && strcmp(name, "..")) {
+            if (end + 1 + strlen(name) < sizeof walk->path) {
+                sprintf(walk->path + end, "/%s", name);
+                code = add_entry(walk, err);
+                walk->path[end] = 0;
+            } else {
+                passed_deep(&walk->list->passed, walk->path);
+            }
         }
-    }
-    for (int i = 0; i < count; i++)
         free(entries[i]);
+    }
     free(entries);
     return code;
 }
@@ -225,6 +290,24 @@ static enum err_code add_directory(struct walk *walk, const char *folder, struct
 static int compare_collation(const void *a, const void *b)
 {
     return strcmp(((const struct path *)a)->name, ((const struct path *)b)->name);
+}
+
+/* In the order of their names, each file once: it has one name, however often it was met. */
+static void settle(struct path_list *list)
+{
+    size_t kept = 0;
+
+    if (list->count)
+        qsort(list->items, list->count, sizeof *list->items, compare_collation);
+    for (size_t i = 0; i < list->count; i++) {
+        if (kept && !strcmp(list->items[kept - 1].file, list->items[i].file)) {
+            free(list->items[i].file);
+            free(list->items[i].name);
+        } else {
+            list->items[kept++] = list->items[i];
+        }
+    }
+    list->count = kept;
 }
 
 static enum err_code add_path(struct walk *walk, const char *path, const char *name,
@@ -252,7 +335,9 @@ static enum err_code add_path(struct walk *walk, const char *path, const char *n
     if (name)
         return err_set(err, ERR_USAGE, 0, "--name is for a single input; '%s' is a directory",
                        path);
-    code = add_directory(walk, real, err);
+    strcpy(walk->path, real);
+    walk->named = true;
+    code = add_directory(walk, err);
     if (!code && walk->found == before)
         code = err_set(err, ERR_SOURCE, 0, "directory '%s' has no files to read%s%.150s", path,
                        passed_all(&walk->list->passed) ? "; passed over: " : "",
@@ -298,14 +383,13 @@ enum err_code path_list_make(struct path_list *out, const struct config *config,
         walk.store[0] = 0;
     for (size_t i = 0; i < config->path_count && !code; i++)
         code = add_path(&walk, config->paths[i], config->name, err);
+    settle(&list);
     for (size_t i = 0; i < list.count && !code; i++)
         code = path_not_output(config, list.items[i].file, list.items[i].name, err);
     if (code) {
         path_list_release(&list);
         return code;
     }
-    if (list.count)
-        qsort(list.items, list.count, sizeof *list.items, compare_collation);
     *out = list;
     return ERR_OK;
 }

@@ -14,7 +14,7 @@ struct path {
 
 struct path_list {
     struct path *items;
-    size_t count;
+    size_t count, room;
     struct passed passed; /* in directories */
 };
 
@@ -41,9 +41,10 @@ MUST_CHECK enum err_code path_not_output(const struct config *config, const char
 
 /* Files as they are, directories recursively in order of their names, without config's output and
  * store folders, and without what passed.h says; each file once. Links to directories inside a directory are not
- * followed.
+ * followed. A directory inside of one that may not be listed is listed itself: opened as a file, it says why.
  * Fails  ERR_SOURCE: a path is not there or cannot be read, a directory has no files;
- *        ERR_USAGE: a name for several inputs, or one that is no file name; ERR_MEMORY. */
+ *        ERR_USAGE: a name for several inputs, or one that is no file name; ERR_STOPPED: by a
+ *        signal that waits; ERR_MEMORY. */
 MUST_CHECK enum err_code path_list_make(struct path_list *out, const struct config *config,
                                         struct err *err);
 /* Is config's name, where it has one, fit for a file, and for a single input? Fails: ERR_USAGE. */
