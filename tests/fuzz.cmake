@@ -1,7 +1,8 @@
 # Fuzz targets: decoders of bytes from outside, built with clang's libFuzzer, address and undefined
 # sanitizers, whatever compiler the rest is built with. tests/corpus/NAME holds seeds and what was found
 # in the past; new finds of a run lie in the build's tests/fuzz/NAME, and what broke it beside that. The suite's short run
-# has one seed, so that it says something of the change and not of its luck; the nightly's differs each night.
+# has one seed, so that it says something of the change and not of its luck; the nightly's differs each night, and is as
+# long as gives each ten minutes of a processor of its own, though some wait for files.
 find_program(FUZZ_CLANG clang)
 if(NOT FUZZ_CLANG OR CMAKE_C_FLAGS MATCHES "sanitize")
     return()
@@ -35,8 +36,8 @@ function(fuzz_target name)
         -artifact_prefix=${work}- ${work} ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
     add_test(NAME fuzz_${name} COMMAND ${run} -seed=1 -max_total_time=10)
     set_tests_properties(fuzz_${name} PROPERTIES LABELS fuzz TIMEOUT 120)
-    add_test(NAME fuzz_${name}_nightly COMMAND ${run} -max_total_time=600)
-    set_tests_properties(fuzz_${name}_nightly PROPERTIES LABELS "fuzz;nightly" TIMEOUT 900)
+    add_test(NAME fuzz_${name}_nightly COMMAND ${run} -max_total_time=660)
+    set_tests_properties(fuzz_${name}_nightly PROPERTIES LABELS "fuzz;nightly" TIMEOUT 960)
 endfunction()
 
 set(TOKENIZER_SOURCES)
