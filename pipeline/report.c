@@ -90,13 +90,13 @@ void report_time(char *text, size_t room, double seconds)
 
 struct sums {
     uint64_t bytes, total, tokens, newest_ms;
-    size_t streams, over;
+    size_t streams, over, not_begun;
     bool sized;
 };
 
 static struct sums add_up(const Riverrun__Reply *reply)
 {
-    struct sums sums = {.sized = true};
+    struct sums sums = {.sized = !reply->not_begun, .not_begun = reply->not_begun};
 
     for (size_t i = 0; i < reply->n_streams; i++) {
         const Riverrun__StreamStatus *s = reply->streams[i];
@@ -116,11 +116,14 @@ static struct sums add_up(const Riverrun__Reply *reply)
 static void make_line(const struct report *r, const struct sums *sums, uint64_t now_ms,
                       uint64_t clock_ms, char *line, size_t room)
 {
-    char many[48] = "", done[32], speed[160] = "", saved[32] = "none yet";
+    char many[64] = "", done[32], speed[160] = "", saved[32] = "none yet";
     double seconds = (double)(now_ms - r->begin_ms) / 1000;
     double bytes = (double)(sums->bytes - r->begin_bytes);
 
-    if (sums->streams > 1)
+    if (sums->not_begun)
+        snprintf(many, sizeof many, " in %zu of %zu streams", sums->streams,
+                 sums->streams + sums->not_begun);
+    else if (sums->streams > 1)
         snprintf(many, sizeof many, " of %zu streams", sums->streams);
     report_bytes(done, sizeof done, (double)sums->bytes);
     if (seconds > 0) {

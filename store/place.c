@@ -161,7 +161,8 @@ static enum err_code take_lock(struct place *place, struct err *err)
     if (!failed)
         return ERR_OK;
     if (errno == EAGAIN || errno == EACCES)
-        return err_set(err, ERR_BUSY, 0, "the store '%s' is in use by another run", place->path);
+        return err_set(err, ERR_BUSY, 0, "the store '%s' is in use by another run: stop that first",
+                       place->path);
     return err_set(err, ERR_SYSTEM, errno, "lock '%s/owner.lock'", place->path);
 }
 

@@ -149,9 +149,6 @@ enum err_code store_repair(const char *path, const struct store_repair_options *
         return err_set(err, errno == ENOENT ? ERR_ABSENT : ERR_SYSTEM, errno, "open the store '%s'",
                        path);
     code = place_open(&r.place, path, true, err);
-    if (code == ERR_BUSY)
-        return err_set(err, ERR_BUSY, 0, "the store '%s' is in use by another run: stop that first",
-                       path);
     if (!code)
         code = repair(&r, options, done, err);
     salvage_release(&r.salvage);

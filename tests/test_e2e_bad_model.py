@@ -380,6 +380,7 @@ def test_damaged_vocabulary_is_named(world):
         check_line(result, result.status, [path])
         assert result.status not in (DONE, e2e_world.SYSTEM)
     world.refused(SOURCE, [world.path("no.txt")], "--vocab", world.path("no.txt"))
+    world.refused(SOURCE, [world.path("."), "Is a directory", "a file"], "--vocab", world.path("."))
 
 
 # ---- Command lines ----

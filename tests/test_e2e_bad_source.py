@@ -264,10 +264,15 @@ def test_read_and_follow_do_not_go_on_with_each_other(world):
         with open(world.source, "rb") as lines:
             return world.place.start([world.place.riverrun, *job("follow", source)], stdin=lines)
 
+    def both_lines():
+        """Stopped before, it would not have begun the stream."""
+        answer = world.call(["status", "--json", "-o", world.path("out-text.txt")])
+        return answer.status == DONE and [s["records"] for s in json.loads(answer.stdout)["streams"]] == [2]
+
     process = follow("-")
     assert world.end(process).status == DONE
     process = follow(world.source)
-    wait_until(lambda: world.call(["status", "-o", world.path("out-text.txt")]).status == DONE, "a stream", process)
+    wait_until(both_lines, "both lines", process)
     assert world.end(process, stop=True).status == STOPPED
     for source in ("-", world.source):
         check_line(world.call(job("read", source)), CHANGED, [source, "was begun by `follow`", "--restart"])
@@ -320,6 +325,35 @@ def test_finished_and_then_changed_is_reported(world):
     assert status_text(world) == ""
 
 
+def test_finished_standard_input_ends_where_it_did(world):
+    def read_again(data):
+        put(world.source, data)
+        with open(world.source, "rb") as file:
+            return world.end(world.place.start([world.place.riverrun, "read", "-", "--model", world.model, "-o", world.out,
+                                                "--name", "text", "--quiet", *world.options], stdin=file))
+
+    data = text(20000)
+    for _ in range(2):
+        assert read_again(data).status == DONE
+    want = get(world.output)
+    for more in (b"more", b"\n" * 70000):
+        check_line(read_again(data + more), CHANGED, ["20000 bytes", "--restart"])
+    check_line(read_again(data[:-1]), CHANGED, ["19999", "--restart"])
+    assert read_again(data).status == DONE and get(world.output) == want
+
+
+def test_a_pipe_with_a_name_is_opened_once(world):
+    """Whoever opened it before, to know what it is, would let its writer in, and out again."""
+    data = text(3000)
+    put(world.path("data.txt"), data)
+    world.source = world.path("pipe")
+    os.mkfifo(world.source)
+    for _ in range(8):
+        writer = world.place.start(["/bin/sh", "-c", 'cat "$1" > "$2"', "sh", world.path("data.txt"), world.source])
+        assert world.read("--restart").status == DONE and world.end(writer).status == 0
+        assert records(world.output)[-1]["end"] == len(data)
+
+
 def status_text(world):
     (stream,) = json.loads(world.call(["status", "--json", "--store", world.store]).stdout)["streams"]
     return stream.get("text", "")
@@ -333,6 +367,24 @@ def test_a_stream_that_never_began_is_told_by_status(world):
     put(world.source, text(20000))
     world.finish()
     assert status_text(world) == ""
+
+
+def test_what_is_not_begun_is_told(world):
+    """By status while it runs, and at the stop; with --restart the same command does not go on from there."""
+    folder, count = world.path("in"), 40
+    for i in range(count):
+        put(os.path.join(folder, f"{i:02}.txt"), text(400000, i))
+    command = [world.place.riverrun, "read", folder, "--model", world.model, "-o", world.out, "--quiet"]
+
+    def waiting():
+        answer = world.call(["status", "--json", "-o", world.out])
+        return answer.status == DONE and 0 < json.loads(answer.stdout).get("not_begun", 0) < count
+    for more, words in (([], "not begun: run the same command again to resume"),
+                        (["--restart"], "not begun again: run the same command again without --restart to resume the others")):
+        process = world.place.start(command + more)
+        wait_until(lambda: waiting() or process.poll() is not None, "the first to begin")
+        said = world.end(process, stop=True)
+        assert said.status == STOPPED and f"of {count} streams {words}" in said.stderr, said.stderr
 
 
 def test_names_that_are_no_utf8_are_escaped_in_json(world):

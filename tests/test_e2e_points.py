@@ -185,6 +185,8 @@ def a_branch_is_begun_again_where_it_was_branched(place):
     other = make_model(place, "other.safetensors", "--seed", "9")
     refused = Job(place, "out", b, model=other, options=[*QUICK, "--name", "b"])
     refused.run(want=OTHER_SETTINGS)
+    process = refused.start("--restart")
+    check(place.end_of(process) == OTHER_SETTINGS and "--restart" not in place.said(process), place.said(process))
     branch.run()
     want = branch.records()
     branch.run("--restart")

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { FILE_BYTES_MAX = 64 << 20 };
 
@@ -41,11 +42,16 @@ static enum err_code read_file(const char *path, struct view *out, struct err *e
 {
     enum err_code code = ERR_OK;
     uint8_t *data = NULL;
+    struct stat about;
     long bytes = -1;
     FILE *file = fopen(path, "rbe");
 
     if (!file)
         return err_set(err, ERR_SOURCE, errno, "open vocabulary '%s'", path);
+    if (fstat(fileno(file), &about) == 0 && S_ISDIR(about.st_mode)) {
+        code = err_set(err, ERR_SOURCE, EISDIR, "vocabulary '%s' (give a file in it)", path);
+        goto done;
+    }
     if (fseek(file, 0, SEEK_END) == 0)
         bytes = ftell(file);
     if (bytes < 0 || fseek(file, 0, SEEK_SET) || bytes > FILE_BYTES_MAX) {

@@ -87,9 +87,14 @@ enum {
 }; /* 20 and 1.2 s of reading */
 
 static int status_of_run;
+static volatile sig_atomic_t page_is_made;
 
 static void on_signal(int signal)
 {
+    static const char words[] = "riverrun: the report was not made: `riverrun report` makes it\n";
+    ssize_t ignored = page_is_made ? 0 : write(STDERR_FILENO, words, sizeof words - 1);
+
+    (void)ignored;
     (void)signal;
     _exit(status_of_run);
 }
@@ -115,6 +120,8 @@ static void write_report(const struct settings *s, enum err_code outcome)
     struct report_options o = {.folder = s->output,
                                .most_bytes = outcome == ERR_STOPPED ? REPORT_BYTES_STOPPED
                                                                     : REPORT_BYTES_DONE};
+    enum err_code code;
+    struct stat st;
     struct err why;
     char *path;
 
@@ -122,7 +129,12 @@ static void write_report(const struct settings *s, enum err_code outcome)
         return;
     o.path = path;
     exit_on_signals(outcome);
-    switch (report_make(&o, NULL, &why)) {
+    /* Nobody named a pipe or a device, so none is waited for. */
+    code = !stat(path, &st) && !S_ISREG(st.st_mode)
+               ? err_set(&why, ERR_SINK, 0, "'%s' is no file: move it away", path)
+               : report_make(&o, NULL, &why);
+    page_is_made = true;
+    switch (code) {
     case ERR_OK:
         if (!s->quiet)
             fprintf(stderr, "riverrun: %s shows what was found\n", path);

@@ -56,6 +56,8 @@ void show_table(const Riverrun__Reply *reply)
         if (s->text && s->text[0])
             printf("          %s\n", s->text);
     }
+    if (reply->not_begun)
+        printf("%llu more are not begun\n", (unsigned long long)reply->not_begun);
     if (reply->waiting && reply->waiting[0])
         printf("waiting: %s\n", reply->waiting);
 }
@@ -93,6 +95,7 @@ void show_json(const Riverrun__Reply *reply)
     if (reply->owner_pid) {
         json_object_set_new(o, "pid", json_integer((json_int_t)reply->owner_pid));
         json_object_set_new(o, "checkpoint_us", json_integer((json_int_t)reply->checkpoint_us));
+        json_object_set_new(o, "not_begun", json_integer((json_int_t)reply->not_begun));
         json_object_set_new(o, "run_us", json_integer((json_int_t)reply->run_us));
         json_object_set_new(o, "latency_us",
                             json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "checkpoints",

@@ -238,9 +238,6 @@ enum err_code care_gc(const struct care_options *options, struct care_cleaned *d
     if (!is_there(options->store)) /* to open it would make one */
         return err_set(err, ERR_ABSENT, 0, "there is no store in '%s'", options->store);
     code = store_open(&c.store, options->store, &write, err);
-    if (code == ERR_BUSY)
-        return err_set(err, ERR_BUSY, 0, "the store '%s' is in use by another run: stop that first",
-                       options->store);
     if (!code)
         code = clean_streams(&c, err);
     if (!code)

@@ -86,6 +86,8 @@ static void fill_status(struct encode *e, const Riverrun__Request *request, Rive
     for (size_t i = 0; i < e->stream_count; i++)
         if (!at_rest(e->streams[i]))
             add_live(reply, e->streams[i]);
+        else if (e->streams[i]->phase == PHASE_ANNOUNCED)
+            reply->not_begun += !request->all || stream_is_new(e->streams[i]);
     if (request->all && status_of_store(e->store, reply, &err)) {
         reply->code = err.code;
         status_text(&reply->text, err.text);

@@ -261,7 +261,7 @@ static void peer_event(struct encode *e, const struct stage_event *event)
     e->down_there = there;
     outbox_clear(&e->down);
     for (size_t i = 0; i < e->stream_count; i++)
-        e->streams[i]->down_open = false;
+        e->streams[i]->down_open = e->streams[i]->down_asked = false;
     if (there)
         down_is_back(e);
 }
@@ -295,30 +295,56 @@ static void encode_event(void *self, const struct stage_event *event)
 
 /* ---- Over ---- */
 
+/* Would --restart help, and begin all others again too? */
+static bool begins_again(const struct stream *failed)
+{
+    const enum err_code code = failed->why.code;
+
+    return failed->encode->stream_count > 1 &&
+           (code == ERR_CHANGED || code == ERR_MISMATCH || code == ERR_SINK);
+}
+
+/* Under --restart what had not its turn is as it was before. */
+static void sum_up_stopped(const struct encode *e, size_t not_begun, struct err *err)
+{
+    const bool restart = e->env->config->restart;
+    char rest[64] = "";
+
+    if (not_begun)
+        snprintf(rest, sizeof rest, ", %zu of %zu streams not begun%s", not_begun, e->stream_count,
+                 restart ? " again" : "");
+    err_set(err, ERR_STOPPED, 0, "stopped%s: run the same command again%s to resume%s", rest,
+            restart ? " without --restart" : "",
+            restart && not_begun ? " the others, with it to begin all again" : "");
+}
+
 /* One code for the run: a fault that all share is its code, faults of some are ERR_SOME. What each
  * stream failed of was said when it failed; a single one needs no more words. */
 static void sum_up(const struct encode *e, struct err *err)
 {
-    size_t failed = 0, stopped = 0;
+    size_t failed = 0, stopped = 0, not_begun = 0;
     const struct stream *first = NULL;
-    bool same = true;
+    bool same = true, again = false;
 
     for (size_t i = 0; i < e->stream_count; i++) {
         const struct stream *s = e->streams[i];
         stopped += s->phase != PHASE_FAILED && s->phase != PHASE_FINISHED;
+        not_begun += e->env->config->restart ? s->phase == PHASE_ANNOUNCED : stream_is_new(s);
         if (s->phase != PHASE_FAILED)
             continue;
         first = first ? first : s;
+        again = again || begins_again(s);
         same = same && s->why.code == first->why.code;
         failed++;
     }
     if (failed == 1 && e->stream_count == 1)
         err_set(err, first->why.code, 0, "%s", "");
     else if (e->stopping && (stopped || !e->announced || !e->stream_count) && !e->drained)
-        err_set(err, ERR_STOPPED, 0, "stopped: run the same command again to resume");
+        sum_up_stopped(e, not_begun, err);
     else if (failed)
         err_set(err, failed == e->stream_count && same ? first->why.code : ERR_SOME, 0,
-                "%zu of %zu streams failed", failed, e->stream_count);
+                "%zu of %zu streams failed%s", failed, e->stream_count,
+                again ? "; --restart with the file of one alone begins that again" : "");
     else
         err_set(err, ERR_OK, 0, "%zu streams", e->stream_count);
 }

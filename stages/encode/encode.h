@@ -165,7 +165,8 @@ struct stream {
     size_t analysis_bytes; /* of it, as counted in encode.analysis_bytes */
     uint64_t next_seq;
     struct records records;
-    bool down_open, done_records;
+    bool down_open, down_asked; /* asked: an open is not answered yet */
+    bool done_records;
     uint64_t arrived_ms; /* of the tokens at hand */
     uint64_t probe_seq,
         probe_ms; /* a record on its way, and when its tokens came; 0: none is watched */
@@ -291,6 +292,8 @@ void stream_set_note(struct stream *s, bool paused);
 void stream_leave(struct stream *s, enum phase phase);
 void stream_free(struct stream *s);
 bool stream_is_over(const struct stream *s);
+/* Announced, and the store knows nothing of it. */
+bool stream_is_new(const struct stream *s);
 const char *stream_phase_name(const struct stream *s);
 
 /* restore.c: changed says what this run does otherwise and may ("" where nothing). restore_take loads

@@ -98,13 +98,14 @@ struct setting {
     bool same, accepted;
 };
 
-static enum err_code refuse(const struct setting *was, struct err *err)
+/* A branch begins again with the state that it was branched with, so --restart changes neither model nor arithmetic. */
+static enum err_code refuse(const struct setting *was, bool branched, struct err *err)
 {
-    return err_set(
-        err, ERR_MISMATCH, 0,
-        "begun with %s %s, now %s: run it as it was begun, begin again with --restart%s%s",
-        was->what, was->old, was->new, was->flag ? ", or go on with " : "",
-        was->flag ? was->flag : "");
+    const char *again = branched && was->flag ? "" : ", begin again with --restart";
+
+    return err_set(err, ERR_MISMATCH, 0, "begun with %s %s, now %s: run it as it was begun%s%s%s",
+                   was->what, was->old, was->new, again, was->flag ? ", or go on with " : "",
+                   was->flag ? was->flag : "");
 }
 
 /* changed: what this run does otherwise than the checkpoint and may; "" where nothing. */
@@ -161,7 +162,7 @@ static enum err_code check_settings(struct stream *s, const Riverrun__Checkpoint
         if (was->same)
             continue;
         if (!was->accepted)
-            return refuse(was, err);
+            return refuse(was, meta->branched_from[0] != 0, err);
         used += (size_t)snprintf(changed + used, room - used, "%s%s: %s -> %s", used ? "; " : "",
                                  was->what, was->old, was->new);
         if (used >= room)

@@ -23,6 +23,13 @@ bool stream_is_over(const struct stream *s)
     return s->phase >= PHASE_PAUSED;
 }
 
+bool stream_is_new(const struct stream *s)
+{
+    uint64_t id;
+
+    return s->phase == PHASE_ANNOUNCED && store_find(s->encode->store, s->name, &id, NULL);
+}
+
 const char *stream_phase_name(const struct stream *s)
 {
     static const char *const names[] = {"waiting",  "running", "running", "running",
@@ -102,6 +109,7 @@ void stream_open_up(struct stream *s)
     open.name = s->name;
     open.cursor = proto_bytes(s->accepted.cursor, s->accepted.cursor_bytes);
     open.normalize = proto_text(normalize_name(e->env->config->normalize));
+    open.finished = s->finished;
     open.line_edges = e->env->config->unit == UNIT_LINE || e->env->config->unit == UNIT_ENTRY;
     outbox_tell(&e->up, RIVERRUN__CONTROL__IS_OPEN, &open);
     e->drained = false; /* said again when this one is read too */
@@ -121,6 +129,7 @@ void stream_open_down(struct stream *s)
         list[i] = &tokens[i];
     }
     s->down_open = false;
+    s->down_asked = true;
     open.stream = s->id;
     open.owner = store_owner_epoch(e->store);
     open.generation = s->generation;
@@ -146,7 +155,7 @@ static void close_neighbours(struct stream *s)
     outbox_tell(&e->up, RIVERRUN__CONTROL__IS_CLOSE, &up);
     outbox_tell(&e->down, RIVERRUN__CONTROL__IS_SINK_CLOSE, &down);
     s->epoch = 0;
-    s->up_open = s->down_open = false;
+    s->up_open = s->down_open = s->down_asked = false;
 }
 
 /* ---- Over ---- */
@@ -296,8 +305,9 @@ static enum err_code check_carries(struct stream *s, struct err *err)
         return err_set(
             err, ERR_MISMATCH, 0,
             "the stream's state has %zu bytes, this model's %zu: only a model of the same "
-            "shape can go on; take the first, or begin again with --restart",
-            s->loaded_bytes, info->state_bytes);
+            "shape can go on; take the first%s",
+            s->loaded_bytes, info->state_bytes,
+            s->branched_from ? "" : ", or begin again with --restart");
     if (!strcmp(s->prints->tokenizer, "bytes"))
         return check_vocab(s, 256, s->prints->tokenizer, err);
     return ERR_OK;
@@ -361,8 +371,8 @@ static void begin_again(struct stream *s)
     else {
         if (code == ERR_ABSENT)
             err_set(&err, code, 0,
-                    "branched from %s, and its savepoint '%s' is gone: branch again, under "
-                    "another name",
+                    "branched from %s, and its savepoint '%s' is not here (it was dropped, or the "
+                    "stream was imported): branch again, under another name",
                     s->branched_from, POINT_ORIGIN);
         stream_fail(s, &err);
     }
@@ -583,7 +593,7 @@ static void wake(struct stream *s)
             return;
         }
     }
-    if (!s->down_open && e->down_there)
+    if (!s->down_open && !s->down_asked && e->down_there)
         stream_open_down(s);
 }
 
@@ -817,6 +827,7 @@ void stream_sink_opened(struct stream *s, const Riverrun__SinkOpened *opened)
         return;
     if (opened->warning && opened->warning[0])
         stage_report(s->encode->env, STAGE_WARNING, s->name, "%s", opened->warning);
+    s->down_asked = false;
     STEP_AT(encode_sink_opened, s->id, opened->n);
     if (s->phase == PHASE_RUNNING) {
         schedule_rewind(s, opened->n);

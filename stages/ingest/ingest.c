@@ -427,6 +427,8 @@ static enum err_code accept_open(struct ingest *g, const Riverrun__Open *open, s
         refuse(g, in, &why);
         return ERR_OK;
     }
+    if (open->finished && in->kind->finished)
+        in->kind->finished(in->self);
     if (is_ready(in))
         tell_opened(g, in);
     input_wake(in);

@@ -42,6 +42,8 @@ struct input_kind {
     /* False while what lies before the cursor has not been compared: reads without a grant compare it,
      * and give no bytes. NULL: always true. */
     bool (*ready)(void *self);
+    /* Behind open: the stream ended at the cursor. Ready once it is known that the source does. NULL: it always is. */
+    void (*finished)(void *self);
     /* For `opened`: what is known of the source, lent until the next call, and the cursor of where it
      * stands. */
     enum err_code (*opened)(void *self, Riverrun__Fingerprints *prints, struct piece *at,

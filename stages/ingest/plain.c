@@ -53,6 +53,13 @@ static enum err_code plain_open(void *self, struct view cursor, struct err *err)
     return source_open(&p->source, p->file, cursor, err);
 }
 
+static void plain_finished(void *self)
+{
+    struct plain *p = self;
+
+    p->source.ends = p->source.pipe;
+}
+
 static bool plain_ready(void *self)
 {
     struct plain *p = self;
@@ -135,6 +142,7 @@ static void plain_free(void *self)
 
 static const struct input_kind plain_kind = {
     .open = plain_open,
+    .finished = plain_finished,
     .ready = plain_ready,
     .opened = plain_opened,
     .read = plain_read,

@@ -136,6 +136,11 @@ enum err_code source_open(struct source *s, const char *file, struct view cursor
         code = err_set(err, ERR_SOURCE, errno, "input '%s'", file);
         goto fail;
     }
+    if (S_ISDIR(st.st_mode) && strcmp(file, "-") != 0) { /* may be opened, and not be entered */
+        int cause = faccessat(AT_FDCWD, file, R_OK | X_OK, AT_EACCESS) ? errno : EISDIR;
+        code = err_set(err, ERR_SOURCE, cause, "input '%s'", file);
+        goto fail;
+    }
     s->pipe = !S_ISREG(st.st_mode) || !strcmp(file, "-");
     s->size = s->pipe ? 0 : (uint64_t)st.st_size;
     code = s->pipe ? open_pipe(s, err) : check_empty(s, err);
@@ -173,34 +178,43 @@ static enum err_code read_pipe(struct source *s, uint8_t *data, size_t room, siz
                                struct err *err)
 {
     struct pollfd ready = {s->fd, POLLIN, 0};
-    uint64_t left = s->skip_to - s->offset;
+    bool skips = s->offset < s->skip_to, looks = !skips && s->ends;
     ssize_t count;
 
     *got = 0;
     if (poll(&ready, 1, 0) != 1)
         return ERR_OK;
-    if (!source_ready(s) && room > left)
-        room = (size_t)left;
+    if (skips && room > s->skip_to - s->offset)
+        room = (size_t)(s->skip_to - s->offset);
+    if (looks)
+        room = 1;
     count = read(s->fd, data, room);
     if (count < 0 && (errno == EINTR || errno == EAGAIN))
         return ERR_OK;
     if (count < 0)
         return err_set(err, ERR_SOURCE, errno, "read '%s' at byte %llu", s->file,
                        (unsigned long long)s->offset);
-    if (count == 0 && !source_ready(s))
+    if (count == 0 && skips)
         return err_set(err, ERR_CHANGED, 0,
                        "'%s' ended at byte %llu, before the %llu that were read; --restart begins "
                        "it again",
                        s->file, (unsigned long long)s->offset, (unsigned long long)s->skip_to);
+    if (count && looks)
+        return err_set(err, ERR_CHANGED, 0,
+                       "'%s' goes on behind the %llu bytes that were all when it was finished; "
+                       "--restart begins it again",
+                       s->file, (unsigned long long)s->offset);
+    if (looks)
+        s->ends = false;
     *end = count == 0;
     XXH3_64bits_update(s->hash, data, (size_t)count);
-    if (source_ready(s)) {
+    if (!skips) {
         *got = (size_t)count;
         s->offset += (uint64_t)count;
         return ERR_OK;
     }
     s->offset += (uint64_t)count;
-    if (source_ready(s) && XXH3_64bits_digest(s->hash) != s->skip_hash)
+    if (s->offset == s->skip_to && XXH3_64bits_digest(s->hash) != s->skip_hash)
         return err_set(
             err, ERR_CHANGED, 0,
             "'%s' is not what was read: its first %llu bytes differ; --restart begins it "

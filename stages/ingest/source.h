@@ -22,6 +22,7 @@ struct source {
     uint64_t offset;  /* of the next byte */
     uint64_t skip_to; /* of a pipe: bytes before this are compared, not delivered */
     uint64_t skip_hash;
+    bool ends; /* of a pipe: is to end at skip_to, which is compared too */
     uint8_t head[SOURCE_HEAD_BYTES];
     XXH3_state_t *hash; /* of a pipe: all bytes before offset */
 };
@@ -39,10 +40,10 @@ void source_close(struct source *s);
 MUST_CHECK enum err_code source_read(struct source *s, uint8_t *data, size_t room, size_t *got,
                                      bool *end, struct err *err);
 
-/* True once what lies before the cursor has been compared. */
+/* True once what lies before the cursor has been compared, and the end where one is to be there. */
 static inline bool source_ready(const struct source *s)
 {
-    return s->offset >= s->skip_to;
+    return s->offset >= s->skip_to && !s->ends;
 }
 
 /* How to continue at s->offset. Fails: ERR_SOURCE. */

@@ -262,7 +262,8 @@ static enum err_code queue_open(void *self, struct view cursor, struct err *err)
         offset < is.begin)
         return err_set(err, ERR_CHANGED, 0,
                        "stream '%s' goes on at byte %llu, and the spool has bytes %llu to %llu of "
-                       "another past: put the ingest folder back beside its store, or begin again "
+                       "another past: put the ingest folder back beside its store (an import has "
+                       "none: branch it), or begin again "
                        "with --restart",
                        q->name, (unsigned long long)offset, (unsigned long long)is.begin,
                        (unsigned long long)is.end);

@@ -379,12 +379,14 @@ enum look look_at(struct view bytes, const char *name)
 
 enum look look_at_file(const char *path, uint8_t **data, size_t *bytes)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     enum look look = LOOK_UTF8;
     ssize_t got = 0;
     struct stat st;
+    int fd = -1;
 
     *data = NULL;
+    if (!stat(path, &st) && S_ISREG(st.st_mode)) /* who waits to write to a pipe would be let in */
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size) {
         size_t most = st.st_size < LOOK_BYTES ? (size_t)st.st_size : LOOK_BYTES;
         *data = malloc(most);
