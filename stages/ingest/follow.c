@@ -199,22 +199,14 @@ static bool left_out(const struct feeder *g, const struct wanted *w, const char 
     return out;
 }
 
-static bool passes(const struct feeder *g, const char *path)
-{
-    struct passed none = {.first = NULL};
-    bool out = passed_file(&none, g->follow.config, path);
-
-    passed_release(&none);
-    return out && !followed_before(&g->follow, path);
-}
-
 /* Is the file, wanted as one of many, passed over? Who gives a pattern means what is no text as well. What a former
- * run followed is followed, whatever it begins with by now. */
+ * run followed is followed, whatever it begins with by now; so it is asked for first: to look into ten thousand files
+ * takes longer than all else at a start. */
 static bool is_passed(const struct feeder *g, const struct wanted *w, const char *path,
                       struct passed *passed)
 {
     if (w->kind == WANTED_FOLDER)
-        return passes(g, path) && passed_file(passed, g->follow.config, path);
+        return !followed_before(&g->follow, path) && passed_file(passed, g->follow.config, path);
     return w->kind == WANTED_PATTERN && passed_output(path);
 }
 

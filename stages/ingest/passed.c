@@ -13,6 +13,8 @@
 
 enum { HEAD_BYTES = 8000 }; /* as git looks at */
 
+#define RECORDS ".jsonl"
+
 static const char *last_part(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -63,19 +65,16 @@ bool passed_job(const char *path)
            is_store(path, "state/");
 }
 
-/* Is name a record file's, and does its sidecar say so? One that is empty has none yet: nobody knows. */
+/* Does name's sidecar say that it is a record file? One that is empty has none yet: nobody knows. */
 static bool is_records(const char *folder, const char *name, const char *path)
 {
-    size_t bytes = strlen(name);
     char *stream, *sidecar;
     struct stat st;
     bool is;
 
-    if (bytes < 6 || strcmp(name + bytes - 6, ".jsonl"))
-        return false;
     if (!lstat(path, &st) && !st.st_size)
         return true;
-    stream = strndup(name, bytes - 6);
+    stream = strndup(name, strlen(name) - strlen(RECORDS));
     require(stream);
     sidecar = sidecar_path(folder, stream);
     is = !access(sidecar, F_OK);
@@ -87,14 +86,15 @@ static bool is_records(const char *folder, const char *name, const char *path)
 bool passed_output(const char *path)
 {
     const char *name = last_part(path);
+    size_t bytes = strlen(name), ending = strlen(RECORDS);
+    bool ours = !strncmp(name, "report.html", 11) || !strncmp(name, "embeddings.npy", 14);
+    bool records = bytes > ending && !strcmp(name + bytes - ending, RECORDS);
     char folder[PATH_MAX];
 
-    if (name == path ||
+    if ((!ours && !records) || name == path ||
         snprintf(folder, sizeof folder, "%.*s", (int)(name - path), path) >= PATH_MAX)
         return false;
-    return has_sidecars(folder) &&
-           (!strncmp(name, "report.html", 11) || !strncmp(name, "embeddings.npy", 14) ||
-            is_records(folder, name, path));
+    return has_sidecars(folder) && (ours || is_records(folder, name, path));
 }
 
 bool passed_folder(struct passed *p, const char *path)
