@@ -298,7 +298,8 @@ def settings_that_say_nothing_are_refused(place):
                            (["train", "--model", model.output, "--rank-g", "32"], "--model"),
                            (["train", "--steps", "5", "--passes", "2"], "--passes"), (["train", "--passes", "0"], "--passes"),
                            (["adapt", model.output, "--passes", "0"], "--passes"),
-                           (["adapt", model.output, "--rate", "0"], "above 0")):
+                           (["adapt", model.output, "--rate", "0"], "above 0"),
+                           (["adapt", model.output, "--keep", "1"], "less than 1")):
         process = place.start([place.riverrun, *command, text, "-o", output, "-q"])
         status, said = place.end_of(process), place.said(process)
         check(status == USAGE and said.count("\n") == 1 and words in said, f"{command}: {said}")
@@ -360,6 +361,47 @@ def an_adaptation_lowers_what_a_text_costs(place):
     process = place.start([place.riverrun, "adapt", model.output, text, "-o", model.output, "-q"])
     check(place.end_of(process) == USAGE and "give the output another name" in place.said(process), place.said(process))
     return " ".join(last)
+
+
+def weights_of(path):
+    """The numbers of a model's tensors by name, and by what share of a number each may be rounded."""
+    data = read(path)
+    start = 8 + struct.unpack_from("<Q", data)[0]
+    out = {}
+    for name, tensor in json.loads(data[8:start]).items():
+        if name != "__metadata__":
+            raw = data[start + tensor["data_offsets"][0]:start + tensor["data_offsets"][1]]
+            is_half = tensor["dtype"] == "BF16"
+            if is_half:
+                raw = b"".join(b"\0\0" + raw[i:i + 2] for i in range(0, len(raw), 2))
+            out[name] = struct.unpack(f"<{len(raw) // 4}f", raw), 2**-8 if is_half else 2**-23
+    return out
+
+
+def what_is_made_lies_near_the_model(place):
+    """So near as --keep says, weight by weight, and so is what is measured; what was trained is the same."""
+    text, model = text_of(place), Training(place, "model", text_of(place), 20)
+    model.run()
+    options = ["--held-out", text, "--rate", "1e-2"]
+    far, near = (Training(place, name, text, 10, *options, "--keep", keep, model=model.output)
+                 for name, keep in (("far", "0"), ("near", "0.75")))
+    far.run()
+    near.run()
+    was, trained, made = (weights_of(one.output) for one in (model, far, near))
+    moved = 0
+    for name, (numbers, share) in made.items():
+        for before, after, number in zip(was[name][0], trained[name][0], numbers):
+            room = 2 * share * (abs(before) + abs(after)) + 1e-30
+            check(abs(number - (after + 0.75 * (before - after))) <= room, f"{name}: {before} {after} {number}")
+            moved += abs(before - after) > 4 * room
+    check(moved > 1000, f"{moved} weights were trained")
+    measured = [one.points()[-1] for one in (far, near)]
+    check(measured[0][1] == measured[1][1] and measured[0][2] != measured[1][2], measured)
+    said = subprocess.run([place.riverrun, "eval", text, "--model", near.output, "--weights", "f32", "--json"],
+                          check=True, stdout=subprocess.PIPE, timeout=HANG_S)
+    (file,) = json.loads(said.stdout)["files"]
+    check(abs(file["bits_per_byte"] - measured[1][2]) < 2e-3 * measured[1][2], f"{file} {measured}")
+    return f"{moved} weights; {measured[0][2]:.3f} bits/byte as trained, {measured[1][2]:.3f} near"
 
 
 def a_state_is_trained_and_read(place):
@@ -515,12 +557,11 @@ def the_curve_shows_every_point(place):
 if __name__ == "__main__":
     sys.exit(e2e.main([killed_trainings_end_with_the_same_bytes, killed_adaptations_end_with_the_same_bytes,
                        stopped_trainings_go_on, a_stop_does_not_wait_for_a_measurement,
-                       a_text_that_is_cut_short_ends_it_in_words,
-                       a_training_ends_where_it_is_told_and_goes_on,
-                       an_adaptation_lowers_what_a_text_costs, a_state_is_trained_and_read, one_training_at_a_time,
-                       the_curve_shows_every_point, a_picture_is_not_the_model,
-                       a_finished_training_stays_as_it_is, other_beginnings_are_refused,
+                       a_text_that_is_cut_short_ends_it_in_words, a_training_ends_where_it_is_told_and_goes_on,
+                       an_adaptation_lowers_what_a_text_costs, what_is_made_lies_near_the_model,
+                       a_state_is_trained_and_read, one_training_at_a_time, the_curve_shows_every_point,
+                       a_picture_is_not_the_model, a_finished_training_stays_as_it_is, other_beginnings_are_refused,
                        a_learned_vocabulary_trains_and_reads, a_vocabulary_of_nothing_is_refused,
-                       settings_that_say_nothing_are_refused, a_vocabulary_that_is_missing_is_asked_for, a_model_that_is_not_finite_is_not_trained,
-                       an_input_is_no_output, a_lock_that_is_none_stays,
+                       settings_that_say_nothing_are_refused, a_vocabulary_that_is_missing_is_asked_for,
+                       a_model_that_is_not_finite_is_not_trained, an_input_is_no_output, a_lock_that_is_none_stays,
                        a_place_that_cannot_be_written_is_known_first]))

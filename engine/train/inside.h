@@ -32,6 +32,7 @@ struct train {
     char settings[SETTINGS_BYTES_MAX];
 
     float *parameters, *mean, *square; /* (layout.count) */
+    float *start; /* what the parameters were at first; NULL: nothing of it is kept */
     struct net_range *ranges;
     size_t range_count;
     size_t first;    /* of the parameters that are trained, up to the last */
@@ -68,8 +69,9 @@ MUST_CHECK enum err_code points_add(struct train *train, struct train_point poin
 
 /* ---- weights.c: the model as a file. ---- */
 
-/* The model, or the initial state alone. */
-MUST_CHECK enum err_code weights_write(const struct train *train, struct err *err);
+/* The model with these parameters, or their initial state alone. */
+MUST_CHECK enum err_code weights_write(const struct train *train, const float *parameters,
+                                       struct err *err);
 /* The shape of a model in a file; vocab and an initial state included. */
 MUST_CHECK enum err_code weights_shape(const char *path, struct net_shape *shape, struct err *err);
 /* An initial state that the model does not have is zero. */

@@ -23,7 +23,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-static const char magic[8] = "RRTRAIN2";
+static const char magic[8] = "RRTRAIN3";
 
 enum { POINT_BYTES = 24, FIXED_BYTES = 8 + 4 + 9 * 8 };
 
@@ -43,20 +43,21 @@ enum err_code saved_settings(struct train *t, struct err *err)
     const struct net_shape *s = &o->shape;
     static const char *const products[] = {"f32", "bf16"};
     uint8_t model[ENGINE_FINGERPRINT_BYTES] = {0};
-    char reals[4][32];
+    char reals[5][32];
     enum err_code code = o->model ? engine_fingerprint(o->model, model, err) : ERR_OK;
     int length = snprintf(
         t->settings, sizeof t->settings,
         "layers %u\nchannels %u\nhead-size %u\nffn %u\nvocabulary #%016llx\nranks %u %u %u %u\n"
         "streams %u\nwindow %u\nparts %u\nproducts %s\nisa %s\nsteps %llu\nwarm-up %llu\nrate %s\n"
-        "rate-last %s\ndecay %s\nclip %s\nspan %llu\nseed %llu\ntext #%016llx\nmodel #%016llx\n"
+        "rate-last %s\ndecay %s\nclip %s\nkeep %s\nspan %llu\nseed %llu\ntext #%016llx\nmodel "
+        "#%016llx\n"
         "held-out text #%016llx\nheld-out-kib %llu\n%s",
         s->layers, s->channels, s->head_size, s->ffn,
         (unsigned long long)tokenizer_fingerprint(t->tokenizer), s->rank_w, s->rank_a, s->rank_v,
         s->rank_g, o->streams, o->tokens, o->parts, products[o->products], t->ops->level,
         (unsigned long long)o->steps, (unsigned long long)o->warm_up, shortest(reals[0], o->rate),
         shortest(reals[1], o->rate_last), shortest(reals[2], o->decay), shortest(reals[3], o->clip),
-        (unsigned long long)o->span_bytes, (unsigned long long)o->seed,
+        shortest(reals[4], o->keep), (unsigned long long)o->span_bytes, (unsigned long long)o->seed,
         (unsigned long long)corpus_fingerprint(t->corpus), (unsigned long long)load_u64(model),
         (unsigned long long)(t->held_out ? corpus_fingerprint(t->held_out) : 0),
         (unsigned long long)(t->held_out ? o->held_out_bytes >> 10 : 0),

@@ -98,6 +98,10 @@ static enum err_code check_options(const struct train_options *o, struct err *er
         return err_set(
             err, ERR_USAGE, 0,
             "a learning rate is above 0 and at most 1, the last one from 0, clipping above 0");
+    if (!(o->keep >= 0 && o->keep < 1) || (o->keep > 0 && !o->model))
+        return err_set(err, ERR_USAGE, 0,
+                       "what is kept of a model is from 0 to less than 1: not %g%s", o->keep,
+                       o->model ? "" : " of none");
     return ERR_OK;
 }
 
@@ -256,6 +260,7 @@ static bool take_memory(struct train *t)
     t->parameters = floats(t->layout.count);
     t->mean = floats(t->layout.count);
     t->square = floats(t->layout.count);
+    t->start = o->keep > 0 ? floats(t->layout.count) : NULL;
     t->before = floats(states);
     t->after = floats(states);
     t->squares = calloc(parameter_runs(t), sizeof *t->squares);
@@ -266,8 +271,8 @@ static bool take_memory(struct train *t)
     t->window_streams = window_streams(o);
     for (size_t i = 0; i < o->parts; i++)
         whole = open_part(t, &t->parts[i]) && whole;
-    return whole && t->parameters && t->mean && t->square && t->before && t->after && t->squares &&
-           t->ranges && t->input && t->target && t->cursors;
+    return whole && t->parameters && t->mean && t->square && (t->start || !(o->keep > 0)) &&
+           t->before && t->after && t->squares && t->ranges && t->input && t->target && t->cursors;
 }
 
 static enum err_code begin(struct train *t, struct err *err)
@@ -376,6 +381,8 @@ static enum err_code open_all(struct train *t, struct err *err)
     t->status.vocabulary_apart = !o->state_only && !strcmp(tokenizer_name(t->tokenizer), "neox");
     if (!code && !found)
         code = begin(t, err);
+    if (!code && t->start)
+        code = weights_read(o->model, &o->shape, &t->layout, t->start, err);
     return code;
 }
 
@@ -413,9 +420,9 @@ void train_close(struct train **train)
     corpus_close(&t->held_out);
     tokenizer_close(&t->tokenizer);
     saved_release(t);
-    void *owned[] = {t->output, t->saved_path, t->lock_path, t->parameters, t->mean,
-                     t->square, t->before,     t->after,     t->squares,    t->ranges,
-                     t->input,  t->target,     t->cursors,   t->parts,      t->points};
+    void *owned[] = {t->output, t->saved_path, t->lock_path, t->parameters, t->mean,   t->square,
+                     t->start,  t->before,     t->after,     t->squares,    t->ranges, t->input,
+                     t->target, t->cursors,    t->parts,     t->points};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
     free(t);
@@ -616,6 +623,24 @@ enum err_code train_step(struct train *t, struct err *err)
     return note(t, err);
 }
 
+/* ---- The model as it is. ----
+ *
+ * Between what was trained and what it began with, weight by weight: what a short text has taught is kept, and less
+ * of what was learned by heart. Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022). */
+
+/* Until the next step: the first part's gradient is nobody's in between. */
+static float *made(struct train *t)
+{
+    float *out = t->parts[0].gradient;
+    const float keep = (float)t->options.keep, *now = t->parameters, *then = t->start;
+
+    if (!then)
+        return t->parameters;
+    for (size_t i = 0; i < t->layout.count; i++)
+        out[i] = now[i] + keep * (then[i] - now[i]);
+    return out;
+}
+
 /* ---- Held-out text. ---- */
 
 static bool draw_held_out(struct train *t, struct corpus_place *place,
@@ -652,7 +677,7 @@ double train_evaluate(struct train *t, const volatile sig_atomic_t *stop)
 {
     const size_t states = t->options.streams * net_state(&t->options.shape);
     struct corpus_cursor *cursors = calloc(t->options.streams, sizeof *cursors);
-    float *kept[] = {t->before, t->after}, *own[] = {floats(states), floats(states)};
+    float *kept[] = {t->before, t->after, t->parameters}, *own[] = {floats(states), floats(states)};
     struct corpus_place place = {0};
     uint64_t text = 0;
     double nats = 0;
@@ -662,6 +687,7 @@ double train_evaluate(struct train *t, const volatile sig_atomic_t *stop)
             corpus_begin(&cursors[i]);
         t->before = own[0];
         t->after = own[1];
+        t->parameters = made(t);
         while (!(stop && *stop) && draw_held_out(t, &place, cursors, &text)) {
             nats += run_windows(t, false).nats;
             swap_states(t);
@@ -669,6 +695,7 @@ double train_evaluate(struct train *t, const volatile sig_atomic_t *stop)
         float_control_set();
         t->before = kept[0];
         t->after = kept[1];
+        t->parameters = kept[2];
         if (!(stop && *stop)) {
             t->status.held_out = text ? nats / log(2) / (double)text : 0;
             note_held_out(t);
@@ -687,7 +714,7 @@ void train_name_weights(struct train *t, const char *weights)
 
 enum err_code train_save(struct train *t, struct err *err)
 {
-    enum err_code code = weights_write(t, err);
+    enum err_code code = weights_write(t, made(t), err);
 
     return code ? code : saved_write(t, err);
 }

@@ -9,8 +9,8 @@
  * State    Streams are read in parallel, window by window; each stream's state is carried from a window to
  *          the next and is zero where a document begins. Gradients stop at the window's first token.
  * Threads  One caller; train_open starts what it needs.
- * Memory   16 bytes a parameter, 4 more for each part, states twice, and for each part the rows of its
- *          windows (work.h): about 4 (35 C + 6 F) layers x rows bytes. */
+ * Memory   12 bytes a parameter, 4 more for each part and 4 with keep, states twice, and for each part the
+ *          rows of its windows (work.h): about 4 (35 C + 6 F) layers x rows bytes. */
 #ifndef ENGINE_TRAIN_TRAIN_H
 #define ENGINE_TRAIN_TRAIN_H
 
@@ -41,6 +41,7 @@ struct train_options {
     uint64_t tokens_most; /* of these passes; 0: all */
     uint64_t warm_up;     /* steps */
     double rate, rate_last, decay, clip;
+    double keep; /* share of the model's own weights in those made: 0 to less than 1 */
     uint64_t span_bytes, seed;
     const char *isa; /* "auto", "avx512", "avx2", "plain" */
 };

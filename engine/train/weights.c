@@ -91,7 +91,7 @@ static void plan_tensor(struct write_tensor *plan, const struct source *s)
     }
 }
 
-enum err_code weights_write(const struct train *t, struct err *err)
+enum err_code weights_write(const struct train *t, const float *parameters, struct err *err)
 {
     const size_t most = GLOBAL_TENSORS + (size_t)t->options.shape.layers * LAYER_TENSORS;
     struct write_tensor *tensors = calloc(most, sizeof *tensors);
@@ -114,7 +114,7 @@ enum err_code weights_write(const struct train *t, struct err *err)
         struct source *s = &sources[plan.count];
         if (tensor.first < t->first)
             continue;
-        *s = (struct source){tensor, t->parameters + tensor.first, t->options.shape.head_size};
+        *s = (struct source){tensor, parameters + tensor.first, t->options.shape.head_size};
         plan_tensor(&tensors[plan.count++], s);
     }
     if (vocabulary)

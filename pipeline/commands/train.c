@@ -35,6 +35,7 @@ static void adapt_defaults(struct training *training)
     t->warm_up = 10;
     t->rate = 1e-3;
     t->rate_last = 1e-5;
+    t->keep = 0.3;
     t->streams = 8;
     t->tokens = 128;
     t->span_bytes = 32 << 10;
@@ -47,6 +48,7 @@ static void state_defaults(struct train_options *t)
     t->rate = 3e-2;
     t->rate_last = 3e-4;
     t->decay = 0;
+    t->keep = 0;
     t->streams = 4;
     t->tokens = 512;
     t->span_bytes = 1 << 10;
@@ -144,6 +146,9 @@ static void settings_table(struct settings_train *s, bool adapt, struct option *
          {"rate-last", 0, OPTION_REAL, &t->rate_last, 0, 1, "X",
           adapt ? "at the end (1e-5; with --state 3e-4)" : "at the end (3e-5)"}},
         {"ta", {"decay", 0, OPTION_REAL, &t->decay, 0, 1000, "X", "of weights, no states (0.1)"}},
+        {"a",
+         {"keep", 0, OPTION_REAL, &t->keep, 0, 1, "X",
+          "share of MODEL's own weights in what is made (0.3; with --state 0)"}},
         {"ta",
          {"span-kib", 0, OPTION_COUNT, &s->span_kib, 0, 1 << 22, "N",
           adapt ? "longer documents are read in pieces; 0: never (32; with --state 1)"
@@ -288,11 +293,11 @@ static void print_help(const struct option *options, bool adapt)
             "usage: riverrun adapt MODEL TEXT[:WEIGHT]... -o ADAPTED.safetensors [options]\n"
             "\n"
             "Goes on training an RWKV-7 model, all its weights, on text of your own: logs of your\n"
-            "machines, your language. With --held-out it says what that has gained. With --state "
-            "the\n"
-            "weights stay, and what is made is the state that documents begin with: a small file "
-            "for\n"
-            "`read --initial-state`, and for other RWKV-7 programs (time_state).\n" DOCUMENTS);
+            "machines, your language. What is made lies between the trained weights and those of\n"
+            "MODEL (--keep), so that a short text is not learned by heart. With --held-out it\n"
+            "says what that has gained. With --state the weights stay, and what is made is the\n"
+            "state that documents begin with: a small file for `read --initial-state`, and for\n"
+            "other RWKV-7 programs (time_state).\n" DOCUMENTS);
     else
         puts("usage: riverrun train TEXT[:WEIGHT]... -o MODEL.safetensors [options]\n"
              "\n"
