@@ -135,12 +135,18 @@ def a_stage_started_twice(place):
         job = Job(place, f"twice-{stage}", source, options=SHORT)
         pipe = Pipe(job).start()
         job.wait_tokens(pipe.running["encode"], SIZE // 4)
-        first = pipe.running[stage]
+        first, ingest = pipe.running[stage], pipe.running["ingest"]
+        if stage != "emit":  # one that is busy reads the text to its end before the second has begun
+            ingest.send_signal(signal.SIGSTOP)
         pipe.start(stage)
         second = pipe.running[stage]
         wait_for("an end", lambda: second.poll() is not None or pipe.running["encode"].poll() is not None
                  or first.poll() is not None)
         said[stage] = [first.poll(), second.poll()]
+        if stage != "emit":
+            ingest.send_signal(signal.SIGCONT)
+            wait_for("the first one's end", lambda: first.poll() is not None)
+            check(first.poll() == 0, f"the first {stage}: exit status {first.poll()}: {place.said(first)}")
         for process in (second, first, *pipe.running.values()):
             place.kill(process)
         job.run()
