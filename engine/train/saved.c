@@ -49,9 +49,8 @@ enum err_code saved_settings(struct train *t, struct err *err)
         t->settings, sizeof t->settings,
         "layers %u\nchannels %u\nhead-size %u\nffn %u\nvocabulary #%016llx\nranks %u %u %u %u\n"
         "streams %u\nwindow %u\nparts %u\nproducts %s\nisa %s\nsteps %llu\nwarm-up %llu\nrate %s\n"
-        "rate-last %s\ndecay %s\nclip %s\nkeep %s\nspan %llu\nseed %llu\ntext #%016llx\nmodel "
-        "#%016llx\n"
-        "held-out text #%016llx\nheld-out-kib %llu\n%s",
+        "rate-last %s\ndecay %s\nclip %s\nkeep %s\nspan %llu\nseed %llu\ntext #%016llx\n"
+        "model #%016llx\nheld-out text #%016llx\nheld-out-kib %llu\n%s",
         s->layers, s->channels, s->head_size, s->ffn,
         (unsigned long long)tokenizer_fingerprint(t->tokenizer), s->rank_w, s->rank_a, s->rank_v,
         s->rank_g, o->streams, o->tokens, o->parts, products[o->products], t->ops->level,

@@ -281,6 +281,10 @@ static enum err_code begin(struct train *t, struct err *err)
 
     for (size_t i = 0; i < o->streams; i++)
         corpus_begin(&t->cursors[i]);
+    if (t->start) {
+        memcpy(t->parameters, t->start, t->layout.count * sizeof *t->start);
+        return ERR_OK;
+    }
     if (o->model)
         return weights_read(o->model, &o->shape, &t->layout, t->parameters, err);
     if (!net_init(&o->shape, &t->layout, o->seed, t->parameters))
@@ -379,10 +383,10 @@ static enum err_code open_all(struct train *t, struct err *err)
         code = saved_read(t, &found, err);
     t->status.resumed = found;
     t->status.vocabulary_apart = !o->state_only && !strcmp(tokenizer_name(t->tokenizer), "neox");
-    if (!code && !found)
-        code = begin(t, err);
     if (!code && t->start)
         code = weights_read(o->model, &o->shape, &t->layout, t->start, err);
+    if (!code && !found)
+        code = begin(t, err);
     return code;
 }
 

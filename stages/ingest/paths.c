@@ -201,7 +201,7 @@ static enum err_code add_file(struct walk *walk, const char *path, struct err *e
     return add(walk->list, path, NULL, err);
 }
 
-/* A link, or no file at all, at walk->path. */
+/* A link, or no file at all, at walk->path. Not inlined: its path would lie on the stack once a folder of the depth. */
 static __attribute__((noinline)) enum err_code add_special(struct walk *walk, struct err *err)
 {
     struct passed *passed = &walk->list->passed;
